@@ -1,0 +1,64 @@
+"""Typed errors. Each message says what was got, what was expected and the way out."""
+
+from __future__ import annotations
+
+
+class GlotError(Exception):
+    """Base of every error that this library raises on purpose."""
+
+
+class InputError(GlotError, ValueError):
+    """An argument, a text, a vector or a filter that cannot be used."""
+
+
+class MissingExtraError(GlotError, ImportError):
+    """A feature needs a package that is not installed; the message carries the install line."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"This needs the package '{package}'. Install it with: pip install 'glot-rag[{extra}]'")
+        self.package = package
+        self.extra = extra
+
+
+class ModelNotFoundError(GlotError, OSError):
+    """No backbone was found; the message lists every place that was tried."""
+
+
+class BundleError(GlotError, ValueError):
+    """A saved head or encoder is damaged, incomplete, of another format, or does not fit its backbone."""
+
+
+class DatasetError(GlotError, ValueError):
+    """A data file is malformed; the message names the file and the line."""
+
+
+class TrainingError(GlotError, RuntimeError):
+    """Training cannot go on: nothing to train on, a run that does not match its settings, or a diverged loss."""
+
+
+class IndexStoreError(GlotError):
+    """Base of the errors about an index directory."""
+
+
+class IndexNotFoundError(IndexStoreError, FileNotFoundError):
+    """There is no index in that directory."""
+
+
+class IndexExistsError(IndexStoreError, FileExistsError):
+    """There is already an index, or something else, in that directory."""
+
+
+class IndexLockedError(IndexStoreError, TimeoutError):
+    """Another process is writing to this index."""
+
+
+class IndexReadOnlyError(IndexStoreError, PermissionError):
+    """The index was opened for reading only, or is closed."""
+
+
+class IndexCorruptedError(IndexStoreError):
+    """The stored data does not match its checksums, or cannot be read at all."""
+
+
+class FingerprintMismatchError(IndexStoreError, ValueError):
+    """The encoder in hand is not the one that made the stored vectors."""
