@@ -1,0 +1,228 @@
+"""The frozen transformer: token batches -> hidden states of the layers that are asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glot_rag.errors import BundleError, GlotError, InputError, MissingExtraError, ModelNotFoundError
+from glot_rag.resolve import ModelSource, file_sha256, not_found, resolve
+from glot_rag.tokens import TokenBatch, Tokenizer
+
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_LONGEST = 1_000_000  # tokenisers without a limit of their own say 10**30
+
+
+def choose_device(device: str | None) -> torch.device:
+    """The device asked for; else CUDA where there is one, else the CPU.
+
+    Raises:
+        InputError: torch knows no such device, or it is not there.
+    """
+    try:
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return chosen
+
+
+def choose_dtype(dtype: str | None, device: torch.device) -> torch.dtype:
+    """The dtype asked for; else the fastest that keeps the vectors: bfloat16 where the hardware computes in it.
+
+    Raises:
+        InputError: not one of float32, float16, bfloat16.
+    """
+    if dtype is not None:
+        if dtype not in _DTYPES:
+            raise InputError(f"dtype must be one of {', '.join(_DTYPES)} or None; got {dtype!r}")
+        return _DTYPES[dtype]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device.type == "cpu":
+        # torch tells this only by underscored names; where they are missing we stay in float32.
+        probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        if any(getattr(torch.cpu, probe, bool)() for probe in probes):
+            return torch.bfloat16
+    return torch.float32
+
+
+class Backbone:
+    """A frozen encoder or decoder with its tokeniser. Its parameters are never trained and never change.
+
+    Use `Backbone.load`. Calls are safe between threads.
+    """
+
+    def __init__(self, source: ModelSource, model: Any, tokenizer: Any, max_tokens: int) -> None:
+        self.source = source
+        self.model = model.eval().requires_grad_(False)
+        self.max_tokens = max_tokens
+        self.tokenizer = Tokenizer(tokenizer, max_tokens)
+        self.state_size: int = model.config.get_text_config().hidden_size
+        self.num_layers: int = model.config.get_text_config().num_hidden_layers
+        self.device: torch.device = model.device
+        self.dtype: torch.dtype = model.dtype
+
+    @classmethod
+    def load(
+        cls,
+        name: str | os.PathLike[str] = "minilm",
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        max_tokens: int | None = None,
+    ) -> Backbone:
+        """Load a backbone by name: see `glot_rag.resolve.resolve` for where it looks.
+
+        Args:
+            name: "minilm", "smollm2", a directory, a .gguf file, or a hub id of anything that `AutoModel` loads.
+            device: "cpu", "cuda", "cuda:1", "mps"; None chooses.
+            dtype: "float32", "float16" or "bfloat16"; None chooses.
+            max_tokens: longest input in tokens; None is the model's own limit.
+
+        Raises:
+            ModelNotFoundError: nothing there; the message lists what was tried.
+            BundleError: a packaged model's file is damaged, or the files cannot be loaded.
+            MissingExtraError: transformers, or gguf for a GGUF file, is not installed.
+            InputError: a device, dtype or max_tokens that cannot be used.
+        """
+        source = resolve(name)
+        chosen_device = choose_device(device)
+        chosen_dtype = choose_dtype(dtype, chosen_device)
+        tokenizer, model = _load_with_transformers(source, chosen_dtype)
+        limit = _own_limit(source, tokenizer, model)
+        if max_tokens is not None and not 1 <= max_tokens <= limit:
+            raise InputError(f"max_tokens must be from 1 to {limit}, the limit of '{source.name}'; got {max_tokens}")
+        if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+            raise BundleError(f"'{source.name}': the tokeniser knows more tokens than the model has embeddings for")
+        return cls(source, model.to(chosen_device), tokenizer, max_tokens or limit)
+
+    def layer_number(self, layer: int) -> int:
+        """A layer's index as 0 (the embeddings) to num_layers (the last).
+
+        Raises:
+            InputError: there is no such layer.
+        """
+        count = self.num_layers + 1
+        if not -count <= layer < count:
+            raise InputError(f"'{self.source.name}' has layers 0 to {count - 1} (or -{count} to -1); got {layer}")
+        return layer % count
+
+    @torch.inference_mode()
+    def hidden_states(self, batch: TokenBatch, layers: Sequence[int] = (-1,)) -> tuple[list[Tensor], Tensor]:
+        """Run the transformer.
+
+        Args:
+            batch: token ids and mask, (B, L) each.
+            layers: indices into transformers' `hidden_states`: 0 the embeddings, -1 the last layer with the
+                model's final normalisation.
+
+        Returns:
+            One (B, L, D) tensor a layer, in the backbone's dtype, and the mask as a (B, L) boolean tensor; both on the
+            backbone's device.
+        """
+        ids = torch.from_numpy(batch.ids).to(self.device)
+        mask = torch.from_numpy(batch.mask).to(self.device)
+        numbers = [self.layer_number(layer) for layer in layers]
+        every = any(number != self.num_layers for number in numbers)
+        extra = {"use_cache": False} if hasattr(self.model.config, "use_cache") else {}
+        out = self.model(input_ids=ids, attention_mask=mask.long(), output_hidden_states=every, **extra)
+        return [out.last_hidden_state if n == self.num_layers else out.hidden_states[n] for n in numbers], mask
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the model's files: weights, configuration, tokeniser. The dtype is not part of it: vectors of
+        the same model in float32 and bfloat16 belong in one index.
+        """
+        digest = hashlib.sha256()
+        for name, file_digest in sorted(self._file_digests().items()):
+            digest.update(f"{name}:{file_digest}\n".encode())
+        return digest.hexdigest()
+
+    def _file_digests(self) -> dict[str, str]:
+        source, names = self.source, ("config.json", "tokenizer.json", "tokenizer.model", "vocab.txt")
+        if source.gguf_file:
+            return {"weights": file_sha256(Path(source.location) / source.gguf_file)}
+        folder = Path(source.location if source.is_local else self._snapshot())
+        weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+        files = [*weights, *(folder / name for name in names)]
+        return {path.name: file_sha256(path) for path in files if path.is_file()}
+
+    def _snapshot(self) -> str:
+        from huggingface_hub import snapshot_download
+
+        return str(snapshot_download(self.source.location, local_files_only=True))
+
+
+def _own_limit(source: ModelSource, tokenizer: Any, model: Any) -> int:
+    """The smallest of what sentence-transformers' settings, the tokeniser and the position embeddings allow."""
+    limits = [tokenizer.model_max_length, getattr(model.config.get_text_config(), "max_position_embeddings", None)]
+    settings = Path(source.location) / "sentence_bert_config.json"
+    if settings.is_file():
+        limits.append(json.loads(settings.read_text(encoding="utf-8")).get("max_seq_length"))
+    return min(int(limit) for limit in [*limits, _LONGEST] if limit)
+
+
+_QUIET = threading.Lock()
+
+
+@contextmanager
+def _quiet_loading() -> Iterator[None]:
+    """Hold back the progress bars and notes that transformers prints while it loads."""
+    from transformers.utils import logging
+
+    with _QUIET:
+        level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(level)
+            if bars:
+                logging.enable_progress_bar()
+
+
+def _load_with_transformers(source: ModelSource, dtype: torch.dtype) -> tuple[Any, Any]:
+    try:
+        from transformers import AutoModel, AutoTokenizer
+    except ImportError as error:
+        raise MissingExtraError("transformers", "torch") from error
+    where: dict[str, Any] = {}
+    if source.gguf_file:
+        for package in ("gguf", "accelerate"):
+            if importlib.util.find_spec(package) is None:
+                raise MissingExtraError(package, "smollm2")
+        where["gguf_file"] = source.gguf_file
+
+    def load(local_only: bool) -> tuple[Any, Any]:
+        options = {**where, "local_files_only": local_only}
+        tokenizer = AutoTokenizer.from_pretrained(source.location, **options)
+        return tokenizer, AutoModel.from_pretrained(source.location, dtype=dtype, **options)
+
+    with _quiet_loading():
+        try:
+            return load(local_only=True)
+        except GlotError:
+            raise
+        except Exception as error:
+            if source.is_local:
+                raise BundleError(
+                    f"{source.location} does not hold a model that transformers can load: {error}"
+                ) from error
+        try:
+            return load(local_only=False)
+        except Exception as error:
+            raise ModelNotFoundError(not_found(source.name, source.tried, source.install, error)) from error
+

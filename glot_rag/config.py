@@ -1,0 +1,114 @@
+"""What decides a head's shape and meaning, as a frozen record with a JSON round trip."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from glot_rag.errors import InputError
+
+CONVOLUTIONS = ("gat", "gcn", "gin", "gine", "sage")
+JUMPING = ("cat", "max", "mean")
+FORMS = ("residual", "paper")
+READOUTS = ("sigmoid", "softmax")
+TRAINED_POOLINGS = ("glot", "adapool")
+BASELINE_POOLINGS = ("mean", "max", "cls", "last")
+POOLINGS = TRAINED_POOLINGS + BASELINE_POOLINGS
+
+
+def choose(name: str, value: object, allowed: tuple[str, ...]) -> str:
+    """Return `value` if it is one of `allowed`.
+
+    Raises:
+        InputError: it is not; the message lists what is allowed.
+    """
+    if not isinstance(value, str) or value not in allowed:
+        raise InputError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
+    return value
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Hyper-parameters of a trained head (GLOT, arXiv 2603.03389, section 3; AdaPool has no graph).
+
+    Args:
+        state_size: D, the width of one layer's hidden states.
+        layers: the backbone layers that the head reads, as indices into transformers' `hidden_states`
+            (0 the embeddings, -1 the last layer). Their states are concatenated to (B, L, S·D); the last
+            one listed is the one that is pooled. The paper's method is `(-1,)`.
+        pooling: "glot", or "adapool" for the same readout without a graph.
+        convolution: the token GNN's layer: gat, gcn, gin, gine or sage.
+        num_layers: K, the number of GNN layers.
+        hidden_size: the GNN's width.
+        threshold: tau; tokens j and i are joined where cos(x_i, x_j) > tau.
+        jumping: jumping knowledge, "cat" over H0..HK, or "max"/"mean" over H1..HK.
+        form: "paper": z = Σ pi_i H_i, projected to `output_size` if that is set; "residual":
+            z = Σ pi_i x_i + P(Σ pi_i jk(h_1..h_K)_i) with P = 0 at first, which is mean pooling before training.
+        readout: "softmax": pi = softmax(s), as in the paper; "sigmoid": pi proportional to sigmoid(s), so that
+            tokens that all look like signal weigh the same, and a clean text is left as mean pooling has it.
+        readout_size: the width of W1 in s = w2 · tanh(W1 H + b1) + b2.
+        output_size: the paper form's projection; None for none.
+
+    Raises:
+        InputError: a value out of its range.
+    """
+
+    state_size: int
+    layers: tuple[int, ...] = (-1,)
+    pooling: str = "glot"
+    convolution: str = "gat"
+    num_layers: int = 2
+    hidden_size: int = 128
+    threshold: float = 0.3
+    jumping: str = "cat"
+    form: str = "residual"
+    readout: str = "softmax"
+    readout_size: int = 128
+    output_size: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))
+        choose("pooling", self.pooling, TRAINED_POOLINGS)
+        choose("convolution", self.convolution, CONVOLUTIONS)
+        choose("jumping", self.jumping, JUMPING)
+        choose("form", self.form, FORMS)
+        choose("readout", self.readout, READOUTS)
+        for name in ("state_size", "hidden_size", "readout_size", "num_layers"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 65_536:
+                raise InputError(f"{name} must be a whole number from 1 to 65536; got {value!r}")
+        if not self.layers or not all(isinstance(layer, int) for layer in self.layers):
+            raise InputError(f"layers must name at least one backbone layer by number; got {self.layers!r}")
+        if not isinstance(self.threshold, (int, float)) or not -1.0 <= self.threshold < 1.0:
+            raise InputError(f"threshold (tau) must be in [-1, 1); got {self.threshold!r}")
+        if self.output_size is not None:
+            if not isinstance(self.output_size, int) or self.output_size < 1:
+                raise InputError(f"output_size must be a positive whole number or None; got {self.output_size!r}")
+            if self.form == "residual":
+                raise InputError("output_size belongs to the paper form; the residual form keeps the backbone's size")
+
+    @property
+    def input_size(self) -> int:
+        """S·D, the width of the concatenated states."""
+        return self.state_size * len(self.layers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dictionary that JSON can hold; `from_dict` takes it back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> HeadConfig:
+        """Make a configuration from what `to_dict` gave.
+
+        Raises:
+            InputError: an unknown or missing field, or a value out of its range.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise InputError(f"unknown head settings {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise InputError(f"head settings are incomplete: {error}") from error

@@ -1,0 +1,50 @@
+"""The poolings that GLOT is measured against: mean, max, first token (CLS), last token. None has parameters."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from glot_rag.config import BASELINE_POOLINGS, choose
+from glot_rag.head.pooling import Pooled, Pooling
+
+
+class BaselinePooling(Pooling):
+    """A fixed pooling of the last layer's states.
+
+    Args:
+        name: "mean" (sentence-transformers' usual pooling), "max" (per dimension), "cls" (the first real token) or
+            "last" (the last real token, the usual choice for decoders).
+        state_size: D.
+    """
+
+    def __init__(self, name: str, state_size: int) -> None:
+        super().__init__()
+        self.name = choose("pooling", name, BASELINE_POOLINGS)
+        self.output_size = state_size
+
+    def forward(self, states: Tensor, mask: Tensor) -> Pooled:
+        """(B, L, D) and (B, L) -> (B, D). For max, a token's weight is the share of dimensions that it wins."""
+        states = states.float()
+        if self.name == "max":
+            filled = torch.where(mask[..., None], states, torch.finfo(states.dtype).min)
+            vector, winner = filled.max(dim=1)
+            weights = functional.one_hot(winner, states.shape[1]).float().mean(dim=1)
+            return Pooled(vector, weights)
+        weights = self._weights(mask)
+        return Pooled(torch.einsum("bl,bld->bd", weights, states), weights)
+
+    def _weights(self, mask: Tensor) -> Tensor:
+        if self.name == "mean":
+            return mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
+        position = torch.arange(mask.shape[1], device=mask.device)
+        if self.name == "cls":
+            chosen = torch.where(mask, position, mask.shape[1]).argmin(dim=1)
+        else:
+            chosen = torch.where(mask, position, -1).argmax(dim=1)
+        return functional.one_hot(chosen, mask.shape[1]).float() * mask
+
+    def extra_repr(self) -> str:
+        """The name, for print(module)."""
+        return repr(self.name)

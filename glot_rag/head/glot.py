@@ -1,0 +1,143 @@
+"""The GLOT head: token graph -> graph layers -> jumping knowledge -> learned readout -> one vector.
+
+Source: Mantri, Schönlieb, Lähner, Eliasof, "Towards Improved Sentence Representations using Token Graphs", ICLR 2026,
+arXiv 2603.03389, section 3. The residual form, the reading of several layers and the sigmoid readout are ours.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from glot_rag.config import HeadConfig, choose
+from glot_rag.graph import token_graph
+from glot_rag.head import convolutions
+from glot_rag.head.pooling import Pooled, Pooling
+
+PATHS = ("auto", "dense", "sparse")
+# Up to here the dense path always wins. Beyond, PyG's edge list does, if the graph is sparse enough for it.
+_DENSE_LENGTH = 1024
+
+
+def score_mlp(input_size: int, hidden_size: int) -> nn.Sequential:
+    """s = w2 · tanh(W1 H + b1) + b2, with w2 = b2 = 0 at first, so that every token weighs the same."""
+    layers = nn.Sequential(nn.Linear(input_size, hidden_size), nn.Tanh(), nn.Linear(hidden_size, 1))
+    nn.init.zeros_(layers[2].weight)
+    nn.init.zeros_(layers[2].bias)
+    return layers
+
+
+def readout_weights(logits: Tensor, mask: Tensor, readout: str) -> Tensor:
+    """pi, (B, L): softmax of the scores over real tokens, or the scores' sigmoids scaled to sum to 1."""
+    if readout == "sigmoid":
+        logits = functional.logsigmoid(logits)
+    return convolutions.masked_softmax(logits, mask)
+
+
+class AdaPool(Pooling):
+    """Adaptive pooling: the same learned readout over the states themselves, with no graph (the paper's baseline)."""
+
+    name = "adapool"
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layers = config.layers
+        self.output_size = config.state_size
+        self.score_layer = score_mlp(config.input_size, config.readout_size)
+
+    def forward(self, states: Tensor, mask: Tensor) -> Pooled:
+        """(B, L, S·D) and (B, L) -> (B, D)."""
+        x = states.float()
+        logits = self.score_layer(x).squeeze(-1)
+        weights = readout_weights(logits, mask, self.config.readout)
+        return Pooled(torch.einsum("bl,bld->bd", weights, x[..., -self.output_size :]), weights, logits)
+
+
+class GlotHead(Pooling):
+    """Learned pooling over the token graph. See `HeadConfig` for the settings.
+
+    Args:
+        config: the head's settings.
+        path: "dense" (masked matrix products), "sparse" (PyG's message passing), or "auto": dense, but sparse for a
+            text of over 1,024 tokens whose graph has so few edges that the edge list is the smaller of the two.
+    """
+
+    name = "glot"
+
+    def __init__(self, config: HeadConfig, path: str = "auto") -> None:
+        super().__init__()
+        self.config = config
+        self.path = choose("path", path, PATHS)
+        self.layers = config.layers
+        sizes = [config.input_size] + [config.hidden_size] * config.num_layers
+        self.convs = nn.ModuleList(
+            convolutions.build(config.convolution, i, o) for i, o in zip(sizes, sizes[1:], strict=False)
+        )
+        refined = config.hidden_size * (config.num_layers if config.jumping == "cat" else 1)
+        joint = config.input_size + refined if config.jumping == "cat" else refined
+        self.score_layer = score_mlp(joint, config.readout_size)
+        self.projection: nn.Linear | None = None
+        if config.form == "residual":
+            self.output_size = config.state_size
+            self.projection = nn.Linear(refined, config.state_size, bias=False)
+            nn.init.zeros_(self.projection.weight)
+        else:
+            self.output_size = config.output_size or joint
+            if config.output_size is not None:
+                self.projection = nn.Linear(joint, config.output_size, bias=False)
+
+    def forward(self, states: Tensor, mask: Tensor) -> Pooled:
+        """(B, L, S·D) and (B, L) boolean -> (B, O), the weights pi (B, L) and the readout's scores (B, L)."""
+        x = states.float() * mask[..., None]
+        refined = self._jump(self.refine(x, mask))  # (B, L, R)
+        joint = torch.cat([x, refined], dim=-1) if self.config.jumping == "cat" else refined
+        logits = self.score_layer(joint).squeeze(-1)  # (B, L)
+        weights = readout_weights(logits, mask, self.config.readout)
+        if self.config.form == "residual":
+            assert self.projection is not None
+            vector = torch.einsum("bl,bld->bd", weights, x[..., -self.output_size :])
+            vector = vector + self.projection(torch.einsum("bl,blr->br", weights, refined))
+        else:
+            vector = torch.einsum("bl,blh->bh", weights, joint)
+            if self.projection is not None:
+                vector = self.projection(vector)
+        return Pooled(vector, weights, logits)
+
+    def refine(self, x: Tensor, mask: Tensor) -> list[Tensor]:
+        """The graph layers' outputs H1..HK, each (B, L, hidden size)."""
+        adjacency = token_graph(x, mask, self.config.threshold)
+        if self._use_sparse(adjacency):
+            return self._refine_sparse(x, mask, adjacency)
+        outputs = []
+        for conv in self.convs:
+            x = functional.relu(convolutions.dense(conv, x, adjacency))
+            outputs.append(x)
+        return outputs
+
+    def _use_sparse(self, adjacency: Tensor) -> bool:
+        if self.path != "auto":
+            return self.path == "sparse"
+        length = adjacency.shape[1]
+        if length <= _DENSE_LENGTH:
+            return False
+        # Message passing holds hidden_size floats an edge; the dense path about one float a pair.
+        return int(adjacency.sum()) * self.config.hidden_size < adjacency.numel()
+
+    def _refine_sparse(self, x: Tensor, mask: Tensor, adjacency: Tensor) -> list[Tensor]:
+        batch, target, source = adjacency.nonzero(as_tuple=True)
+        node = mask.flatten().cumsum(0).sub(1).view_as(mask)  # the number of each real token among all real tokens
+        edges = torch.stack([node[batch, source], node[batch, target]])
+        h, outputs = x[mask], []
+        for conv in self.convs:
+            h = functional.relu(convolutions.sparse(conv, h, edges))
+            outputs.append(h.new_zeros(*mask.shape, h.shape[-1]).masked_scatter(mask[..., None], h))
+        return outputs
+
+    def _jump(self, outputs: list[Tensor]) -> Tensor:
+        """Jumping knowledge (Xu et al. 2018) over H1..HK."""
+        if self.config.jumping == "cat":
+            return torch.cat(outputs, dim=-1)
+        stacked = torch.stack(outputs)
+        return stacked.amax(dim=0) if self.config.jumping == "max" else stacked.mean(dim=0)

