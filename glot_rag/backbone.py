@@ -103,9 +103,13 @@ class Backbone:
         tokenizer, model = _load_with_transformers(source, chosen_dtype)
         limit = _own_limit(source, tokenizer, model)
         if max_tokens is not None and not 1 <= max_tokens <= limit:
-            raise InputError(f"max_tokens must be from 1 to {limit}, the limit of '{source.name}'; got {max_tokens}")
+            raise InputError(
+                f"max_tokens must be from 1 to {limit}, the limit of '{source.name}'; got {max_tokens}"
+            )
         if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
-            raise BundleError(f"'{source.name}': the tokeniser knows more tokens than the model has embeddings for")
+            raise BundleError(
+                f"'{source.name}': the tokeniser knows more tokens than the model has embeddings for"
+            )
         return cls(source, model.to(chosen_device), tokenizer, max_tokens or limit)
 
     def layer_number(self, layer: int) -> int:
@@ -116,7 +120,9 @@ class Backbone:
         """
         count = self.num_layers + 1
         if not -count <= layer < count:
-            raise InputError(f"'{self.source.name}' has layers 0 to {count - 1} (or -{count} to -1); got {layer}")
+            raise InputError(
+                f"'{self.source.name}' has layers 0 to {count - 1} (or -{count} to -1); got {layer}"
+            )
         return layer % count
 
     @torch.inference_mode()
@@ -138,7 +144,9 @@ class Backbone:
         every = any(number != self.num_layers for number in numbers)
         extra = {"use_cache": False} if hasattr(self.model.config, "use_cache") else {}
         out = self.model(input_ids=ids, attention_mask=mask.long(), output_hidden_states=every, **extra)
-        return [out.last_hidden_state if n == self.num_layers else out.hidden_states[n] for n in numbers], mask
+        return [
+            out.last_hidden_state if n == self.num_layers else out.hidden_states[n] for n in numbers
+        ], mask
 
     @cached_property
     def fingerprint(self) -> str:
@@ -167,7 +175,10 @@ class Backbone:
 
 def _own_limit(source: ModelSource, tokenizer: Any, model: Any) -> int:
     """The smallest of what sentence-transformers' settings, the tokeniser and the position embeddings allow."""
-    limits = [tokenizer.model_max_length, getattr(model.config.get_text_config(), "max_position_embeddings", None)]
+    limits = [
+        tokenizer.model_max_length,
+        getattr(model.config.get_text_config(), "max_position_embeddings", None),
+    ]
     settings = Path(source.location) / "sentence_bert_config.json"
     if settings.is_file():
         limits.append(json.loads(settings.read_text(encoding="utf-8")).get("max_seq_length"))
@@ -225,4 +236,3 @@ def _load_with_transformers(source: ModelSource, dtype: torch.dtype) -> tuple[An
             return load(local_only=False)
         except Exception as error:
             raise ModelNotFoundError(not_found(source.name, source.tried, source.install, error)) from error
-

@@ -13,6 +13,7 @@ CONVOLUTIONS = ("gat", "gcn", "gin", "gine", "sage")
 JUMPING = ("cat", "max", "mean")
 FORMS = ("residual", "paper")
 READOUTS = ("sigmoid", "softmax")
+QUERIES = ("mean", "head")
 TRAINED_POOLINGS = ("glot", "adapool")
 BASELINE_POOLINGS = ("mean", "max", "cls", "last")
 POOLINGS = TRAINED_POOLINGS + BASELINE_POOLINGS
@@ -50,6 +51,9 @@ class HeadConfig:
             tokens that all look like signal weigh the same, and a clean text is left as mean pooling has it.
         readout_size: the width of W1 in s = w2 · tanh(W1 H + b1) + b2.
         output_size: the paper form's projection; None for none.
+        queries: how queries are pooled. "head": as documents; "mean": by mean pooling, which needs a head that stays
+            in mean pooling's space (the residual form, AdaPool). None is "mean" where that is possible: queries carry
+            no noise, and an index then also serves queries that the stock model embedded.
 
     Raises:
         InputError: a value out of its range.
@@ -67,6 +71,7 @@ class HeadConfig:
     readout: str = "softmax"
     readout_size: int = 128
     output_size: int | None = None
+    queries: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
@@ -85,9 +90,21 @@ class HeadConfig:
             raise InputError(f"threshold (tau) must be in [-1, 1); got {self.threshold!r}")
         if self.output_size is not None:
             if not isinstance(self.output_size, int) or self.output_size < 1:
-                raise InputError(f"output_size must be a positive whole number or None; got {self.output_size!r}")
+                raise InputError(
+                    f"output_size must be a positive whole number or None; got {self.output_size!r}"
+                )
             if self.form == "residual":
-                raise InputError("output_size belongs to the paper form; the residual form keeps the backbone's size")
+                raise InputError(
+                    "output_size belongs to the paper form; the residual form keeps the backbone's size"
+                )
+
+        in_mean_space = self.pooling == "adapool" or self.form == "residual"
+        object.__setattr__(self, "queries", self.queries or ("mean" if in_mean_space else "head"))
+        choose("queries", self.queries, QUERIES)
+        if self.queries == "mean" and not in_mean_space:
+            raise InputError(
+                "the paper form's vectors are not in mean pooling's space: queries must be 'head'"
+            )
 
     @property
     def input_size(self) -> int:

@@ -49,9 +49,13 @@ def check_texts(texts: Sequence[str]) -> list[str]:
         raise InputError(f"expected a list of strings, got {type(texts).__name__}") from None
     for position, text in enumerate(texts):
         if not isinstance(text, str):
-            raise InputError(f"expected strings, got {type(text).__name__} at position {position}: {text!r:.80}")
+            raise InputError(
+                f"expected strings, got {type(text).__name__} at position {position}: {text!r:.80}"
+            )
     return [
-        text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") if _SURROGATE.search(text) else text
+        text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        if _SURROGATE.search(text)
+        else text
         for text in texts
     ]
 
@@ -69,7 +73,12 @@ class Tokenizer:
         self.max_tokens = max_tokens
         self.pad_id: int = tokenizer.pad_token_id or 0  # masked wherever it stands, so any id will do
         self._stand_in: int = next(
-            (i for i in (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.sep_token_id) if i is not None), 0
+            (
+                i
+                for i in (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.sep_token_id)
+                if i is not None
+            ),
+            0,
         )
         if not tokenizer.is_fast:
             raise InputError(
@@ -92,7 +101,10 @@ class Tokenizer:
 
 
 def pack(
-    sequences: Sequence[Sequence[int]], pad_id: int, batch_tokens: int = BATCH_TOKENS, batch_pairs: int = BATCH_PAIRS
+    sequences: Sequence[Sequence[int]],
+    pad_id: int,
+    batch_tokens: int = BATCH_TOKENS,
+    batch_pairs: int = BATCH_PAIRS,
 ) -> Iterator[TokenBatch]:
     """Group sequences of like length into batches, longest first, so that a batch that is too big fails at once.
 

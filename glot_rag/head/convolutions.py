@@ -62,7 +62,9 @@ def _gat(layer: GATConv, x: Tensor, adjacency: Tensor) -> Tensor:
     edge = (layer.lin_edge.weight[:, 0] * layer.att_edge[0, 0]).sum()
 
     def rows(block: slice) -> Tensor:
-        scores = functional.leaky_relu(target[:, block, None] + source[:, None, :] + edge, layer.negative_slope)
+        scores = functional.leaky_relu(
+            target[:, block, None] + source[:, None, :] + edge, layer.negative_slope
+        )
         return masked_softmax(scores, _with_self_loops(adjacency, block)) @ h
 
     return blockwise(rows, x.shape[1]) + layer.bias

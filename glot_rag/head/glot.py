@@ -21,7 +21,7 @@ _DENSE_LENGTH = 1024
 
 
 def score_mlp(input_size: int, hidden_size: int) -> nn.Sequential:
-    """s = w2 · tanh(W1 H + b1) + b2, with w2 = b2 = 0 at first, so that every token weighs the same."""
+    """S = w2 · tanh(W1 H + b1) + b2, with w2 = b2 = 0 at first, so that every token weighs the same."""
     layers = nn.Sequential(nn.Linear(input_size, hidden_size), nn.Tanh(), nn.Linear(hidden_size, 1))
     nn.init.zeros_(layers[2].weight)
     nn.init.zeros_(layers[2].bias)
@@ -127,7 +127,9 @@ class GlotHead(Pooling):
 
     def _refine_sparse(self, x: Tensor, mask: Tensor, adjacency: Tensor) -> list[Tensor]:
         batch, target, source = adjacency.nonzero(as_tuple=True)
-        node = mask.flatten().cumsum(0).sub(1).view_as(mask)  # the number of each real token among all real tokens
+        node = (
+            mask.flatten().cumsum(0).sub(1).view_as(mask)
+        )  # the number of each real token among all real tokens
         edges = torch.stack([node[batch, source], node[batch, target]])
         h, outputs = x[mask], []
         for conv in self.convs:

@@ -40,7 +40,9 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def save_head(head: GlotHead | AdaPool, path: str | os.PathLike[str], details: Mapping[str, Any] | None = None) -> None:
+def save_head(
+    head: GlotHead | AdaPool, path: str | os.PathLike[str], details: Mapping[str, Any] | None = None
+) -> None:
     """Write a head into a directory, made if it is missing.
 
     Args:
@@ -71,10 +73,14 @@ def read_json_record(path: Path, expected_format: str, newest_version: int) -> d
     """
     try:
         if path.stat().st_size > _MAX_CONFIG_BYTES:
-            raise BundleError(f"{path} is larger than {_MAX_CONFIG_BYTES} bytes: not a {expected_format} record")
+            raise BundleError(
+                f"{path} is larger than {_MAX_CONFIG_BYTES} bytes: not a {expected_format} record"
+            )
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BundleError(f"{path} cannot be read ({error.strerror}): expected a {expected_format} record") from error
+        raise BundleError(
+            f"{path} cannot be read ({error.strerror}): expected a {expected_format} record"
+        ) from error
     except ValueError as error:
         raise BundleError(f"{path} is not JSON ({error}): the bundle is damaged, make it again") from error
     found = record.get("format") if isinstance(record, dict) else None
@@ -82,7 +88,9 @@ def read_json_record(path: Path, expected_format: str, newest_version: int) -> d
         raise BundleError(f"{path} says format {found!r}, expected {expected_format!r}")
     version = record.get("format_version")
     if not isinstance(version, int) or not 1 <= version <= newest_version:
-        raise BundleError(f"{path} has format version {version!r}; this glot-rag reads 1 to {newest_version}: upgrade it")
+        raise BundleError(
+            f"{path} has format version {version!r}; this glot-rag reads 1 to {newest_version}: upgrade it"
+        )
     return dict(record)
 
 
@@ -106,7 +114,9 @@ def load_head(path: str | os.PathLike[str]) -> tuple[GlotHead | AdaPool, dict[st
         raise BundleError(f"{weights_path} cannot be read ({error.strerror})") from error
     digest = hashlib.sha256(data).hexdigest()
     if digest != record.get("sha256"):
-        raise BundleError(f"{weights_path} has SHA-256 {digest}, config.json says {record.get('sha256')}: it is damaged")
+        raise BundleError(
+            f"{weights_path} has SHA-256 {digest}, config.json says {record.get('sha256')}: it is damaged"
+        )
     settings, details = record.get("head"), record.get("details", {})
     if not isinstance(settings, dict) or not isinstance(details, dict):
         raise BundleError(f"{directory / 'config.json'} lacks the head's settings: make the bundle again")

@@ -1,0 +1,41 @@
+"""glot-rag: embeddings that survive noisy documents.
+
+Importing this loads neither torch nor faiss; each public name loads what it needs when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from glot_rag.encoder import GlotEncoder
+    from glot_rag.index import Document, GlotIndex, Hit
+
+__version__ = "0.1.0"
+__all__ = ["Document", "GlotEncoder", "GlotIndex", "Hit", "__version__"]
+
+_HOMES = {
+    "GlotEncoder": "glot_rag.encoder",
+    "GlotIndex": "glot_rag.index",
+    "Document": "glot_rag.index",
+    "Hit": "glot_rag.index",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'glot_rag' has no attribute {name!r}")
+    import importlib
+
+    try:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        from glot_rag.errors import MissingExtraError
+
+        if error.name in ("torch", "transformers", "torch_geometric"):
+            raise MissingExtraError(error.name, "torch") from error
+        raise
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,97 @@
+"""The inner loop: texts -> batches -> one run of the backbone -> every pooling's unit vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glot_rag.backbone import Backbone
+from glot_rag.embedder import Vectors
+from glot_rag.errors import InputError
+from glot_rag.head import Pooling
+from glot_rag.progress import bar
+from glot_rag.tokens import BATCH_TOKENS, TokenBatch, check_texts, pack
+
+# Texts tokenised and sorted at a time: enough for even batches, few enough that memory does not grow with the corpus.
+_WINDOW = 4_096
+
+
+def pool_texts(
+    backbone: Backbone,
+    poolings: Mapping[str, Pooling],
+    texts: Sequence[str],
+    *,
+    prompt: str = "",
+    show_progress: bool = False,
+    batch_tokens: int = BATCH_TOKENS,
+) -> dict[str, Vectors]:
+    """Embed texts with several poolings over one run of the backbone.
+
+    Args:
+        backbone: the frozen transformer.
+        poolings: by name.
+        texts: N strings.
+        prompt: put before every text.
+        show_progress: draw a progress bar on stderr.
+        batch_tokens: tokens a batch may hold, padding included.
+
+    Returns:
+        For each name (N, O) float32 with rows of norm 1, in the order of the texts.
+
+    Raises:
+        InputError: not a list of strings, or a budget below 1.
+    """
+    checked = check_texts(texts)
+    if batch_tokens < 1:
+        raise InputError(f"batch_tokens must be at least 1; got {batch_tokens}")
+    if prompt:
+        checked = [prompt + text for text in checked]
+    out = {
+        name: np.empty((len(checked), pooling.output_size), np.float32) for name, pooling in poolings.items()
+    }
+    with _counter(len(checked), show_progress) as advance:
+        for start in range(0, len(checked), _WINDOW):
+            sequences = backbone.tokenizer(checked[start : start + _WINDOW])
+            for batch in pack(sequences, backbone.tokenizer.pad_id, batch_tokens):
+                for name, vectors in _pool_batch(backbone, poolings, batch).items():
+                    out[name][start + batch.rows] = vectors
+                advance(len(batch.rows))
+    return out
+
+
+@torch.inference_mode()
+def _pool_batch(backbone: Backbone, poolings: Mapping[str, Pooling], batch: TokenBatch) -> dict[str, Vectors]:
+    layers = sorted({layer for pooling in poolings.values() for layer in pooling.layers})
+    states, mask = backbone.hidden_states(batch, layers)
+    by_layer = dict(zip(layers, states, strict=True))
+    return {
+        name: unit(pooling(join_layers(by_layer, pooling.layers), mask).vector).cpu().numpy()
+        for name, pooling in poolings.items()
+    }
+
+
+def join_layers(by_layer: Mapping[int, Tensor], layers: Sequence[int]) -> Tensor:
+    """The states of some layers side by side: (B, L, S·D)."""
+    return (
+        by_layer[layers[0]] if len(layers) == 1 else torch.cat([by_layer[layer] for layer in layers], dim=-1)
+    )
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Rows scaled to norm 1, float32. The floor keeps a row of zeros at zero instead of NaN."""
+    return torch.nn.functional.normalize(vectors.float(), dim=-1, eps=1e-12)
+
+
+@contextmanager
+def _counter(total: int, show: bool) -> Iterator[Callable[[int], None]]:
+    """A callback that counts texts on a progress bar, or does nothing."""
+    if not show:
+        yield lambda count: None
+        return
+    with bar() as progress:
+        task = progress.add_task("embedding", total=total)
+        yield lambda count: progress.advance(task, count)

@@ -1,0 +1,343 @@
+"""GlotEncoder: texts -> hidden states of a frozen backbone -> pooling -> unit vectors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from glot_rag.backbone import Backbone
+from glot_rag.batches import pool_texts
+from glot_rag.config import BASELINE_POOLINGS
+from glot_rag.embedder import Vectors
+from glot_rag.errors import BundleError, InputError
+from glot_rag.evidence import Evidence, TokenEvidence
+from glot_rag.graph import token_graph
+from glot_rag.head import AdaPool, GlotHead, Pooling, save_head
+from glot_rag.head.storage import read_json_record, write_atomically
+from glot_rag.poolings import find_head, fit, load_poolings, pooling_fingerprint
+from glot_rag.tokens import BATCH_TOKENS, TokenBatch, check_texts
+
+FORMAT = "glot-rag/encoder"
+FORMAT_VERSION = 1
+
+
+class GlotEncoder:
+    """Embeds texts with a frozen backbone and a pooling. Satisfies `glot_rag.embedder.Embedder`.
+
+    Calls are safe between threads. Make one with `from_pretrained`, or from parts:
+
+    Args:
+        backbone: the frozen transformer.
+        pooling: for documents.
+        query_pooling: for queries; None takes the documents' pooling. A head in residual form stays in the space of
+            mean pooling, so queries, which carry no noise, go through mean pooling there (`from_pretrained` sees to it).
+        query_prompt: put before every query, for backbones trained with one ("query: ").
+        document_prompt: put before every document.
+
+    Raises:
+        BundleError: the pooling was made for states of another width, or reads layers that the backbone lacks.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        pooling: Pooling,
+        *,
+        query_pooling: Pooling | None = None,
+        query_prompt: str = "",
+        document_prompt: str = "",
+    ) -> None:
+        self.backbone = backbone
+        self.pooling = fit(pooling, backbone)
+        self.query_pooling = fit(query_pooling, backbone) if query_pooling is not None else self.pooling
+        self.query_prompt = query_prompt
+        self.document_prompt = document_prompt
+        if self.query_pooling.output_size != self.pooling.output_size:
+            raise BundleError(
+                f"documents get vectors of length {self.pooling.output_size}, queries of {self.query_pooling.output_size}"
+            )
+        self._fingerprint: str | None = None
+
+    # ---- making, saving and loading
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike[str] = "minilm",
+        *,
+        pooling: str | None = None,
+        head: str | os.PathLike[str] | None = None,
+        backend: str = "torch",
+        device: str | None = None,
+        dtype: str | None = None,
+        max_tokens: int | None = None,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+    ) -> GlotEncoder:
+        """Load an encoder.
+
+        Args:
+            name_or_path: "minilm" (all-MiniLM-L6-v2 and its shipped head), "smollm2", a hub id, a backbone's directory
+                or .gguf file, or a directory that `save` wrote.
+            pooling: "glot" (the default), "adapool", "mean", "max", "cls" or "last".
+            head: directory of a trained head (`glot-rag train --out`); None takes the one shipped for the backbone.
+            backend: "torch".
+            device: "cpu", "cuda", …; None chooses.
+            dtype: "float32", "float16", "bfloat16"; None is bfloat16 where the hardware computes in it.
+            max_tokens: longest input; None is the model's own limit.
+            query_prompt: put before queries; None is the saved encoder's, or none.
+            document_prompt: put before documents; likewise.
+
+        Raises:
+            ModelNotFoundError: no such backbone, or no trained head for it.
+            BundleError: damaged or unfitting files.
+            MissingExtraError: transformers or gguf is not installed.
+            InputError: an argument that cannot be used.
+        """
+        if backend != "torch":
+            raise InputError(f"backend must be 'torch'; got {backend!r}")
+        saved: dict[str, Any] = {}
+        backbone_name = name_or_path
+        if (Path(name_or_path) / "encoder.json").is_file():
+            saved = read_json_record(Path(name_or_path) / "encoder.json", FORMAT, FORMAT_VERSION)
+            backbone_name = _saved_text(saved, "backbone", name_or_path)
+            pooling = pooling or _saved_text(saved, "pooling", name_or_path)
+            max_tokens = max_tokens or saved.get("max_tokens")
+            if head is None and pooling == saved["pooling"] and pooling not in BASELINE_POOLINGS:
+                head = Path(name_or_path) / "head"
+        pooling = pooling or "glot"
+        head_path = find_head(os.fspath(backbone_name), pooling, head)
+        backbone = Backbone.load(backbone_name, device=device, dtype=dtype, max_tokens=max_tokens)
+        if saved and saved.get("backbone_fingerprint") != backbone.fingerprint:
+            raise BundleError(
+                f"{name_or_path} was saved over a backbone with fingerprint {saved.get('backbone_fingerprint')}, but "
+                f"'{backbone_name}' here has {backbone.fingerprint}: use the same model files, or train a head for these"
+            )
+
+        def prompt(value: str | None, key: str) -> str:
+            return value if value is not None else str(saved.get(key, ""))
+
+        documents, queries = load_poolings(pooling, head_path, backbone)
+        return cls(
+            backbone,
+            documents,
+            query_pooling=queries,
+            query_prompt=prompt(query_prompt, "query_prompt"),
+            document_prompt=prompt(document_prompt, "document_prompt"),
+        )
+
+    def with_pooling(self, pooling: str, head: str | os.PathLike[str] | None = None) -> GlotEncoder:
+        """The same backbone, not loaded again, with another pooling. Arguments as in `from_pretrained`."""
+        head_path = find_head(self.backbone.source.name, pooling, head)
+        documents, queries = load_poolings(pooling, head_path, self.backbone)
+        return GlotEncoder(
+            self.backbone,
+            documents,
+            query_pooling=queries,
+            query_prompt=self.query_prompt,
+            document_prompt=self.document_prompt,
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the encoder into a directory: `encoder.json`, and `head/` for a trained pooling.
+
+        The backbone's own files are not copied: it is frozen, so its name and fingerprint are enough, and
+        `from_pretrained(path)` refuses any other.
+
+        Raises:
+            InputError: the directory holds something else.
+        """
+        directory = Path(path)
+        if directory.exists() and not (directory / "encoder.json").is_file() and any(directory.iterdir()):
+            raise InputError(f"{directory} is not empty and not a saved encoder: choose another directory")
+        directory.mkdir(parents=True, exist_ok=True)
+        if isinstance(self.pooling, (GlotHead, AdaPool)):
+            save_head(self.pooling, directory / "head", {"backbone_fingerprint": self.backbone.fingerprint})
+        record = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "backbone": self.backbone.source.name,
+            "backbone_fingerprint": self.backbone.fingerprint,
+            "pooling": self.pooling.name,
+            "max_tokens": self.max_tokens,
+            "query_prompt": self.query_prompt,
+            "document_prompt": self.document_prompt,
+            "fingerprint": self.fingerprint,
+        }
+        write_atomically(directory / "encoder.json", json.dumps(record, indent=2).encode() + b"\n")
+
+    # ---- what it is
+
+    @property
+    def dimension(self) -> int:
+        """The length of every vector."""
+        return self.pooling.output_size
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest input in tokens, special tokens included; what is beyond is cut."""
+        return self.backbone.max_tokens
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides a vector: backbone, head, poolings, prompts, truncation. Not the dtype."""
+        if self._fingerprint is None:
+            record = [self.backbone.fingerprint, self.max_tokens, self.query_prompt, self.document_prompt]
+            record += [pooling_fingerprint(self.pooling), pooling_fingerprint(self.query_pooling)]
+            self._fingerprint = hashlib.sha256(json.dumps(record).encode()).hexdigest()
+        return self._fingerprint
+
+    def __repr__(self) -> str:
+        return (
+            f"GlotEncoder({self.backbone.source.name!r}, pooling={self.pooling.name!r}, dimension={self.dimension}, "
+            f"dtype={str(self.backbone.dtype).removeprefix('torch.')}, device={str(self.backbone.device)!r})"
+        )
+
+    # ---- using it
+
+    def encode_documents(
+        self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int = BATCH_TOKENS
+    ) -> Vectors:
+        """Embed documents.
+
+        Args:
+            texts: N strings. An empty or all-white text has the vector of the special tokens around it; what a
+                text has beyond `max_tokens` is cut.
+            show_progress: draw a progress bar on stderr.
+            batch_tokens: tokens a batch may hold, padding included.
+
+        Returns:
+            (N, D) float32, every row of norm 1; (0, D) for an empty list. A text's row does not depend on what else
+            is in the list (to float32 rounding; in bfloat16 to a cosine of about 0.9999).
+
+        Raises:
+            InputError: not a list of strings.
+        """
+        return encode_documents_together(
+            {"": self}, texts, show_progress=show_progress, batch_tokens=batch_tokens
+        )[""]
+
+    def encode_queries(
+        self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int = BATCH_TOKENS
+    ) -> Vectors:
+        """Embed queries: as `encode_documents`, with the query's prompt and pooling."""
+        return encode_queries_together(
+            {"": self}, texts, show_progress=show_progress, batch_tokens=batch_tokens
+        )[""]
+
+    def explain(self, text: str) -> Evidence:
+        """Show what the document vector of a text is made of.
+
+        Returns:
+            For each token its text, character span, weight in the vector and, for a trained pooling, the probability
+            that it is noise; and the token graph (None for a pooling without one).
+        """
+        (clean,) = check_texts([text])
+        prompted = self.document_prompt + clean
+        ids, tokens, spans = self.backbone.tokenizer.with_offsets(prompted)
+        batch = TokenBatch(np.zeros(1, np.int64), np.array([ids]), np.ones((1, len(ids)), np.bool_))
+        states, mask = self.backbone.hidden_states(batch, self.pooling.layers)
+        joined = torch.cat(states, dim=-1)
+        with torch.inference_mode():
+            pooled = self.pooling(joined, mask)
+            graph = None
+            if isinstance(self.pooling, GlotHead):
+                graph = token_graph(joined, mask, self.pooling.config.threshold)[0].cpu().numpy()
+        noise = [None] * len(ids) if pooled.logits is None else torch.sigmoid(-pooled.logits[0]).tolist()
+        shift = len(self.document_prompt)
+        return Evidence(
+            text=clean,
+            tokens=tuple(
+                TokenEvidence(token, (start - shift, end - shift), weight, probability)
+                for token, (start, end), weight, probability in zip(
+                    tokens, spans, pooled.weights[0].tolist(), noise, strict=True
+                )
+            ),
+            graph=graph,
+        )
+
+
+# ---- several poolings over one run of the backbone
+
+
+def encode_documents_together(
+    encoders: Mapping[str, GlotEncoder],
+    texts: Sequence[str],
+    *,
+    show_progress: bool = False,
+    batch_tokens: int = BATCH_TOKENS,
+) -> dict[str, Vectors]:
+    """Embed documents with several encoders that share a backbone, running it once.
+
+    Args:
+        encoders: by name; all over the same `Backbone` object, with the same prompts (see `GlotEncoder.with_pooling`).
+        texts: N strings.
+        show_progress: draw a progress bar on stderr.
+        batch_tokens: tokens a batch may hold.
+
+    Returns:
+        For each name what that encoder's `encode_documents` gives.
+
+    Raises:
+        InputError: the encoders do not share a backbone and prompts, or the texts are not a list of strings.
+    """
+    first = _same_backbone(encoders)
+    poolings = {name: encoder.pooling for name, encoder in encoders.items()}
+    return pool_texts(
+        first.backbone,
+        poolings,
+        texts,
+        prompt=first.document_prompt,
+        show_progress=show_progress,
+        batch_tokens=batch_tokens,
+    )
+
+
+def encode_queries_together(
+    encoders: Mapping[str, GlotEncoder],
+    texts: Sequence[str],
+    *,
+    show_progress: bool = False,
+    batch_tokens: int = BATCH_TOKENS,
+) -> dict[str, Vectors]:
+    """As `encode_documents_together`, for queries."""
+    first = _same_backbone(encoders)
+    poolings = {name: encoder.query_pooling for name, encoder in encoders.items()}
+    return pool_texts(
+        first.backbone,
+        poolings,
+        texts,
+        prompt=first.query_prompt,
+        show_progress=show_progress,
+        batch_tokens=batch_tokens,
+    )
+
+
+def _same_backbone(encoders: Mapping[str, GlotEncoder]) -> GlotEncoder:
+    if not encoders:
+        raise InputError("expected at least one encoder, got none")
+    first = next(iter(encoders.values()))
+    for name, encoder in encoders.items():
+        same_prompts = (encoder.query_prompt, encoder.document_prompt) == (
+            first.query_prompt,
+            first.document_prompt,
+        )
+        if encoder.backbone is not first.backbone or not same_prompts:
+            raise InputError(
+                f"encoder {name!r} has another backbone or other prompts: make it with with_pooling()"
+            )
+    return first
+
+
+def _saved_text(record: Mapping[str, Any], key: str, path: object) -> str:
+    value = record.get(key)
+    if not isinstance(value, str):
+        raise BundleError(f"{path}/encoder.json lacks {key!r}: make the bundle again")
+    return value
