@@ -1,0 +1,30 @@
+"""Evaluation: noisy documents, retrieval collections, measures, reports."""
+
+from glot_rag.evaluation.datasets import RetrievalDataset, load_beir
+from glot_rag.evaluation.metrics import METRICS, measure, measure_per_query
+from glot_rag.evaluation.noise import NOISE_KINDS, Corrupted, NoiseSpec, corrupt
+from glot_rag.evaluation.picture import save_picture
+from glot_rag.evaluation.report import print_report
+from glot_rag.evaluation.results import Report, Result
+from glot_rag.evaluation.retrieval import EmbedTexts, evaluate, search
+from glot_rag.evaluation.stdlib_corpus import load_stdlib
+
+__all__ = [
+    "METRICS",
+    "NOISE_KINDS",
+    "Corrupted",
+    "EmbedTexts",
+    "NoiseSpec",
+    "Report",
+    "Result",
+    "RetrievalDataset",
+    "corrupt",
+    "evaluate",
+    "load_beir",
+    "load_stdlib",
+    "measure",
+    "measure_per_query",
+    "print_report",
+    "save_picture",
+    "search",
+]

@@ -1,0 +1,157 @@
+"""Retrieval collections with judgements, read from the BEIR layout (Thakur et al. 2021, arXiv:2104.08663)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from glot_rag.errors import DatasetError, InputError
+
+QueryHalf = Literal["all", "even", "odd"]
+_LAYOUT = "Expected corpus.jsonl, queries.jsonl and qrels/test.tsv (the BEIR layout) in that folder."
+
+
+@dataclass(frozen=True)
+class RetrievalDataset:
+    """Documents, queries and which documents answer which query.
+
+    Args:
+        name: for reports.
+        documents: document id -> text; the order is the collection's.
+        queries: query id -> text. Each has at least one relevant document.
+        qrels: query id -> document id -> grade; a grade of 1 or more is relevant.
+        problems: what was wrong in the files and has been left out, one sentence each.
+    """
+
+    name: str
+    documents: dict[str, str]
+    queries: dict[str, str]
+    qrels: dict[str, dict[str, int]]
+    problems: list[str] = field(default_factory=list)
+
+
+def load_beir(path: str | Path, queries: QueryHalf = "all") -> RetrievalDataset:
+    """Read a collection in the BEIR layout.
+
+    A document's text is its title, a space and its text, as in BEIR's own loaders.
+
+    Args:
+        path: a folder with `corpus.jsonl` (`_id`, `title` or none, `text`), `queries.jsonl` (`_id`, `text`)
+            and `qrels/test.tsv` (query id, document id, grade; tab-separated; with or without BEIR's header
+            line).
+        queries: which half: `even` and `odd` go by the query's integer id; where an id of the file is no
+            integer, by the position in the file, the first being 1. Settings are chosen on one half and
+            reported on the other.
+
+    Raises:
+        InputError: `queries` is none of the three.
+        DatasetError: a file is missing or not UTF-8; a line is malformed, lacks a field or repeats an id
+            (file and line are named); or nothing is left to evaluate.
+    """
+    if queries not in ("all", "even", "odd"):
+        raise InputError(f"queries must be 'all', 'even' or 'odd', got {queries!r}.")
+    folder = Path(path)
+    problems: list[str] = []
+    documents = {key: f"{title} {text}".strip() for key, title, text in _records(folder / "corpus.jsonl")}
+    documents = _drop(documents, [key for key, text in documents.items() if not text], "empty documents", problems)
+    texts = {key: text.strip() for key, _, text in _records(folder / "queries.jsonl")}
+    qrels = _qrels(folder / "qrels" / "test.tsv", documents, texts, problems)
+
+    half = _half(list(texts), queries)
+    texts = {key: texts[key] for key in half}
+    texts = _drop(texts, [key for key, text in texts.items() if not text], "empty queries", problems)
+    unjudged = [key for key in texts if not any(grade > 0 for grade in qrels.get(key, {}).values())]
+    texts = _drop(texts, unjudged, "queries without a relevant document", problems)
+    if not texts:
+        raise DatasetError(f"Nothing to evaluate in '{folder}': no query with a relevant document. {_LAYOUT}")
+    return RetrievalDataset(folder.resolve().name, documents, texts, {key: qrels[key] for key in texts}, problems)
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """The lines that are not blank, each with its place, `file:line`."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield f"{path}:{number}", line.rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path} is not UTF-8 text: {error}.") from error
+    except OSError as error:
+        raise DatasetError(f"Cannot read '{path}' ({error.strerror}). {_LAYOUT}") from error
+
+
+def _records(path: Path) -> Iterator[tuple[str, str, str]]:
+    """A JSON Lines file -> (id, title or "", text)."""
+    seen: dict[str, str] = {}
+    for place, line in _lines(path):
+        try:
+            record: Any = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DatasetError(f"{place}: not valid JSON ({error.msg}).") from error
+        if not isinstance(record, dict):
+            raise DatasetError(f"{place}: expected a JSON object, got {type(record).__name__}.")
+        for name in ("_id", "text"):
+            if not isinstance(record.get(name), str):
+                raise DatasetError(f"{place}: the field {name!r} is missing or not a string.")
+        title = record.get("title") or ""
+        if not isinstance(title, str):
+            raise DatasetError(f"{place}: the field 'title' is not a string.")
+        key = record["_id"]
+        if key in seen:
+            raise DatasetError(f"{place}: the id {key!r} was already used at {seen[key]}.")
+        seen[key] = place
+        yield key, title, record["text"]
+
+
+def _qrels(
+    path: Path, documents: dict[str, str], queries: dict[str, str], problems: list[str]
+) -> dict[str, dict[str, int]]:
+    """Tab-separated judgements; those about unknown ids are left out."""
+    qrels: dict[str, dict[str, int]] = {}
+    unknown: dict[str, list[str]] = {"documents": [], "queries": []}
+    repeated = []
+    for row, (place, line) in enumerate(_lines(path)):
+        parts = line.split("\t")
+        if row == 0 and parts[-1] == "score":
+            continue
+        try:
+            query, document, grade = parts[0], parts[1], int(parts[2])
+        except (IndexError, ValueError):
+            raise DatasetError(f"{place}: expected query id, document id, grade between tabs, got {line!r}.") from None
+        if query not in queries:
+            unknown["queries"].append(query)
+        elif document not in documents:
+            unknown["documents"].append(document)
+        else:
+            grades = qrels.setdefault(query, {})
+            if document in grades:
+                repeated.append(f"{query} {document}")
+            grades[document] = max(grade, grades.get(document, grade))
+    for what, keys in unknown.items():
+        _note(keys, f"judgements of unknown or empty {what}", "left out", problems)
+    _note(repeated, "judgements made twice", "the higher grade kept", problems)
+    return qrels
+
+
+def _half(keys: list[str], queries: QueryHalf) -> list[str]:
+    if queries == "all":
+        return keys
+    try:
+        numbers = [int(key) for key in keys]
+    except ValueError:
+        numbers = list(range(1, len(keys) + 1))
+    return [key for key, number in zip(keys, numbers, strict=True) if (number % 2 == 0) == (queries == "even")]
+
+
+def _drop(texts: dict[str, str], keys: list[str], what: str, problems: list[str]) -> dict[str, str]:
+    _note(keys, what, "left out", problems)
+    dropped = set(keys)
+    return {key: text for key, text in texts.items() if key not in dropped}
+
+
+def _note(keys: list[str], what: str, fate: str, problems: list[str]) -> None:
+    if keys:
+        problems.append(f"{len(keys)} {what} (the first: {keys[0]!r}), {fate}.")

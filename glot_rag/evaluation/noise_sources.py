@@ -1,0 +1,78 @@
+"""Where noise comes from: each source gives one run of noise words, which stays together in the document."""
+
+from __future__ import annotations
+
+import random
+import string
+import zlib
+from collections.abc import Callable
+from functools import cache
+from importlib import resources
+
+from glot_rag.errors import InputError
+from glot_rag.evaluation.boilerplate import boilerplate_line
+
+Words = list[str]
+
+
+@cache
+def evaluation_words() -> tuple[str, ...]:
+    """The common words of the evaluation: those of `common_words.txt` whose CRC-32 is even.
+
+    Noise for training draws only words whose CRC-32 is odd, so the two share no word and a head that has
+    merely learned its noise words by heart gains nothing here.
+    """
+    text = resources.files("glot_rag.evaluation").joinpath("common_words.txt").read_text(encoding="utf-8")
+    return tuple(word for word in text.split() if zlib.crc32(word.encode()) % 2 == 0)
+
+
+def common_word(documents: list[Words], index: int, rng: random.Random) -> Words:
+    """One common English word."""
+    return [rng.choice(evaluation_words())]
+
+
+def boilerplate(documents: list[Words], index: int, rng: random.Random) -> Words:
+    """One line of boilerplate."""
+    return boilerplate_line(rng).split()
+
+
+def gibberish(documents: list[Words], index: int, rng: random.Random) -> Words:
+    """One string of 3 to 10 random letters: three in five lower case, the rest mixed case or with digits."""
+    alphabet = string.ascii_lowercase
+    style = rng.random()
+    if style >= 0.8:
+        alphabet += string.digits * 2
+    elif style >= 0.6:
+        alphabet = string.ascii_letters
+    return ["".join(rng.choices(alphabet, k=rng.randint(3, 10)))]
+
+
+def offtopic(documents: list[Words], index: int, rng: random.Random) -> Words:
+    """A run of 15 to 40 words of another document of the collection (all of it where it is shorter).
+
+    Raises:
+        InputError: no other document has any words.
+    """
+    # A few blind draws first: filtering the whole collection for every run would cost the square of its size.
+    for _ in range(32):
+        other = rng.randrange(len(documents))
+        if other != index and documents[other]:
+            break
+    else:
+        others = [i for i, words in enumerate(documents) if i != index and words]
+        if not others:
+            raise InputError("Off-topic noise is taken from the other documents: give at least two with text.")
+        other = rng.choice(others)
+    words = documents[other]
+    length = min(rng.randint(15, 40), len(words))
+    start = rng.randint(0, len(words) - length)
+    return words[start : start + length]
+
+
+# documents (as words), the position of the one to corrupt, the generator -> one run of noise
+SOURCES: dict[str, Callable[[list[Words], int, random.Random], Words]] = {
+    "words": common_word,
+    "boilerplate": boilerplate,
+    "gibberish": gibberish,
+    "offtopic": offtopic,
+}

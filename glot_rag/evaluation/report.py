@@ -1,0 +1,100 @@
+"""The results as tables for a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from glot_rag.evaluation.results import PRIMARY_METRIC, Report, Result
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+_CEILING = "ceiling"
+_CELL = 15  # columns that a cell takes: "+12.3 · 100 %", borders and padding
+
+
+def print_report(report: Report, console: Console, metric: str | None = None) -> None:
+    """Print the settings and the results, in as many tables as the width of the console asks for.
+
+    A cell is the metric × 100; under it the difference to mean pooling and the recovery, where there are any.
+    The best pooling of a column is bold.
+    """
+    metric = metric or report.main_metric
+    length = f" of {report.max_words} words" if report.max_words else ""
+    console.print(
+        f"{_label(metric)} × 100 on {report.dataset}: {report.documents:,} documents{length}, "
+        f"{report.queries:,} queries, seed {report.seed}",
+        style="bold",
+        highlight=False,
+        markup=False,
+    )
+    first = max(len(name) for name in (*report.poolings, _CEILING)) + 4
+    a_table = max(1, (console.width - first) // _CELL)
+    settings = report.settings
+    # Tables of about equal width, rather than a full one and a stub.
+    tables = -(-len(settings) // a_table)
+    a_table = -(-len(settings) // tables)
+    for start in range(0, len(settings), a_table):
+        console.print(results_table(report, settings[start : start + a_table], metric))
+    recovered = metric == PRIMARY_METRIC and any(each.recovery is not None for each in report.results)
+    legend = ["bold: best pooling", "±: against mean"] if "mean" in report.poolings else ["bold: best pooling"]
+    legend += ["%: of what noise took, won back"] if recovered else []
+    console.print("; ".join([*legend, "ceiling: mean over the signal words alone"]), style="dim", highlight=False)
+    for problem in report.problems:
+        console.print(f"Left out: {problem}", style="yellow", highlight=False, markup=False)
+
+
+def results_table(report: Report, settings: list[tuple[str, float]] | None = None, metric: str | None = None) -> Table:
+    """One row a pooling and one for the ceiling, one column a noise setting (default: all)."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    metric = metric or report.main_metric
+    chosen = report.settings if settings is None else settings
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table.add_column("pooling", no_wrap=True)
+    for kind, ratio in chosen:
+        table.add_column("clean" if kind == "none" else f"{kind}\n{ratio:.0%}", justify="right", no_wrap=True)
+    best = {setting: max(_shown(each, metric) for each in _column(report, setting)) for setting in chosen}
+    for pooling in report.poolings:
+        cells = []
+        for setting in chosen:
+            result = report.result(pooling, *setting)
+            mean = report.result("mean", *setting)
+            cells.append(_cell(result, mean, metric, best[setting]) if result else Text("–", style="dim"))
+        table.add_row(pooling, *cells)
+    ceilings = [Text(f"{100 * _column(report, setting)[0].ceiling[metric]:.1f}") for setting in chosen]
+    table.add_section()
+    table.add_row(_CEILING, *ceilings, style="italic")
+    return table
+
+
+def _column(report: Report, setting: tuple[str, float]) -> list[Result]:
+    return [each for each in report.results if (each.noise, each.ratio) == setting]
+
+
+def _shown(result: Result, metric: str) -> float:
+    """The value as it is printed: poolings that look equal are equally bold."""
+    return round(100 * result.metrics[metric], 1)
+
+
+def _cell(result: Result, mean: Result | None, metric: str, best: float) -> Text:
+    from rich.text import Text
+
+    shown = _shown(result, metric)
+    cell = Text().append(f"{shown:.1f}", style="bold" if shown == best else "")
+    if result.pooling == "mean":
+        return cell
+    notes = []
+    if mean is not None:
+        notes.append(f"{100 * (result.metrics[metric] - mean.metrics[metric]):+.1f}")
+    if result.recovery is not None and metric == PRIMARY_METRIC:
+        notes.append(f"{result.recovery:.0%}")
+    return cell.append("\n" + " · ".join(notes), style="dim") if notes else cell
+
+
+def _label(metric: str) -> str:
+    return metric.replace("ndcg", "nDCG").replace("mrr", "MRR")

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glot_rag.embedder import Vectors
+from glot_rag.evaluation import Report, Result, RetrievalDataset
+from glot_rag.evaluation.noise_sources import evaluation_words
+
+DIMENSION = 512
+
+
+def hashed(texts: Sequence[str], ignored: frozenset[str] = frozenset()) -> Vectors:
+    """Word counts in hashed buckets, normalised: a backbone whose vectors can be worked out by hand."""
+    vectors = np.zeros((len(texts), DIMENSION), dtype=np.float32)
+    for row, text in enumerate(texts):
+        for word in text.lower().split():
+            if word not in ignored:
+                vectors[row, zlib.crc32(word.encode()) % DIMENSION] += 1.0
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+
+
+def embed(texts: Sequence[str]) -> dict[str, Vectors]:
+    """`mean` sees every word; `oracle` ignores exactly the evaluation's common words."""
+    return {"mean": hashed(texts), "oracle": hashed(texts, frozenset(evaluation_words()))}
+
+
+@pytest.fixture
+def embedder() -> Callable[[Sequence[str]], dict[str, Vectors]]:
+    return embed
+
+
+@pytest.fixture
+def dataset() -> RetrievalDataset:
+    """40 documents of 40 invented words of their own and some shared ones; each query has 6 of a document's words."""
+    documents = {}
+    queries = {}
+    for i in range(40):
+        own = [f"w{i}x{j}" for j in range(30)]
+        shared = [f"s{(i + j) % 7}" for j in range(10)]
+        documents[f"d{i:02}"] = " ".join(word for j in range(10) for word in (*own[3 * j : 3 * j + 3], shared[j]))
+        queries[f"q{i:02}"] = " ".join([*own[:2], *shared[:4]])
+    return RetrievalDataset("toy", documents, queries, {f"q{i:02}": {f"d{i:02}": 1} for i in range(40)})
+
+
+@pytest.fixture
+def report() -> Report:
+    def result(pooling: str, noise: str, ratio: float, value: float, ceiling: float, recovery: float | None) -> Result:
+        return Result(pooling, noise, ratio, {"ndcg@10": value}, {"ndcg@10": ceiling}, recovery)
+
+    results = [
+        result("mean", "none", 0.0, 0.396, 0.396, None),
+        result("glot", "none", 0.0, 0.391, 0.396, None),
+        result("mean", "words", 0.8, 0.20, 0.36, 0.0),
+        result("glot", "words", 0.8, 0.32, 0.36, 0.75),
+    ]
+    return Report("toy", 0, results, max_words=170, k=100, documents=1398, queries=225)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The shared data folder; tests that need it are skipped where it is not there."""
+    folder = Path(os.environ.get("GLOT_RAG_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+    if not (folder / "retrieval" / "cranfield" / "corpus.jsonl").is_file():
+        pytest.skip(f"no test collections in {folder} (set GLOT_RAG_DATA)")
+    return folder
