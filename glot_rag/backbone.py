@@ -103,13 +103,9 @@ class Backbone:
         tokenizer, model = _load_with_transformers(source, chosen_dtype)
         limit = _own_limit(source, tokenizer, model)
         if max_tokens is not None and not 1 <= max_tokens <= limit:
-            raise InputError(
-                f"max_tokens must be from 1 to {limit}, the limit of '{source.name}'; got {max_tokens}"
-            )
+            raise InputError(f"max_tokens must be from 1 to {limit}, the limit of '{source.name}'; got {max_tokens}")
         if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
-            raise BundleError(
-                f"'{source.name}': the tokeniser knows more tokens than the model has embeddings for"
-            )
+            raise BundleError(f"'{source.name}': the tokeniser knows more tokens than the model has embeddings for")
         return cls(source, model.to(chosen_device), tokenizer, max_tokens or limit)
 
     def layer_number(self, layer: int) -> int:
@@ -120,9 +116,7 @@ class Backbone:
         """
         count = self.num_layers + 1
         if not -count <= layer < count:
-            raise InputError(
-                f"'{self.source.name}' has layers 0 to {count - 1} (or -{count} to -1); got {layer}"
-            )
+            raise InputError(f"'{self.source.name}' has layers 0 to {count - 1} (or -{count} to -1); got {layer}")
         return layer % count
 
     @torch.inference_mode()
@@ -144,14 +138,13 @@ class Backbone:
         every = any(number != self.num_layers for number in numbers)
         extra = {"use_cache": False} if hasattr(self.model.config, "use_cache") else {}
         out = self.model(input_ids=ids, attention_mask=mask.long(), output_hidden_states=every, **extra)
-        return [
-            out.last_hidden_state if n == self.num_layers else out.hidden_states[n] for n in numbers
-        ], mask
+        return [out.last_hidden_state if n == self.num_layers else out.hidden_states[n] for n in numbers], mask
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the model's files: weights, configuration, tokeniser. The dtype is not part of it: vectors of
-        the same model in float32 and bfloat16 belong in one index.
+        """SHA-256 over the model's files: weights, configuration, tokeniser.
+
+        The dtype is not part of it: vectors of the same model in float32 and bfloat16 belong in one index.
         """
         digest = hashlib.sha256()
         for name, file_digest in sorted(self._file_digests().items()):
@@ -195,14 +188,14 @@ def _quiet_loading() -> Iterator[None]:
 
     with _QUIET:
         level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+        logging.set_verbosity(logging.ERROR)
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
             yield
         finally:
             logging.set_verbosity(level)
             if bars:
-                logging.enable_progress_bar()
+                logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _load_with_transformers(source: ModelSource, dtype: torch.dtype) -> tuple[Any, Any]:

@@ -50,9 +50,7 @@ def pool_texts(
         raise InputError(f"batch_tokens must be at least 1; got {batch_tokens}")
     if prompt:
         checked = [prompt + text for text in checked]
-    out = {
-        name: np.empty((len(checked), pooling.output_size), np.float32) for name, pooling in poolings.items()
-    }
+    out = {name: np.empty((len(checked), pooling.output_size), np.float32) for name, pooling in poolings.items()}
     with _counter(len(checked), show_progress) as advance:
         for start in range(0, len(checked), _WINDOW):
             sequences = backbone.tokenizer(checked[start : start + _WINDOW])
@@ -76,9 +74,7 @@ def _pool_batch(backbone: Backbone, poolings: Mapping[str, Pooling], batch: Toke
 
 def join_layers(by_layer: Mapping[int, Tensor], layers: Sequence[int]) -> Tensor:
     """The states of some layers side by side: (B, L, S·D)."""
-    return (
-        by_layer[layers[0]] if len(layers) == 1 else torch.cat([by_layer[layer] for layer in layers], dim=-1)
-    )
+    return by_layer[layers[0]] if len(layers) == 1 else torch.cat([by_layer[layer] for layer in layers], dim=-1)
 
 
 def unit(vectors: Tensor) -> Tensor:

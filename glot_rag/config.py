@@ -90,21 +90,15 @@ class HeadConfig:
             raise InputError(f"threshold (tau) must be in [-1, 1); got {self.threshold!r}")
         if self.output_size is not None:
             if not isinstance(self.output_size, int) or self.output_size < 1:
-                raise InputError(
-                    f"output_size must be a positive whole number or None; got {self.output_size!r}"
-                )
+                raise InputError(f"output_size must be a positive whole number or None; got {self.output_size!r}")
             if self.form == "residual":
-                raise InputError(
-                    "output_size belongs to the paper form; the residual form keeps the backbone's size"
-                )
+                raise InputError("output_size belongs to the paper form; the residual form keeps the backbone's size")
 
         in_mean_space = self.pooling == "adapool" or self.form == "residual"
         object.__setattr__(self, "queries", self.queries or ("mean" if in_mean_space else "head"))
         choose("queries", self.queries, QUERIES)
         if self.queries == "mean" and not in_mean_space:
-            raise InputError(
-                "the paper form's vectors are not in mean pooling's space: queries must be 'head'"
-            )
+            raise InputError("the paper form's vectors are not in mean pooling's space: queries must be 'head'")
 
     @property
     def input_size(self) -> int:

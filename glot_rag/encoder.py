@@ -37,7 +37,7 @@ class GlotEncoder:
         backbone: the frozen transformer.
         pooling: for documents.
         query_pooling: for queries; None takes the documents' pooling. A head in residual form stays in the space of
-            mean pooling, so queries, which carry no noise, go through mean pooling there (`from_pretrained` sees to it).
+            mean pooling, so queries, which carry no noise, are mean-pooled there (`from_pretrained` sees to it).
         query_prompt: put before every query, for backbones trained with one ("query: ").
         document_prompt: put before every document.
 
@@ -61,7 +61,8 @@ class GlotEncoder:
         self.document_prompt = document_prompt
         if self.query_pooling.output_size != self.pooling.output_size:
             raise BundleError(
-                f"documents get vectors of length {self.pooling.output_size}, queries of {self.query_pooling.output_size}"
+                f"documents get vectors of length {self.pooling.output_size}, "
+                f"queries of {self.query_pooling.output_size}"
             )
         self._fingerprint: str | None = None
 
@@ -118,7 +119,7 @@ class GlotEncoder:
         if saved and saved.get("backbone_fingerprint") != backbone.fingerprint:
             raise BundleError(
                 f"{name_or_path} was saved over a backbone with fingerprint {saved.get('backbone_fingerprint')}, but "
-                f"'{backbone_name}' here has {backbone.fingerprint}: use the same model files, or train a head for these"
+                f"'{backbone_name}' here has {backbone.fingerprint}: use the same files, or train a head for these"
             )
 
         def prompt(value: str | None, key: str) -> str:
@@ -220,17 +221,13 @@ class GlotEncoder:
         Raises:
             InputError: not a list of strings.
         """
-        return encode_documents_together(
-            {"": self}, texts, show_progress=show_progress, batch_tokens=batch_tokens
-        )[""]
+        return encode_documents_together({"": self}, texts, show_progress=show_progress, batch_tokens=batch_tokens)[""]
 
     def encode_queries(
         self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int = BATCH_TOKENS
     ) -> Vectors:
         """Embed queries: as `encode_documents`, with the query's prompt and pooling."""
-        return encode_queries_together(
-            {"": self}, texts, show_progress=show_progress, batch_tokens=batch_tokens
-        )[""]
+        return encode_queries_together({"": self}, texts, show_progress=show_progress, batch_tokens=batch_tokens)[""]
 
     def explain(self, text: str) -> Evidence:
         """Show what the document vector of a text is made of.
@@ -241,7 +238,7 @@ class GlotEncoder:
         """
         (clean,) = check_texts([text])
         prompted = self.document_prompt + clean
-        ids, tokens, spans = self.backbone.tokenizer.with_offsets(prompted)
+        ((ids, tokens, spans),) = self.backbone.tokenizer.with_offsets([prompted])
         batch = TokenBatch(np.zeros(1, np.int64), np.array([ids]), np.ones((1, len(ids)), np.bool_))
         states, mask = self.backbone.hidden_states(batch, self.pooling.layers)
         joined = torch.cat(states, dim=-1)
@@ -330,9 +327,7 @@ def _same_backbone(encoders: Mapping[str, GlotEncoder]) -> GlotEncoder:
             first.document_prompt,
         )
         if encoder.backbone is not first.backbone or not same_prompts:
-            raise InputError(
-                f"encoder {name!r} has another backbone or other prompts: make it with with_pooling()"
-            )
+            raise InputError(f"encoder {name!r} has another backbone or other prompts: make it with with_pooling()")
     return first
 
 

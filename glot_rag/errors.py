@@ -15,9 +15,7 @@ class MissingExtraError(GlotError, ImportError):
     """A feature needs a package that is not installed; the message carries the install line."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(
-            f"This needs the package '{package}'. Install it with: pip install 'glot-rag[{extra}]'"
-        )
+        super().__init__(f"This needs the package '{package}'. Install it with: pip install 'glot-rag[{extra}]'")
         self.package = package
         self.extra = extra
 
@@ -60,6 +58,14 @@ class IndexReadOnlyError(IndexStoreError, PermissionError):
 
 class IndexCorruptedError(IndexStoreError):
     """The stored data does not match its checksums, or cannot be read at all."""
+
+
+class IndexVersionError(IndexStoreError):
+    """A newer version of the library wrote the index."""
+
+
+class IndexRecoveryWarning(UserWarning):
+    """A derived file of an index was missing, damaged or could not be written; no document is lost."""
 
 
 class FingerprintMismatchError(IndexStoreError, ValueError):

@@ -41,6 +41,6 @@ def token_graph(states: Tensor, mask: Tensor, threshold: float) -> Tensor:
         return torch.matmul(unit[:, block], unit.transpose(1, 2)) > threshold
 
     edges = blockwise(rows, states.shape[1])
-    # The cosine of a state with itself may round to less than a threshold close to 1: the diagonal is set, not computed.
+    # A state's cosine with itself may round to less than a threshold close to 1: the diagonal is set, not computed.
     edges = edges | torch.eye(states.shape[1], dtype=torch.bool, device=states.device)
     return edges & mask[:, :, None] & mask[:, None, :]

@@ -92,7 +92,7 @@ def _shipped_head(name: str, pooling: str) -> Path:
     if "/" not in name and (folder / "config.json").is_file():
         return folder
     raise ModelNotFoundError(
-        f"no trained {pooling} head for '{name}' comes with glot-rag (there is one for: {_shipped(pooling)}). Train one "
+        f"no trained {pooling} head for '{name}' ships with glot-rag (there is one for: {_shipped(pooling)}). Train one "
         f"with `glot-rag train --text FILE.jsonl --backbone {name} --out DIR` and give head=DIR, or use pooling='mean'"
     )
 
@@ -100,7 +100,4 @@ def _shipped_head(name: str, pooling: str) -> Path:
 def _shipped(pooling: str) -> str:
     suffix = "" if pooling == "glot" else f"-{pooling}"
     names = sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
-    return (
-        ", ".join(n.removesuffix(suffix) for n in names if n.endswith(suffix) and (suffix or "-" not in n))
-        or "none"
-    )
+    return ", ".join(n.removesuffix(suffix) for n in names if n.endswith(suffix) and (suffix or "-" not in n)) or "none"

@@ -13,7 +13,7 @@ from rich.progress import (
 )
 
 
-def bar() -> Progress:
+def bar(*, disable: bool = False) -> Progress:
     """A progress bar that leaves stdout alone, so that output can be piped."""
     return Progress(
         TextColumn("{task.description}"),
@@ -23,4 +23,5 @@ def bar() -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
+        disable=disable,
     )

@@ -143,22 +143,14 @@ def resolve(name: str | os.PathLike[str]) -> ModelSource:
 
 def _could_be_hub_id(text: str) -> bool:
     parts = text.split("/")
-    return (
-        len(parts) <= 2
-        and all(part and not part.startswith(".") for part in parts)
-        and not text.startswith("~")
-    )
+    return len(parts) <= 2 and all(part and not part.startswith(".") for part in parts) and not text.startswith("~")
 
 
-def not_found(
-    name: str, tried: list[str] | tuple[str, ...], install: str | None, cause: object = None
-) -> str:
+def not_found(name: str, tried: list[str] | tuple[str, ...], install: str | None, cause: object = None) -> str:
     """The one message for a backbone that is nowhere: what was tried, and what to do."""
     lines = [f"No model '{name}' was found. Tried, in order:"]
     lines += [f"  - {place}" for place in tried]
     if cause:
         lines.append(f"The last said: {' '.join(str(cause).split())[:300]}")
-    lines.append(
-        f"Install it with: {install}" if install else "Give a directory that holds the model, or a hub id."
-    )
+    lines.append(f"Install it with: {install}" if install else "Give a directory that holds the model, or a hub id.")
     return "\n".join(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,14 @@ class TokenBatch:
     mask: NDArray[np.bool_]
 
 
+class TokenisedText(NamedTuple):
+    """One text's token ids, token strings and character spans (start, end)."""
+
+    ids: list[int]
+    tokens: list[str]
+    spans: list[tuple[int, int]]
+
+
 def check_texts(texts: Sequence[str]) -> list[str]:
     """Return the texts as a list that a tokeniser can take.
 
@@ -49,13 +57,9 @@ def check_texts(texts: Sequence[str]) -> list[str]:
         raise InputError(f"expected a list of strings, got {type(texts).__name__}") from None
     for position, text in enumerate(texts):
         if not isinstance(text, str):
-            raise InputError(
-                f"expected strings, got {type(text).__name__} at position {position}: {text!r:.80}"
-            )
+            raise InputError(f"expected strings, got {type(text).__name__} at position {position}: {text!r:.80}")
     return [
-        text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        if _SURROGATE.search(text)
-        else text
+        text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") if _SURROGATE.search(text) else text
         for text in texts
     ]
 
@@ -73,11 +77,7 @@ class Tokenizer:
         self.max_tokens = max_tokens
         self.pad_id: int = tokenizer.pad_token_id or 0  # masked wherever it stands, so any id will do
         self._stand_in: int = next(
-            (
-                i
-                for i in (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.sep_token_id)
-                if i is not None
-            ),
+            (i for i in (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.sep_token_id) if i is not None),
             0,
         )
         if not tokenizer.is_fast:
@@ -92,12 +92,14 @@ class Tokenizer:
         """Token ids of each text. A text without any token gets one special token, so that it has a state to pool."""
         return [encoding.ids or [self._stand_in] for encoding in self._core.encode_batch_fast(list(texts))]
 
-    def with_offsets(self, text: str) -> tuple[list[int], list[str], list[tuple[int, int]]]:
-        """Ids, token strings and character spans of one text; special tokens have an empty span."""
-        encoding = self._core.encode(text)
-        if not encoding.ids:
-            return [self._stand_in], [self._core.id_to_token(self._stand_in) or ""], [(0, 0)]
-        return encoding.ids, encoding.tokens, encoding.offsets
+    def with_offsets(self, texts: Sequence[str]) -> list[TokenisedText]:
+        """Ids, token strings and character spans of each text; special tokens have an empty span."""
+        return [
+            TokenisedText(encoding.ids, encoding.tokens, encoding.offsets)
+            if encoding.ids
+            else TokenisedText([self._stand_in], [self._core.id_to_token(self._stand_in) or ""], [(0, 0)])
+            for encoding in self._core.encode_batch(list(texts))
+        ]
 
 
 def pack(

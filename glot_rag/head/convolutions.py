@@ -62,12 +62,11 @@ def _gat(layer: GATConv, x: Tensor, adjacency: Tensor) -> Tensor:
     edge = (layer.lin_edge.weight[:, 0] * layer.att_edge[0, 0]).sum()
 
     def rows(block: slice) -> Tensor:
-        scores = functional.leaky_relu(
-            target[:, block, None] + source[:, None, :] + edge, layer.negative_slope
-        )
-        return masked_softmax(scores, _with_self_loops(adjacency, block)) @ h
+        scores = functional.leaky_relu(target[:, block, None] + source[:, None, :] + edge, layer.negative_slope)
+        return masked_softmax(scores, _with_self_loops(adjacency, block)).matmul(h)
 
-    return blockwise(rows, x.shape[1]) + layer.bias
+    out: Tensor = blockwise(rows, x.shape[1]) + layer.bias
+    return out
 
 
 def _gcn(layer: GCNConv, x: Tensor, adjacency: Tensor) -> Tensor:
@@ -78,9 +77,10 @@ def _gcn(layer: GCNConv, x: Tensor, adjacency: Tensor) -> Tensor:
     scaled = h * scale
 
     def rows(block: slice) -> Tensor:
-        return _with_self_loops(adjacency, block).to(h.dtype) @ scaled
+        return _with_self_loops(adjacency, block).to(h.dtype).matmul(scaled)
 
-    return blockwise(rows, x.shape[1]) * scale + layer.bias
+    out: Tensor = blockwise(rows, x.shape[1]) * scale + layer.bias
+    return out
 
 
 def _gin(layer: GINConv, x: Tensor, adjacency: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ arXiv 2603.03389, section 3. The residual form, the reading of several layers an
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -22,10 +24,10 @@ _DENSE_LENGTH = 1024
 
 def score_mlp(input_size: int, hidden_size: int) -> nn.Sequential:
     """S = w2 · tanh(W1 H + b1) + b2, with w2 = b2 = 0 at first, so that every token weighs the same."""
-    layers = nn.Sequential(nn.Linear(input_size, hidden_size), nn.Tanh(), nn.Linear(hidden_size, 1))
-    nn.init.zeros_(layers[2].weight)
-    nn.init.zeros_(layers[2].bias)
-    return layers
+    last = nn.Linear(hidden_size, 1)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(input_size, hidden_size), nn.Tanh(), last)
 
 
 def readout_weights(logits: Tensor, mask: Tensor, readout: str) -> Tensor:
@@ -72,9 +74,7 @@ class GlotHead(Pooling):
         self.path = choose("path", path, PATHS)
         self.layers = config.layers
         sizes = [config.input_size] + [config.hidden_size] * config.num_layers
-        self.convs = nn.ModuleList(
-            convolutions.build(config.convolution, i, o) for i, o in zip(sizes, sizes[1:], strict=False)
-        )
+        self.convs = nn.ModuleList(convolutions.build(config.convolution, i, o) for i, o in itertools.pairwise(sizes))
         refined = config.hidden_size * (config.num_layers if config.jumping == "cat" else 1)
         joint = config.input_size + refined if config.jumping == "cat" else refined
         self.score_layer = score_mlp(joint, config.readout_size)
@@ -127,9 +127,7 @@ class GlotHead(Pooling):
 
     def _refine_sparse(self, x: Tensor, mask: Tensor, adjacency: Tensor) -> list[Tensor]:
         batch, target, source = adjacency.nonzero(as_tuple=True)
-        node = (
-            mask.flatten().cumsum(0).sub(1).view_as(mask)
-        )  # the number of each real token among all real tokens
+        node = mask.flatten().cumsum(0).sub(1).view_as(mask)  # the number of each real token among all real tokens
         edges = torch.stack([node[batch, source], node[batch, target]])
         h, outputs = x[mask], []
         for conv in self.convs:

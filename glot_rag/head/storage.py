@@ -40,9 +40,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def save_head(
-    head: GlotHead | AdaPool, path: str | os.PathLike[str], details: Mapping[str, Any] | None = None
-) -> None:
+def save_head(head: GlotHead | AdaPool, path: str | os.PathLike[str], details: Mapping[str, Any] | None = None) -> None:
     """Write a head into a directory, made if it is missing.
 
     Args:
@@ -73,14 +71,10 @@ def read_json_record(path: Path, expected_format: str, newest_version: int) -> d
     """
     try:
         if path.stat().st_size > _MAX_CONFIG_BYTES:
-            raise BundleError(
-                f"{path} is larger than {_MAX_CONFIG_BYTES} bytes: not a {expected_format} record"
-            )
+            raise BundleError(f"{path} is larger than {_MAX_CONFIG_BYTES} bytes: not a {expected_format} record")
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BundleError(
-            f"{path} cannot be read ({error.strerror}): expected a {expected_format} record"
-        ) from error
+        raise BundleError(f"{path} cannot be read ({error.strerror}): expected a {expected_format} record") from error
     except ValueError as error:
         raise BundleError(f"{path} is not JSON ({error}): the bundle is damaged, make it again") from error
     found = record.get("format") if isinstance(record, dict) else None

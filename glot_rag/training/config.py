@@ -1,0 +1,63 @@
+"""Settings of a training run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from glot_rag.errors import InputError
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a head is trained.
+
+    Args:
+        seed: of the noise, the split, the first weights and the order. On a CPU the same seed gives the same head.
+        views: noisy views of each text, made and encoded once. An epoch sees one of them.
+        epochs: at most so many.
+        patience: stop after so many epochs without a better validation loss.
+        batch_texts: texts a step; also the number of candidates of the contrastive objective.
+        learning_rate: AdamW's peak, reached after the warm-up, then cosine decay to 0.
+        weight_decay: AdamW's.
+        warmup: share of all steps.
+        validation: share of the texts, held out.
+        temperature: of the contrastive objective.
+        denoising: weight of 1 - cos(z(noisy), mean(clean words)), the frozen backbone's own vector as the target.
+        contrastive: weight of symmetric InfoNCE between queries and noisy texts (texts without a query take no part).
+        tokens: weight of the binary cross-entropy of the readout's scores against "this token is signal".
+
+    Raises:
+        InputError: a value out of its range.
+    """
+
+    seed: int = 0
+    views: int = 3
+    epochs: int = 9
+    patience: int = 3
+    batch_texts: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.05
+    validation: float = 0.05
+    temperature: float = 0.05
+    denoising: float = 1.0
+    contrastive: float = 0.1
+    tokens: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name in ("views", "epochs", "patience", "batch_texts"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1; got {getattr(self, name)}")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed must be from 0 to 2**63 - 1; got {self.seed}")
+        for name in ("learning_rate", "temperature"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be above 0; got {getattr(self, name)}")
+        for name in ("weight_decay", "denoising", "contrastive", "tokens"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name} must be at least 0; got {getattr(self, name)}")
+        if not self.denoising + self.contrastive + self.tokens > 0:
+            raise InputError("at least one objective needs a weight above 0")
+        for name in ("warmup", "validation"):
+            if not 0 < getattr(self, name) < 1:
+                raise InputError(f"{name} must be between 0 and 1; got {getattr(self, name)}")

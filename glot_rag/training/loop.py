@@ -1,0 +1,289 @@
+"""The training loop: AdamW over cached hidden states, with warm-up, early stopping and resume."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load, save
+from torch import Tensor
+from transformers import get_cosine_schedule_with_warmup
+
+from glot_rag.backbone import Backbone
+from glot_rag.cache import HiddenStateCache, from_stored
+from glot_rag.config import HeadConfig
+from glot_rag.errors import TrainingError
+from glot_rag.head import AdaPool, BaselinePooling, GlotHead, save_head
+from glot_rag.head.storage import build_head, write_atomically
+from glot_rag.progress import bar
+from glot_rag.training.config import TrainingConfig
+from glot_rag.training.objectives import contrastive_loss, denoising_loss, token_loss
+from glot_rag.training.texts import TrainingText
+from glot_rag.training.views import SPECIAL, cache_views
+
+_POOL = 32  # batches' worth of texts that are sorted by length together, so that padding stays small
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """Losses after an epoch. `validation` is what early stopping looks at: the objectives' weighted sum."""
+
+    number: int
+    train: float
+    validation: float
+    parts: dict[str, float]
+
+
+def train(
+    texts: Sequence[TrainingText],
+    backbone: Backbone,
+    head_config: HeadConfig,
+    config: TrainingConfig,
+    out: str | os.PathLike[str],
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    details: Mapping[str, Any] | None = None,
+    show_progress: bool = False,
+) -> list[Epoch]:
+    """Train a head and save the one with the best validation loss.
+
+    A run that was killed goes on with its last completed epoch when it is started again with the same settings.
+    With a seed the result is the same on the same CPU.
+
+    Args:
+        texts: clean texts; a share of them is held out for validation.
+        backbone: the frozen transformer.
+        head_config: the head's shape.
+        config: how to train.
+        out: gets `config.json` and `head.safetensors` (see `load_head`), `history.json` and `state/`.
+        cache: directory of the hidden states; None is `out`/cache.
+        details: more to record in the head's `config.json`.
+        show_progress: draw progress bars on stderr.
+
+    Returns:
+        One entry an epoch.
+
+    Raises:
+        TrainingError: too few texts, a directory that belongs to a run with other settings, or a loss that is NaN.
+    """
+    out = Path(out)
+    run = _Run(texts, head_config, config, out)
+    states = cache_views(
+        cache or out / "cache",
+        texts,
+        backbone,
+        layers=head_config.layers,
+        views=config.views,
+        seed=config.seed,
+        show_progress=show_progress,
+    )
+    record = {
+        "backbone": backbone.source.name,
+        "backbone_fingerprint": backbone.fingerprint,
+        "training": dataclasses.asdict(config),
+        "texts": len(texts),
+        **(details or {}),
+    }
+    while run.goes_on:
+        epoch = run.step(states, show_progress)
+        if epoch is run.best:
+            save_head(run.head, out, {**record, "validation": dataclasses.asdict(epoch)})
+        run.save()
+    return run.history
+
+
+class _Run:
+    """The state of a training run: the head, its optimiser, and what has been reached."""
+
+    def __init__(
+        self, texts: Sequence[TrainingText], head_config: HeadConfig, config: TrainingConfig, out: Path
+    ) -> None:
+        self.config, self.out = config, out
+        split = np.random.default_rng([config.seed, 1]).permutation(len(texts))
+        held_out = max(2, round(len(texts) * config.validation))
+        self.validation, self.training = np.sort(split[:held_out]), np.sort(split[held_out:])
+        if len(self.training) < 2:
+            raise TrainingError(f"{len(texts)} texts are too few to train on and hold some out; give at least 4")
+        self.has_query = np.array([bool(text.query.strip()) for text in texts])
+        torch.manual_seed(config.seed)
+        self.head: GlotHead | AdaPool = build_head(head_config)
+        self.query_mean = BaselinePooling("mean", head_config.state_size)
+        self.optimiser = torch.optim.AdamW(
+            self.head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        steps = config.epochs * math.ceil(len(self.training) / config.batch_texts)
+        self.schedule = get_cosine_schedule_with_warmup(self.optimiser, round(steps * config.warmup), steps)
+        self.history: list[Epoch] = []
+        self._settings = {
+            "head": head_config.to_dict() | {"layers": list(head_config.layers)},
+            "training": dataclasses.asdict(config),
+            "texts": len(texts),
+        }
+        self._resume()
+
+    @property
+    def best(self) -> Epoch:
+        return min(self.history, key=lambda epoch: epoch.validation)
+
+    @property
+    def goes_on(self) -> bool:
+        done = len(self.history)
+        return done < self.config.epochs and (done == 0 or done - self.best.number < self.config.patience)
+
+    def step(self, cache: HiddenStateCache, show_progress: bool) -> Epoch:
+        """Train for one epoch, then measure the loss on the texts held out."""
+        number = len(self.history) + 1
+        batches = list(_batches(self.training, cache, self.config, number))
+        total = 0.0
+        self.head.train()
+        with bar(disable=not show_progress) as progress:
+            task = progress.add_task(f"epoch {number}/{self.config.epochs}", total=len(batches))
+            for done, (rows, queries) in enumerate(batches, start=1):
+                loss, _ = self._loss(cache, rows, queries)
+                self.optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                torch.nn.utils.clip_grad_norm_(self.head.parameters(), 1.0)
+                self.optimiser.step()
+                self.schedule.step()
+                total += loss.item()
+                if not math.isfinite(total):
+                    raise TrainingError(f"the loss is {loss.item()} in epoch {number}: lower the learning rate")
+                progress.update(
+                    task, advance=1, description=f"epoch {number}/{self.config.epochs}  loss {total / done:.4f}"
+                )
+            self.head.eval()
+            parts = self._validate(cache)
+            epoch = Epoch(number, total / len(batches), parts.pop("total"), parts)
+            progress.update(
+                task, description=f"epoch {number}  loss {epoch.train:.4f}  validation {epoch.validation:.4f}"
+            )
+        self.history.append(epoch)
+        return epoch
+
+    @torch.no_grad()
+    def _validate(self, cache: HiddenStateCache) -> dict[str, float]:
+        """The mean loss over every view of the texts held out."""
+        sums: dict[str, float] = {}
+        count = 0
+        for view in range(self.config.views):
+            for rows, queries in _batches(self.validation, cache, self.config, None, view):
+                loss, parts = self._loss(cache, rows, queries)
+                for name, value in {**parts, "total": loss}.items():
+                    sums[name] = sums.get(name, 0.0) + value.item() * len(rows)
+                count += len(rows)
+        return {name: value / count for name, value in sums.items()}
+
+    def _loss(
+        self, cache: HiddenStateCache, rows: NDArray[np.int64], queries: NDArray[np.int64]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        config, head = self.config, self.head
+        states, mask, labels = gather(cache, rows)
+        pooled = head(states, mask)
+        target = torch.from_numpy(np.array(cache.column("target")[rows]))
+        parts = {"denoising": denoising_loss(pooled.vector, target)}
+        asked = self.has_query[queries // (config.views + 1)]
+        if head.config.queries == "mean":
+            query = torch.from_numpy(np.array(cache.column("target")[queries[asked]]))
+        elif asked.any():
+            query_states, query_mask, _ = gather(cache, queries[asked])
+            query = head(query_states, query_mask).vector
+        else:
+            query = pooled.vector[:0]
+        parts["contrastive"] = contrastive_loss(query, pooled.vector[torch.from_numpy(asked)], config.temperature)
+        assert pooled.logits is not None
+        parts["tokens"] = token_loss(pooled.logits, labels)
+        loss = sum((getattr(config, name) * value for name, value in parts.items()), torch.zeros(()))
+        return loss, parts
+
+    # ---- what a resumed run needs; safetensors and JSON, no pickle
+
+    def save(self) -> None:
+        """Write the state after an epoch; the JSON comes last and names the epoch of the tensors it belongs to."""
+        tensors = {f"head.{name}": value for name, value in self.head.state_dict().items()}
+        for index, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+        folder = self.out / "state"
+        folder.mkdir(parents=True, exist_ok=True)
+        number = len(self.history)
+        write_atomically(folder / f"epoch-{number}.safetensors", save({k: v.contiguous() for k, v in tensors.items()}))
+        history = [dataclasses.asdict(epoch) for epoch in self.history]
+        write_atomically(folder / "state.json", json.dumps({**self._settings, "history": history}).encode())
+        write_atomically(self.out / "history.json", json.dumps(history, indent=2).encode() + b"\n")
+        for old in folder.glob("epoch-*.safetensors"):
+            if old.name != f"epoch-{number}.safetensors":
+                old.unlink()
+
+    def _resume(self) -> None:
+        path = self.out / "state" / "state.json"
+        if not path.is_file():
+            return
+        record = json.loads(path.read_text())
+        history = [Epoch(**epoch) for epoch in record.pop("history")]
+        if record != json.loads(json.dumps(self._settings)):
+            raise TrainingError(f"{self.out} holds a run with other settings or texts: choose another directory")
+        tensors = load((path.parent / f"epoch-{len(history)}.safetensors").read_bytes())
+        self.head.load_state_dict({k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")})
+        optimiser = self.optimiser.state_dict()
+        for key, value in tensors.items():
+            if key.startswith("optimiser."):
+                _, index, name = key.split(".")
+                optimiser["state"].setdefault(int(index), {})[name] = value
+        self.optimiser.load_state_dict(optimiser)
+        steps = len(history) * math.ceil(len(self.training) / self.config.batch_texts)
+        state = self.schedule.state_dict()
+        state["last_epoch"] = steps
+        self.schedule.load_state_dict(state)
+        for group, base, factor in zip(
+            self.optimiser.param_groups, self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True
+        ):
+            group["lr"] = base * factor(steps)
+        self.history = history
+
+
+def _batches(
+    texts: NDArray[np.int64], cache: HiddenStateCache, config: TrainingConfig, epoch: int | None, view: int = 0
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Cache rows of views and of queries.
+
+    In epoch e text t shows view (t + e) mod V, in an order of its own; epoch None gives view `view` of each.
+    """
+    per_text = config.views + 1
+    order = np.arange(len(texts))
+    if epoch is not None:
+        rng = np.random.default_rng([config.seed, 2, epoch])
+        order = rng.permutation(len(texts))
+    chosen = texts[order]
+    rows = chosen * per_text + ((chosen + epoch) % config.views if epoch is not None else view)
+    lengths = np.diff(cache.ends)
+    batches = []
+    for start in range(0, len(rows), _POOL * config.batch_texts):
+        pool = rows[start : start + _POOL * config.batch_texts]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        batches += [pool[i : i + config.batch_texts] for i in range(0, len(pool), config.batch_texts)]
+    if epoch is not None:
+        batches = [batches[i] for i in rng.permutation(len(batches))]
+    for batch in batches:
+        yield batch, batch // per_text * per_text + config.views
+
+
+def gather(cache: HiddenStateCache, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of the cache as a padded batch: states (B, L, S·D), mask (B, L), labels (B, L)."""
+    starts, stops = cache.ends[rows], cache.ends[rows + 1]
+    longest = int((stops - starts).max())
+    states_column, label_column = cache.column("states"), cache.column("label")
+    states = np.zeros((len(rows), longest, states_column.shape[1]), states_column.dtype)
+    labels = np.full((len(rows), longest), SPECIAL, np.uint8)
+    mask = np.zeros((len(rows), longest), np.bool_)
+    for place, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+        states[place, : stop - start] = states_column[start:stop]
+        labels[place, : stop - start] = label_column[start:stop, 0]
+        mask[place, : stop - start] = True
+    return from_stored(states), torch.from_numpy(mask), torch.from_numpy(labels)

@@ -1,0 +1,134 @@
+"""Lines as they surround the text of pages, mails and logs, made by small random grammars.
+
+Slots are filled with words of the training texts, so that no line can be learned by heart. These grammars are for
+training only; `glot_rag.evaluation` has templates of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+# {w} a word, {W} a capitalised word, {n} a number, {d} a date, {t} a time, {h} a host, {u} a path, {e} an address,
+# {v} a version, {x} a hexadecimal string. [a|b|c] is a choice; choices do not nest.
+_NAVIGATION = (
+    "[Home|Start|Main page|Overview] [>|/|»|::] {W} [>|/|»|::] {W} {W}",
+    "[Menu|Navigate|Browse] {W} {W} {W} [Search|Find] [Log on|Register|Account]",
+    "[Previous|Prev|Older] [|Next|Newer] {W} {w} [Up|Back to list|Index]",
+    "{W} | {W} | {W} | {W} | {W}",
+    "[Jump|Skip|Go] to [content|navigation|search|footer]",
+    "[In this section|On this page|Table of contents] {W} {w} {W} {W} {w}",
+    "[Categories|Tags|Topics|Filed under] : {W} , {W} , {w} {w}",
+    "[Page|Sheet] {n} of {n} [first|last|next]",
+    "[Recent|Popular|Related|Featured] [posts|stories|items|pages] {W} {w} {w} {W} {w}",
+    "[Sort by|Order by|Show] [date|name|size|relevance] [ascending|descending]",
+)
+_NOTICES = (
+    "[We|This site|Our partners and we] [store|use|process] [cookies|identifiers|local storage] [to|so that we may] "
+    "[measure|remember|personalise] {w} [OK|Agree|Manage|Decline all]",
+    "[Join|Enter your e-mail for|Get] our [weekly|daily|monthly] [bulletin|digest|mailing] about {w} and {w}",
+    "[Copyright|(c)|Published by] {n} {W} {W} [Ltd|Inc.|Foundation|and contributors] [Reproduction forbidden|]",
+    "[Imprint|Legal|Disclaimer|Accessibility statement] [Contact|Help desk|Jobs] [Sitemap|Status]",
+    "[Like|Tweet|Pin|Mail|Forward] this [entry|piece|item] [on|with] {W}",
+    "[Advertisement|Sponsored|Promoted by {W}] {W} {w} {w} from {n} [EUR|USD|a month]",
+    "Your [browser|connection|session] [is out of date|has expired|does not support {w}] [Reload|Update]",
+    "[Leave a reply|Add a comment|{n} comments] [Name|Nickname] [E-mail|Website] [Post|Preview]",
+    "[By|From|Posted by|Author] {W} {W} [on|at] {d} {t} [| {n} views|| {n} min]",
+    "[Licensed under|Provided under|See] the {W} [licence|terms] [version {v}|] without warranty of any kind",
+    "[Print|Download|Cite|Bookmark] [this page|as PDF|citation] [Report an error|Feedback]",
+    "[Was this|Did this] [answer|page|section] [useful|help you] ? [Yes|Yes {n}] [No|No {n}]",
+    "[Choose your|Change] [region|language|currency] {W} {W} {W} {W}",
+    "[This message|This e-mail with its attachments] [is confidential|is meant for {W}] [delete it|tell the sender]",
+)
+_LOGS = (
+    "{d} {t} [INFO|WARN|ERROR|DEBUG|TRACE] {w}.{w} - {w} {w} {w} = {n}",
+    "[{t}] [main|worker-{n}|pool-{n}] {w} : {w} {w} [ok|failed|retry {n}]",
+    '{h} - - [{d}:{t}] "[GET|POST|PUT|HEAD] {u} HTTP/1.1" {n} {n}',
+    "at {w}.{w}.{W}({W}.java:{n})",
+    'File "{u}" , line {n} , in {w}',
+    "{d} {h} {w}[{n}]: {w} {w} from {e}",
+    'level={w} ts={n} caller={w}.go:{n} msg="{w} {w}"',
+)
+_MARKUP = (
+    '<div class="{w}-{w}" id="{w}"> <a href="{u}">{W}</a> </div>',
+    '<[span|li|td|p] class="{w}">{n}</[span|li|td|p]> &nbsp; &raquo;',
+    '{{ "{w}" : "{w}" , "{w}" : {n} , "{w}" : [true|false|null] }}',
+    ".{w}-{w} {{ [margin|padding|width] : {n}px ; [color|background] : #{x} ; }}",
+    "var {w} = {w}.{w}( '{w}' , {n} ) ; [return {w}|if ({w})] ;",
+    '{w} = {n} ; {w} = "{u}"',
+    "[![{w}](https://{h}{u})](https://{h})",
+    "| {W} | {n} | {n} | {w} |",
+)
+_HEADERS = (
+    "[From|To|Cc|Reply-To] : {W} {W} <{e}>",
+    "[Date|Sent|Received] : {d} {t} [Subject|Re] : {w} {w}",
+    "[Message-ID|In-Reply-To|References] : <{x}@{h}>",
+    "On {d} {W} [wrote|said] : > {w} {w}",
+    "[{t}] <{w}{n}> {w} [lol|ok|thanks|brb|+1]",
+    "[{W} joined|{W} left|{W} pinned a message|{W} is typing]",
+    "-- {W} {W} [Sent from my phone|Tel. {n}|www.{h}]",
+    "[Version|Build|Release|Revision] {v} [{d}|{x}] https://{h}{u}",
+)
+_GROUPS = (_NAVIGATION, _NOTICES, _LOGS, _MARKUP, _HEADERS)
+
+
+def templates() -> list[str]:
+    """Every template, for the test that evaluation shares none of them."""
+    return [template for group in _GROUPS for template in group]
+
+
+def page_line(rng: np.random.Generator, vocabulary: Sequence[str]) -> str:
+    """A random line, its slots filled from the vocabulary (a sequence ordered by frequency)."""
+    group = _GROUPS[int(rng.integers(len(_GROUPS)))]
+    template = group[int(rng.integers(len(group)))]
+    out, i = [], 0
+    while i < len(template):
+        character = template[i]
+        if template[i : i + 2] in ("{{", "}}"):
+            out.append(character)
+            i += 2
+        elif character == "{":
+            out.append(_fill(rng, template[i + 1], vocabulary))
+            i += 3
+        elif character == "[" and "|" in template[i : template.find("]", i) + 1]:
+            # A choice; brackets without a bar in them are plain text.
+            end = template.index("]", i)
+            options = template[i + 1 : end].split("|")
+            chosen = options[int(rng.integers(len(options)))]
+            template = chosen + template[end + 1 :]
+            i = 0
+        else:
+            out.append(character)
+            i += 1
+    return "".join(out)
+
+
+def _fill(rng: np.random.Generator, slot: str, vocabulary: Sequence[str]) -> str:
+    def word() -> str:
+        drawn = vocabulary[int(rng.random() ** 3 * len(vocabulary))]
+        return "".join(filter(str.isalpha, drawn)).lower() or "item"
+
+    def number(digits: int) -> str:
+        return str(int(rng.integers(10 ** int(rng.integers(1, digits + 1)))))
+
+    if slot == "w":
+        return word()
+    if slot == "W":
+        return word().capitalize()
+    if slot == "n":
+        return number(6)
+    if slot == "d":
+        year, month, day = rng.integers(1990, 2030), rng.integers(1, 13), rng.integers(1, 29)
+        return f"{year}-{month:02}-{day:02}" if rng.random() < 0.5 else f"{day}/{month}/{year}"
+    if slot == "t":
+        return f"{rng.integers(24):02}:{rng.integers(60):02}:{rng.integers(60):02}"
+    if slot == "h":
+        return f"{word()}.{word()}.[com]".replace("[com]", ("com", "org", "net", "io")[int(rng.integers(4))])
+    if slot == "u":
+        return "/" + "/".join(word() for _ in range(int(rng.integers(1, 4))))
+    if slot == "e":
+        return f"{word()}@{word()}.net"
+    if slot == "v":
+        return f"{number(2)}.{number(2)}.{number(1)}"
+    return rng.bytes(int(rng.integers(2, 8))).hex()

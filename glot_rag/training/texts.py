@@ -1,0 +1,80 @@
+"""Training texts from JSONL files, with an optional title or query each."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from glot_rag.errors import DatasetError, InputError
+
+_MIN_WORDS = 12  # shorter texts leave no signal once part of them is replaced by noise
+
+
+@dataclass(frozen=True)
+class TrainingText:
+    """A clean text and what someone might ask to find it (its title or a query), empty if there is none."""
+
+    text: str
+    query: str
+
+
+def read_texts(paths: Iterable[str | os.PathLike[str]]) -> list[TrainingText]:
+    """Read texts, dropping repeated ones and those under 12 words.
+
+    Args:
+        paths: `.jsonl` or `.jsonl.gz`: one object a line with "text", and optionally "query" or "title".
+
+    Raises:
+        DatasetError: no such file, a malformed line (with its number), or nothing to train on.
+    """
+    seen: set[str] = set()
+    texts = []
+    for path in map(Path, paths):
+        for found in _read_file(path):
+            if len(found.text.split()) >= _MIN_WORDS and found.text not in seen:
+                seen.add(found.text)
+                texts.append(found)
+    if not texts:
+        raise DatasetError(f"no text of at least {_MIN_WORDS} words in {', '.join(map(str, paths)) or 'no files'}")
+    return texts
+
+
+def sample(texts: list[TrainingText], limit: int, seed: int) -> list[TrainingText]:
+    """At most `limit` of the texts, drawn at random, in their order."""
+    if limit < 1:
+        raise InputError(f"limit must be at least 1; got {limit}")
+    if len(texts) <= limit:
+        return texts
+    chosen = np.random.default_rng([seed, 0]).choice(len(texts), limit, replace=False)
+    return [texts[i] for i in np.sort(chosen)]
+
+
+def _read_file(path: Path) -> Iterator[TrainingText]:
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield _parse(line, f"{path}:{number}")
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path} is not UTF-8: {error}") from error
+
+
+def _parse(line: str, where: str) -> TrainingText:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise DatasetError(f"{where}: not JSON: {error}") from error
+    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+        raise DatasetError(f'{where}: expected an object with a string "text", got {line.strip():.80}')
+    query = record.get("query") or record.get("title") or ""
+    if not isinstance(query, str):
+        raise DatasetError(f'{where}: "query" or "title" must be a string, got {query!r:.80}')
+    return TrainingText(record["text"], query)

@@ -1,0 +1,122 @@
+"""Noisy views -> cached hidden states, token labels and denoising targets.
+
+Row t·(V + 1) + v of the cache is view v of text t; row t·(V + 1) + V is the text's query.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from glot_rag.backbone import Backbone
+from glot_rag.batches import pool_texts
+from glot_rag.cache import Column, HiddenStateCache, stored_dtype, to_stored
+from glot_rag.head import BaselinePooling
+from glot_rag.progress import bar
+from glot_rag.tokens import TokenisedText, check_texts, pack
+from glot_rag.training.noise import VERSION, NoiseGenerator, View
+from glot_rag.training.texts import TrainingText
+
+SIGNAL, NOISE, SPECIAL = 0, 1, 2  # token labels; special tokens take no part in the token objective
+_CHUNK = 256  # texts a durable step
+
+
+def cache_views(
+    path: str | os.PathLike[str],
+    texts: Sequence[TrainingText],
+    backbone: Backbone,
+    *,
+    layers: Sequence[int],
+    views: int,
+    seed: int,
+    show_progress: bool = False,
+) -> HiddenStateCache:
+    """Make noisy views and run the backbone over each once. A killed run goes on where it was.
+
+    Args:
+        path: the cache's directory.
+        texts: T clean texts.
+        backbone: the frozen transformer.
+        layers: whose states are kept, side by side.
+        views: V, noisy views a text.
+        seed: of the noise.
+        show_progress: draw a progress bar on stderr.
+
+    Returns:
+        A complete cache of T·(V + 1) rows with columns "states" (tokens, S·D), "label" (tokens, 1) and "target"
+        (rows, D), the mean-pooled vector of the row's own clean words.
+    """
+    clean = [TrainingText(*pair) for pair in zip(*(check_texts(c) for c in _columns(texts)), strict=True)]
+    digest = hashlib.sha256("\0".join(f"{t.query}\1{t.text}" for t in clean).encode()).hexdigest()
+    cache = HiddenStateCache(
+        path,
+        {
+            "backbone": backbone.fingerprint,
+            "dtype": str(backbone.dtype),
+            "max_tokens": backbone.max_tokens,
+            "layers": list(layers),
+            "texts": digest,
+            "views": views,
+            "seed": seed,
+            "noise": VERSION,
+        },
+        {
+            "states": Column(stored_dtype(backbone.dtype), backbone.state_size * len(layers), per_token=True),
+            "label": Column("uint8", 1, per_token=True),
+            "target": Column("float32", backbone.state_size, per_token=False),
+        },
+        rows=len(clean) * (views + 1),
+    )
+    noise = NoiseGenerator([t.text for t in clean], seed)
+    with bar(disable=not show_progress) as progress:
+        task = progress.add_task("hidden states of noisy views", total=cache.rows, completed=cache.done)
+        for start in range(cache.done // (views + 1), len(clean), _CHUNK):
+            rows: list[View] = []
+            for index in range(start, min(start + _CHUNK, len(clean))):
+                rows += [noise.view(index, number) for number in range(views)]
+                query = clean[index].query.split()
+                rows.append(View(tuple(query), (False,) * len(query)))
+            _append(cache, backbone, rows, layers)
+            progress.advance(task, len(rows))
+    cache.close()
+    return cache
+
+
+def _columns(texts: Sequence[TrainingText]) -> tuple[list[str], list[str]]:
+    return [t.text for t in texts], [t.query for t in texts]
+
+
+def _append(cache: HiddenStateCache, backbone: Backbone, rows: Sequence[View], layers: Sequence[int]) -> None:
+    tokenised = backbone.tokenizer.with_offsets([row.text for row in rows])
+    states: list[NDArray[np.generic]] = [np.empty(0)] * len(rows)
+    for batch in pack([t.ids for t in tokenised], backbone.tokenizer.pad_id):
+        by_layer, _ = backbone.hidden_states(batch, layers)
+        joined = to_stored(torch.cat(by_layer, dim=-1))
+        for place, row in enumerate(batch.rows):
+            states[row] = joined[place, : len(tokenised[row].ids)]
+    mean = {"mean": BaselinePooling("mean", backbone.state_size)}
+    cache.append(
+        np.array([len(t.ids) for t in tokenised], np.int32),
+        {
+            "states": np.concatenate(states),
+            "label": np.concatenate([_labels(t, row) for t, row in zip(tokenised, rows, strict=True)])[:, None],
+            "target": pool_texts(backbone, mean, [row.signal for row in rows])["mean"],
+        },
+    )
+
+
+def _labels(tokenised: TokenisedText, row: View) -> NDArray[np.uint8]:
+    """SIGNAL, NOISE or SPECIAL for each token of a view."""
+    starts = np.cumsum([0] + [len(word) + 1 for word in row.words])[:-1]
+    labels = np.full(len(tokenised.ids), SPECIAL, np.uint8)
+    for place, (start, end) in enumerate(tokenised.spans):
+        if end > start:
+            # A token's last character is in its word; its first may be the space before it (byte-level tokenisers).
+            word = int(np.searchsorted(starts, end - 1, side="right")) - 1
+            labels[place] = NOISE if row.is_noise[word] else SIGNAL
+    return labels
