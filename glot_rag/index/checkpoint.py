@@ -1,0 +1,79 @@
+"""The FAISS file: a copy of what the store says, which saves building the index anew on every open."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from glot_rag.index.lazy_faiss import load_faiss
+from glot_rag.index.snapshot import CheckpointRecord
+from glot_rag.index.store import sync_directory
+
+FILE_NAME = "index.faiss"
+TEMPORARY_NAME = FILE_NAME + ".tmp"  # one name is enough: only the holder of the writer's lock writes it
+BLOCK = 1 << 20
+_limits_guard = threading.Lock()
+
+
+def write_temporary(directory: Path, index: Any, sequence: int) -> CheckpointRecord:
+    """Write a FAISS index beside its place, durably. `publish` then gives it its name.
+
+    Raises:
+        OSError: The disk is full or failing; the file in place is as it was.
+    """
+    faiss = load_faiss()
+
+    digest, size = hashlib.sha256(), 0
+    with open(directory / TEMPORARY_NAME, "wb") as file:
+
+        def write(block: bytes) -> int:
+            nonlocal size
+            digest.update(block)  # hashed on its way out: a disk that alters it is found out, not believed
+            size += len(block)
+            return file.write(block)
+
+        faiss.write_index(index, faiss.PyCallbackIOWriter(write, BLOCK))
+        file.flush()
+        os.fsync(file.fileno())
+    return CheckpointRecord(sequence, digest.hexdigest().encode(), size, index.ntotal)
+
+
+def publish(directory: Path) -> None:
+    """Put the written file in its place: whoever opens it sees the old one or the new one, whole."""
+    os.replace(directory / TEMPORARY_NAME, directory / FILE_NAME)
+    sync_directory(directory)
+
+
+def sweep(directory: Path) -> None:
+    """Remove what a writer left behind that died before `publish`."""
+    (directory / TEMPORARY_NAME).unlink(missing_ok=True)
+
+
+def sha256(file: BinaryIO) -> bytes:
+    """Hex digest of an open file, which is rewound."""
+    digest = hashlib.sha256()
+    while block := file.read(BLOCK):
+        digest.update(block)
+    file.seek(0)
+    return digest.hexdigest().encode()
+
+
+def read(file: BinaryIO, record: CheckpointRecord) -> Any:
+    """Parse a file whose SHA-256 is that of `record`.
+
+    Reading goes through the descriptor that was hashed: the name may point to another file by now.
+    """
+    faiss = load_faiss()
+
+    # The hash already says that these are our bytes. The limit is for the day when a bug says so wrongly: no vector
+    # in the file can be larger than the file. FAISS keeps it per process, hence the guard.
+    with _limits_guard:
+        before = faiss.get_deserialization_vector_byte_limit()
+        faiss.set_deserialization_vector_byte_limit(8 * record.size)  # FAISS divides it by up to 8, by element type
+        try:
+            return faiss.read_index(faiss.PyCallbackIOReader(file.read, BLOCK))
+        finally:
+            faiss.set_deserialization_vector_byte_limit(before)

@@ -1,0 +1,78 @@
+"""The directory of an index: whether it may be used, and who may write in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glot_rag.errors import (
+    IndexCorruptedError,
+    IndexExistsError,
+    IndexLockedError,
+    IndexNotFoundError,
+    IndexReadOnlyError,
+)
+from glot_rag.index.checkpoint import FILE_NAME
+from glot_rag.index.store import STORE_NAME, Store
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+LOCK_NAME = "writer.lock"
+
+
+def refuse_used(directory: Path) -> None:
+    """Let a new index be made only where there is nothing.
+
+    Raises:
+        IndexExistsError: There is an index, a file, or a directory with other things in it.
+    """
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise IndexExistsError(f"{directory} is a file; choose a directory that is empty or does not exist")
+    # A creation that was cut off leaves a lock and a store without content: it never was, and may be made again.
+    names = {file.name for file in directory.iterdir()}
+    rest = names - {LOCK_NAME, STORE_NAME, f"{STORE_NAME}-wal", f"{STORE_NAME}-shm"}
+    if STORE_NAME in names and (rest or not Store.is_blank(directory)):
+        raise IndexExistsError(f"There is an index in {directory}; use GlotIndex.open, or delete the directory first")
+    if rest:
+        raise IndexExistsError(f"{directory} is not an index and not empty (it holds {min(rest)!r}); choose another")
+
+
+def require_index(directory: Path) -> None:
+    """Say clearly that there is nothing to open.
+
+    Raises:
+        IndexNotFoundError: There is no index.
+        IndexCorruptedError: There was one: its FAISS file is left.
+    """
+    if (directory / STORE_NAME).is_file():
+        return
+    if (directory / FILE_NAME).exists():
+        raise IndexCorruptedError(f"{directory / STORE_NAME} is gone. Restore the directory from a copy")
+    raise IndexNotFoundError(f"There is no index in {directory}; make one with GlotIndex.create")
+
+
+def lock_for_writing(directory: Path, timeout: float) -> BaseFileLock:
+    """Become the one writer. The operating system frees the lock when the process ends, however it ends.
+
+    Raises:
+        IndexLockedError: Another one writes, and still does after `timeout` seconds.
+        IndexReadOnlyError: The directory cannot be written to.
+    """
+    from filelock import FileLock, Timeout
+
+    # Not thread-local: an index may be closed by another thread than the one that opened it.
+    lock = FileLock(directory / LOCK_NAME, timeout=timeout, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise IndexLockedError(
+            f"Another process is writing to {directory}. Wait for it (lock_timeout=seconds), or use read_only=True"
+        ) from None
+    except OSError as error:
+        raise IndexReadOnlyError(
+            f"{directory} cannot be written to ({error.strerror}); open the index with read_only=True"
+        ) from error
+    return lock

@@ -1,0 +1,77 @@
+"""One stored document, its checksum, and its way out of SQLite and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, NamedTuple
+
+from glot_rag.errors import IndexCorruptedError
+from glot_rag.index.document import Document
+
+COLUMNS = "key, sequence, id, checksum, metadata, text, vector"
+WAY_OUT = (
+    "Run verify() on GlotIndex.open(path, check=False) for the extent; add the documents that it names again, "
+    "or restore the directory from a copy"
+)
+
+
+def seal(*fields: int | bytes) -> bytes:
+    """16 bytes that change if any field does. SQLite itself has no checksums on its pages."""
+    digest = hashlib.blake2b(digest_size=16)
+    for field in fields:
+        data = b"%d" % field if isinstance(field, int) else field
+        digest.update(b"%d:" % len(data))  # lengths, so that bytes cannot move from one field to the next
+        digest.update(data)
+    return digest.digest()
+
+
+class Row(NamedTuple):
+    """A document as stored.
+
+    Attributes:
+        key: Its number in FAISS, never used for another text.
+        sequence: Number of the commit that wrote it.
+        id: The caller's id.
+        text: The text.
+        metadata: JSON object.
+        vector: D float32, little endian as on every machine that FAISS runs on.
+    """
+
+    key: int
+    sequence: int
+    id: str
+    text: str
+    metadata: str
+    vector: bytes
+
+    def document(self) -> Document:
+        """What the caller sees of it."""
+        return Document(self.text, self.id, self.parsed_metadata())
+
+    def parsed_metadata(self) -> dict[str, Any]:
+        """The metadata as a new dict."""
+        parsed: dict[str, Any] = json.loads(self.metadata)
+        return parsed
+
+    def columns(self) -> tuple[int | bytes | str, ...]:
+        """Values for `COLUMNS`."""
+        fields = (self.id.encode(), self.metadata.encode(), self.text.encode(), self.vector)
+        checksum = seal(self.key, self.sequence, *fields)
+        return self.key, self.sequence, self.id, checksum, self.metadata, self.text, self.vector
+
+    @classmethod
+    def from_columns(cls, columns: tuple[Any, ...], vector_bytes: int) -> Row:
+        """Read `COLUMNS` (text as bytes: damaged text need not be UTF-8) and check them.
+
+        Raises:
+            IndexCorruptedError: They are not what was written.
+        """
+        key, sequence, id, checksum, metadata, text, vector = columns
+        try:
+            intact = seal(key, sequence, id, metadata, text, vector) == checksum and len(vector) == vector_bytes
+        except TypeError:  # a flipped type code turned a column into another type
+            intact = False
+        if not intact:
+            raise IndexCorruptedError(f"Document {id!r} (key {key}) does not match its checksum. {WAY_OUT}")
+        return cls(key, sequence, id.decode(), text.decode(), metadata.decode(), vector)

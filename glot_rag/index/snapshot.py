@@ -1,0 +1,179 @@
+"""Reads of one SQLite transaction: all of them see the same commit."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glot_rag.errors import IndexCorruptedError
+from glot_rag.index.filters import Filter, compile_filter
+from glot_rag.index.rows import COLUMNS, WAY_OUT, Row, seal
+
+Keys = NDArray[np.int64]
+T = TypeVar("T")
+CHUNK = 500  # values in one `IN (?, …)`; old SQLite builds allow 999
+
+
+class State(NamedTuple):
+    """The counters.
+
+    Attributes:
+        sequence: Number of the last commit that changed a document.
+        next_key: The key that the next new document gets; never goes back.
+        documents: How many there are.
+        horizon: Deletions up to this sequence are forgotten: one who is behind it cannot catch up by replay.
+    """
+
+    sequence: int
+    next_key: int
+    documents: int
+    horizon: int
+
+
+class CheckpointRecord(NamedTuple):
+    """A FAISS file that was written: the sequence it holds, its SHA-256 (hex), size in bytes, number of vectors."""
+
+    sequence: int
+    sha256: bytes
+    size: int
+    vectors: int
+
+
+class Snapshot:
+    """The store as of one commit. Every row is checked against its checksum when it is read."""
+
+    def __init__(self, connection: sqlite3.Connection, vector_bytes: int) -> None:
+        self._connection = connection
+        self._vector_bytes = vector_bytes
+        # A WAL read transaction starts with its first read, so this pins the commit that all later reads see.
+        self.state = State(*self._sealed("SELECT sequence, next_key, documents, horizon, checksum FROM state")[0])
+
+    def decode(self, columns: tuple[Any, ...]) -> Row:
+        """A row that was read raw, checked."""
+        return Row.from_columns(columns, self._vector_bytes)
+
+    def raw_rows(self, tail: str = "ORDER BY key", parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """Rows, not checked; all of them by key, unless the end of the query says otherwise."""
+        yield from self._connection.execute(f"SELECT {COLUMNS} FROM documents {tail}", parameters)
+
+    def rows(self) -> Iterator[Row]:
+        """All rows by key; ends with an error if there are fewer or more than were committed."""
+        count = 0
+        for columns in self.raw_rows():
+            yield self.decode(columns)
+            count += 1
+        if count != self.state.documents:
+            raise IndexCorruptedError(f"{count} documents are stored, {self.state.documents} were committed. {WAY_OUT}")
+
+    def rows_since(self, sequence: int) -> Iterator[Row]:
+        """Rows written after commit number `sequence`."""
+        # No ORDER BY: SQLite would rather walk the whole table in order than use the index on the sequence.
+        return map(self.decode, self.raw_rows("WHERE sequence > ?", [sequence]))
+
+    def rewritten_since(self, sequence: int, largest: int) -> list[int]:
+        """Keys up to `largest` whose row was written after commit number `sequence`."""
+        sql = "SELECT key FROM documents WHERE sequence > ? AND +key <= ?"  # +: by the index on the sequence
+        return [key for (key,) in self._connection.execute(sql, [sequence, largest])]
+
+    def removed_since(self, sequence: int) -> list[int]:
+        """Keys deleted or replaced after commit number `sequence`, which must not be before the horizon."""
+        return [row[0] for row in self._sealed("SELECT * FROM tombstones WHERE sequence > ?", sequence)]
+
+    def raw_by_id(self, ids: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+        """The rows of those `ids` that exist, not checked."""
+        return {columns[2].decode(): columns for columns in self._where_in("id", ids)}
+
+    def by_key(self, keys: Iterable[int]) -> dict[int, Row]:
+        """The rows of `keys`; those that do not exist are left out."""
+        return {row.key: row for row in map(self.decode, self._where_in("key", list(keys)))}
+
+    def matching(self, filter: Filter) -> Keys:
+        """Keys of the documents that a metadata filter lets through."""
+        where, parameters = compile_filter(filter)
+        found = self._connection.execute(f"SELECT key FROM documents WHERE {where}", parameters)
+        return np.fromiter((key for (key,) in found), dtype=np.int64)
+
+    def checkpoints(self) -> list[CheckpointRecord]:
+        """The FAISS files that may be on disk, oldest first; two while a new one takes its place."""
+        found = self._sealed("SELECT sequence, sha256, size, vectors, checksum FROM checkpoints ORDER BY number")
+        return [CheckpointRecord(*row) for row in found]
+
+    def integrity_problems(self) -> list[str]:
+        """What SQLite's own check of its structure finds."""
+        lines = [line.decode(errors="replace") for (line,) in self._connection.execute("PRAGMA integrity_check")]
+        return [] if lines == ["ok"] else [f"SQLite: {line}" for line in lines]
+
+    def _where_in(self, column: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:
+        for start in range(0, len(values), CHUNK):
+            part = values[start : start + CHUNK]
+            yield from self.raw_rows(f"WHERE {column} IN ({','.join('?' * len(part))})", part)
+
+    def _sealed(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Rows whose last column is the seal over the others, without it."""
+        rows = self._connection.execute(sql, parameters).fetchall()
+        for row in rows:
+            try:
+                intact = seal(*row[:-1]) == row[-1]
+            except TypeError:
+                intact = False
+            if not intact:
+                raise IndexCorruptedError(
+                    f"A row of the index's own bookkeeping does not match its checksum. {WAY_OUT}"
+                )
+        if not rows and " state" in sql:
+            raise IndexCorruptedError("The index's counters are gone. Restore the directory from a copy")
+        return [row[:-1] for row in rows]
+
+
+class Transaction(Snapshot):
+    """A snapshot that can change. Nothing is acknowledged before `Store.transaction` has committed it."""
+
+    def __init__(self, connection: sqlite3.Connection, vector_bytes: int) -> None:
+        super().__init__(connection, vector_bytes)
+        self._next = self.state
+        self.changes = 0
+
+    def insert(self, id: str, text: str, metadata: str, vector: bytes) -> None:
+        """Store a new document under a new key."""
+        key = self._next.next_key
+        self._next = self._next._replace(next_key=key + 1, documents=self._next.documents + 1)
+        self._write(Row(key, self.state.sequence + 1, id, text, metadata, vector))
+
+    def update_metadata(self, row: Row, metadata: str) -> None:
+        """Change the metadata of a stored document, which keeps its key, as its vector is the same."""
+        self._write(row._replace(sequence=self.state.sequence + 1, metadata=metadata))
+
+    def remove(self, key: int) -> None:
+        """Delete a document; the tombstone tells others to drop its vector."""
+        sequence = self.state.sequence + 1
+        self._connection.execute("DELETE FROM documents WHERE key = ?", [key])
+        self._connection.execute("INSERT INTO tombstones VALUES (?, ?, ?)", [key, sequence, seal(key, sequence)])
+        self._next = self._next._replace(documents=self._next.documents - 1)
+        self.changes += 1
+
+    def add_checkpoint(self, record: CheckpointRecord) -> None:
+        """Note a FAISS file, before it takes its name."""
+        self._connection.execute("INSERT INTO checkpoints VALUES (NULL, ?, ?, ?, ?, ?)", [*record, seal(*record)])
+
+    def keep_only_checkpoint(self, record: CheckpointRecord) -> None:
+        """Forget earlier files, and the deletions that the given one already holds."""
+        self._connection.execute("DELETE FROM checkpoints WHERE number < (SELECT max(number) FROM checkpoints)")
+        self._connection.execute("DELETE FROM tombstones WHERE sequence <= ?", [record.sequence])
+        self._next = self._next._replace(horizon=record.sequence)
+
+    def finish(self) -> None:
+        """Write the counters; the last thing before the commit."""
+        if self.changes:
+            self._next = self._next._replace(sequence=self.state.sequence + 1)
+        if self._next != self.state:
+            sql = "UPDATE state SET sequence = ?, next_key = ?, documents = ?, horizon = ?, checksum = ?"
+            self._connection.execute(sql, [*self._next, seal(*self._next)])
+
+    def _write(self, row: Row) -> None:
+        values = row.columns()
+        self._connection.execute(f"REPLACE INTO documents ({COLUMNS}) VALUES ({','.join('?' * len(values))})", values)
+        self.changes += 1

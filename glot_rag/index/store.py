@@ -1,0 +1,192 @@
+"""The SQLite file: the truth about an index."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from glot_rag.errors import IndexCorruptedError, IndexLockedError, IndexStoreError
+from glot_rag.index.manifest import Manifest
+from glot_rag.index.rows import seal
+from glot_rag.index.snapshot import Snapshot, State, Transaction
+
+STORE_NAME = "store.sqlite"
+BUSY_SECONDS = 30.0
+IDLE_CONNECTIONS = 8
+START = State(sequence=0, next_key=1, documents=0, horizon=0)
+
+SCHEMA = """
+CREATE TABLE manifest (body TEXT NOT NULL, checksum BLOB NOT NULL);
+CREATE TABLE state (sequence INTEGER, next_key INTEGER, documents INTEGER, horizon INTEGER, checksum BLOB NOT NULL);
+CREATE TABLE documents (
+    key INTEGER PRIMARY KEY, sequence INTEGER NOT NULL, id TEXT NOT NULL UNIQUE, checksum BLOB NOT NULL,
+    metadata TEXT NOT NULL, text TEXT NOT NULL, vector BLOB NOT NULL);
+CREATE INDEX documents_by_sequence ON documents (sequence);
+CREATE TABLE tombstones (key INTEGER PRIMARY KEY, sequence INTEGER NOT NULL, checksum BLOB NOT NULL);
+CREATE INDEX tombstones_by_sequence ON tombstones (sequence);
+CREATE TABLE checkpoints (
+    number INTEGER PRIMARY KEY, sequence INTEGER, sha256 BLOB, size INTEGER, vectors INTEGER, checksum BLOB NOT NULL)
+"""
+
+
+def sync_directory(directory: Path) -> None:
+    """Make names in a directory (a new file, a rename) survive a power cut."""
+    if os.name == "nt":  # Windows cannot open a directory, and NTFS journals its names
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def typed_errors(directory: Path) -> Iterator[None]:
+    """SQLite's errors as this library's."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        message = str(error)
+        if "locked" in message:
+            raise IndexLockedError(f"Another program holds {directory / STORE_NAME}: {message}") from error
+        if any(sign in message for sign in ("full", "disk I/O", "readonly", "unable to open")):
+            raise IndexStoreError(f"{directory / STORE_NAME}: {message}. What was committed before is safe") from error
+        raise IndexCorruptedError(
+            f"{directory / STORE_NAME} is damaged or not an index: {message}. Restore the directory from a copy"
+        ) from error
+
+
+class Store:
+    """Snapshots for many threads, transactions for one writer.
+
+    A thread takes a connection from a small pool for the time of one snapshot or transaction, so threads never wait for
+    each other to read, and a thread that ends leaves nothing open.
+
+    Args:
+        directory: That of an index.
+        read_only: Refuse transactions, and write nothing to the directory.
+
+    Raises:
+        IndexCorruptedError: The file is no store, or its manifest is damaged.
+        IndexVersionError: A newer library wrote it.
+    """
+
+    def __init__(self, directory: Path, *, read_only: bool) -> None:
+        self._directory = directory
+        self._idle: list[sqlite3.Connection] = []
+        self._guard = threading.Lock()
+        self._closed = False
+        self._mode = "mode=rw"
+        if read_only:
+            # SQLite needs to write a WAL's shared memory even to read, except where nothing can ever be written.
+            self._mode = "immutable=1" if _on_read_only_file_system(directory) else "mode=ro"
+        with self._connection() as connection:
+            rows = connection.execute("SELECT body, checksum FROM manifest").fetchall()
+        if len(rows) != 1 or not isinstance(rows[0][0], bytes) or seal(rows[0][0]) != rows[0][1]:
+            self.close()
+            raise IndexCorruptedError(f"The manifest in {directory / STORE_NAME} is damaged. Restore it from a copy")
+        self.manifest = Manifest.from_json(rows[0][0])
+
+    @classmethod
+    def create(cls, directory: Path, manifest: Manifest) -> Store:
+        """Write an empty store in one transaction: after a crash it is there as a whole or not at all."""
+        body = manifest.to_json()
+        with typed_errors(directory):
+            connection = _connect(directory, "mode=rwc")
+            try:
+                mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+                if mode != b"wal":
+                    raise IndexStoreError(
+                        f"The file system of {directory} has no shared memory, which SQLite's WAL needs"
+                    )
+                connection.execute("BEGIN IMMEDIATE")
+                for statement in SCHEMA.split(";"):
+                    connection.execute(statement)
+                connection.execute("INSERT INTO manifest VALUES (?, ?)", [body, seal(body.encode())])
+                connection.execute("INSERT INTO state VALUES (?, ?, ?, ?, ?)", [*START, seal(*START)])
+                connection.execute("COMMIT")
+            finally:
+                connection.close()
+        sync_directory(directory)
+        return cls(directory, read_only=False)
+
+    @staticmethod
+    def is_blank(directory: Path) -> bool:
+        """Whether a creation was cut off before it wrote anything: no table and no page that could have held one."""
+        with typed_errors(directory):
+            connection = _connect(directory, "mode=rw")
+            try:
+                (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            finally:
+                connection.close()
+        return bool(tables == 0 and pages <= 1)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """Read the last commit, and only that, until the block ends."""
+        with self._connection() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield Snapshot(connection, self.manifest.vector_bytes)
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Change the store: all of it, durably, once the block has ended; nothing if it raises."""
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                transaction = Transaction(connection, self.manifest.vector_bytes)
+                yield transaction
+                transaction.finish()
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close what is idle now, and the rest as it comes back."""
+        with self._guard:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        with typed_errors(self._directory):
+            with self._guard:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None:
+                connection = _connect(self._directory, self._mode)
+            try:
+                yield connection
+            finally:
+                with self._guard:
+                    keep = not self._closed and len(self._idle) < IDLE_CONNECTIONS
+                    if keep:
+                        self._idle.append(connection)
+                if not keep:
+                    connection.close()
+
+
+def _connect(directory: Path, mode: str) -> sqlite3.Connection:
+    uri = f"{(directory / STORE_NAME).absolute().as_uri()}?{mode}"
+    # Transactions are begun by hand; a connection moves between threads but serves one at a time.
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.text_factory = bytes  # checksums come before decoding
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA cell_size_check = ON")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def _on_read_only_file_system(directory: Path) -> bool:
+    return hasattr(os, "statvfs") and (os.statvfs(directory).f_flag & os.ST_RDONLY) == os.ST_RDONLY

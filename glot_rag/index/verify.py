@@ -1,0 +1,114 @@
+"""A full check of an index, which alters nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from glot_rag.errors import IndexCorruptedError, IndexStoreError
+from glot_rag.index import checkpoint
+from glot_rag.index.mirror import Mirror
+from glot_rag.index.snapshot import Snapshot
+from glot_rag.index.store import Store
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What a check found.
+
+    Attributes:
+        documents: Rows of the store whose checksum is right.
+        vectors: Vectors in FAISS that equal the stored ones, bit for bit.
+        problems: One line each; empty if all is well.
+    """
+
+    documents: int
+    vectors: int
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not self.problems
+
+
+def check_rows(snapshot: Snapshot) -> tuple[int, list[str]]:
+    """Check SQLite's structure, every checksum and the count.
+
+    Returns:
+        How many documents are intact, and a line for each problem.
+    """
+    problems = snapshot.integrity_problems()
+    stored = intact = 0
+    for columns in snapshot.raw_rows():
+        stored += 1
+        try:
+            snapshot.decode(columns)
+            intact += 1
+        except IndexCorruptedError as error:
+            problems.append(str(error))
+    if stored != snapshot.state.documents:
+        problems.append(f"{stored} documents are stored, {snapshot.state.documents} were committed")
+    snapshot.removed_since(-1)
+    snapshot.checkpoints()
+    return intact, problems
+
+
+def check_store(store: Store) -> None:
+    """As `check_rows`, for the opening of an index.
+
+    Raises:
+        IndexCorruptedError: There are some.
+    """
+    with store.snapshot() as snapshot:
+        _, problems = check_rows(snapshot)
+    if problems:
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise IndexCorruptedError("; ".join(problems[:3]) + more)
+
+
+def verify(directory: Path, store: Store, mirror: Mirror) -> VerifyReport:
+    """Check the store, the FAISS file, and FAISS in memory against the store."""
+    problems: list[str] = []
+    documents = vectors = 0
+    try:
+        with store.snapshot() as snapshot:
+            documents, found = check_rows(snapshot)
+            problems += found
+        problems += _file_problems(directory, store)
+        with mirror.synchronised() as snapshot:
+            keys, matrix = mirror.contents()
+            order = np.argsort(keys)
+            position = dict(zip(keys[order].tolist(), order.tolist(), strict=True))
+            for row in snapshot.rows():
+                place = position.pop(row.key, None)
+                if place is not None and matrix[place].tobytes() == row.vector:
+                    vectors += 1
+                else:
+                    problems.append(
+                        f"FAISS holds {'no' if place is None else 'another'} vector for document {row.id!r}"
+                    )
+            if position:
+                problems.append(f"FAISS holds {len(position)} vectors of documents that do not exist")
+    except IndexStoreError as error:
+        if str(error) not in problems:
+            problems.append(str(error))
+    return VerifyReport(documents, vectors, tuple(problems))
+
+
+def _file_problems(directory: Path, store: Store) -> list[str]:
+    path = directory / checkpoint.FILE_NAME
+    problem = "is not the file that was written"
+    for _ in range(2):  # a writer may put new files in place between our reading of the file and of the records
+        try:
+            with open(path, "rb") as file:
+                digest = checkpoint.sha256(file)
+        except OSError as error:
+            digest, problem = b"", f"cannot be read ({error.strerror})"
+        with store.snapshot() as snapshot:
+            records = snapshot.checkpoints()
+        if not records or digest in [record.sha256 for record in records]:
+            return []
+    return [f"{path} {problem}; it will be rebuilt from the stored vectors"]
