@@ -188,7 +188,7 @@ def _quiet_loading() -> Iterator[None]:
 
     with _QUIET:
         level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-        logging.set_verbosity(logging.ERROR)
+        logging.set_verbosity(40)  # errors only
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
             yield

@@ -11,6 +11,7 @@ from glot_rag.backbone import Backbone
 from glot_rag.config import BASELINE_POOLINGS, POOLINGS, choose
 from glot_rag.errors import BundleError, InputError, ModelNotFoundError
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooling, load_head
+from glot_rag.resolve import PACKAGED
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 
@@ -88,16 +89,16 @@ def pooling_fingerprint(pooling: Pooling) -> str:
 
 
 def _shipped_head(name: str, pooling: str) -> Path:
-    folder = PRETRAINED / (name if pooling == "glot" else f"{name}-{pooling}")
+    folder = PRETRAINED / _folder(name, pooling)
     if "/" not in name and (folder / "config.json").is_file():
         return folder
+    known = [name for name in PACKAGED if (PRETRAINED / _folder(name, pooling) / "config.json").is_file()]
     raise ModelNotFoundError(
-        f"no trained {pooling} head for '{name}' ships with glot-rag (there is one for: {_shipped(pooling)}). Train one "
-        f"with `glot-rag train --text FILE.jsonl --backbone {name} --out DIR` and give head=DIR, or use pooling='mean'"
+        f"no trained {pooling} head for '{name}' ships with glot-rag (there is one for: {', '.join(known) or 'none'}). "
+        f"Train one with `glot-rag train --text FILE.jsonl --backbone {name} --pooling {pooling} --out DIR` and give "
+        f"head=DIR, or use pooling='mean'"
     )
 
 
-def _shipped(pooling: str) -> str:
-    suffix = "" if pooling == "glot" else f"-{pooling}"
-    names = sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
-    return ", ".join(n.removesuffix(suffix) for n in names if n.endswith(suffix) and (suffix or "-" not in n)) or "none"
+def _folder(name: str, pooling: str) -> str:
+    return name if pooling == "glot" else f"{name}-{pooling}"

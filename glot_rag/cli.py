@@ -1,0 +1,288 @@
+"""The command line: `glot-rag train | index | search | evaluate`.
+
+Results go to stdout, progress to stderr. Exit code 0 on success, 2 on bad arguments or bad input with one message.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from glot_rag.config import CONVOLUTIONS, FORMS, JUMPING, READOUTS, TRAINED_POOLINGS, HeadConfig
+from glot_rag.errors import GlotError, InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from glot_rag.encoder import GlotEncoder
+    from glot_rag.index import Hit
+
+app = typer.Typer(
+    name="glot-rag",
+    help="Embeddings that survive noisy documents: token-graph pooling over a frozen transformer.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Queries(str, Enum):
+    """Which queries of a dataset are used, by the parity of their number."""
+
+    all = "all"
+    even = "even"
+    odd = "odd"
+
+
+Backbone = Annotated[
+    str, typer.Option("--backbone", help="minilm, smollm2, a hub id, a directory, a .gguf file or a saved encoder.")
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, …; chosen if not given.")]
+Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16; chosen if not given.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one message on stderr and exit code 2."""
+    try:
+        app()
+    except GlotError as error:
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+
+
+def _console(stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+@app.command()
+def index(
+    paths: Annotated[list[Path], typer.Argument(help="Files or folders of .txt, .md, .html and .jsonl.")],
+    out: Annotated[Path, typer.Option(help="Directory of the index; made if missing, added to if it is one.")],
+    backbone: Backbone = "minilm",
+    pooling: Annotated[str, typer.Option(help="glot, adapool, mean, max, cls or last.")] = "glot",
+    head: Annotated[
+        Path | None, typer.Option(help="Directory of a trained head; the shipped one if not given.")
+    ] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable files and lines out.")] = False,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Index documents; those already there with the same id and text are not embedded again."""
+    from glot_rag.encoder import GlotEncoder
+    from glot_rag.errors import IndexNotFoundError
+    from glot_rag.index import GlotIndex, read_documents
+
+    documents = read_documents(paths, on_error="skip" if skip_bad else "raise")
+    try:
+        GlotIndex.open(out, read_only=True).close()
+        encoder = _index_encoder(out, device, dtype)
+        opened = GlotIndex.open(out, encoder=encoder)
+    except IndexNotFoundError:
+        encoder = GlotEncoder.from_pretrained(backbone, pooling=pooling, head=head, device=device, dtype=dtype)
+        opened = GlotIndex.create(out, encoder=encoder)
+        encoder.save(out / "encoder")
+    with opened:
+        ids = opened.add(documents, show_progress=True)
+        for error in documents.skipped:
+            typer.echo(f"Left out: {error}", err=True)
+        typer.echo(f"{len(ids):,} documents from {len(documents.files):,} files; {len(opened):,} in {out}")
+
+
+def _index_encoder(directory: Path, device: str | None, dtype: str | None) -> GlotEncoder:
+    from glot_rag.encoder import GlotEncoder
+
+    if not (directory / "encoder" / "encoder.json").is_file():
+        raise InputError(
+            f"{directory} does not say which encoder made it (no encoder/encoder.json, which `glot-rag index` writes): "
+            f"open it from Python with GlotIndex.open(path, encoder=...)"
+        )
+    return GlotEncoder.from_pretrained(directory / "encoder", device=device, dtype=dtype)
+
+
+@app.command()
+def search(
+    directory: Annotated[Path, typer.Argument(help="Directory of the index.")],
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the hits as a JSON list.")] = False,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Search an index that `glot-rag index` made."""
+    from glot_rag.index import GlotIndex
+
+    GlotIndex.open(directory, read_only=True).close()  # a wrong path is told before a model is loaded
+    with GlotIndex.open(directory, encoder=_index_encoder(directory, device, dtype), read_only=True) as opened:
+        hits = opened.search(query, k=k)
+    if as_json:
+        records = [{"id": h.id, "score": h.score, "text": h.text, "metadata": dict(h.metadata)} for h in hits]
+        typer.echo(json.dumps(records, indent=2, ensure_ascii=False))
+    else:
+        _print_hits(hits)
+
+
+def _print_hits(hits: list[Hit]) -> None:
+    from rich.text import Text
+
+    console = _console()
+    if not hits:
+        console.print("Nothing found: the index is empty.")
+    for rank, hit in enumerate(hits, start=1):
+        console.print(Text.assemble((f"{rank}. {hit.id}", "bold"), (f"  {hit.score:.3f}", "dim")))
+        passage = Text(" ".join(hit.text.split())[:400], no_wrap=False)
+        console.print(passage, style="default")
+        console.print()
+
+
+@app.command()
+def evaluate(
+    dataset: Annotated[str, typer.Option(help="A folder in BEIR layout, or 'stdlib' for the built-in corpus.")],
+    noise: Annotated[
+        list[str], typer.Option(help="none, or words, boilerplate, gibberish, offtopic with a ratio: words:0.8.")
+    ] = ["none", "words:0.5", "words:0.8", "boilerplate:0.5", "boilerplate:0.8"],  # noqa: B006 (typer copies it)
+    pooling: Annotated[
+        str, typer.Option(help="Comma-separated: mean,max,cls,last,adapool,glot.")
+    ] = "mean,adapool,glot",
+    backbone: Backbone = "minilm",
+    head: Annotated[
+        list[Path] | None, typer.Option(help="Directory of a trained head, used for the pooling it was trained as.")
+    ] = None,
+    queries: Annotated[Queries, typer.Option(help="Only queries with an even or odd number.")] = Queries.all,
+    max_words: Annotated[
+        int, typer.Option(min=0, help="Words of a noisy document in all; 0: the whole document.")
+    ] = 170,
+    limit: Annotated[int | None, typer.Option(min=2, help="Documents of the stdlib corpus, drawn at random.")] = None,
+    seed: Seed = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the results here.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw nDCG against noise here (.png or .svg).")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Corrupt a collection's documents and measure what each pooling still finds."""
+    from glot_rag.encoder import GlotEncoder, encode_documents_together, encode_queries_together
+    from glot_rag.evaluation import NoiseSpec, evaluate, load_beir, load_stdlib, print_report, save_picture
+
+    noises = [NoiseSpec.parse(spec) for spec in noise]
+    poolings = [name.strip() for name in pooling.split(",")]
+    data = load_stdlib(limit, seed=seed) if dataset == "stdlib" else load_beir(dataset, queries.value)
+    mean = GlotEncoder.from_pretrained(backbone, pooling="mean", device=device, dtype=dtype)
+    heads = {_head_pooling(path): path for path in head or []}
+    encoders = {name: mean.with_pooling(name, heads.get(name)) for name in poolings}
+    encoders["mean"] = mean
+    messages = _console(stderr=True)
+    report = evaluate(
+        data,
+        lambda texts: encode_documents_together(encoders, texts, show_progress=True),
+        lambda texts: encode_queries_together(encoders, texts),
+        poolings,
+        noises,
+        seed=seed,
+        max_words=max_words,
+        embed_ceiling=lambda texts: {"mean": mean.encode_documents(texts, show_progress=True)},
+        encoders={name: encoders[name].fingerprint for name in poolings},
+        progress=lambda message: messages.print(message, style="dim", highlight=False),
+    )
+    print_report(report, _console())
+    if json_file:
+        report.save(json_file)
+    if picture:
+        save_picture(report, picture)
+
+
+def _head_pooling(path: Path) -> str:
+    from glot_rag.head import load_head
+
+    return load_head(path)[0].name
+
+
+@app.command()
+def train(
+    text: Annotated[list[Path], typer.Option(help='.jsonl or .jsonl.gz with "text" and perhaps "title" or "query".')],
+    out: Annotated[Path, typer.Option(help="Directory for the head; a run that was stopped goes on there.")],
+    backbone: Backbone = "minilm",
+    pooling: Annotated[str, typer.Option(help=", ".join(TRAINED_POOLINGS))] = "glot",
+    convolution: Annotated[str, typer.Option(help=", ".join(CONVOLUTIONS))] = "gat",
+    num_layers: Annotated[int, typer.Option(min=1, help="K, graph layers.")] = 2,
+    hidden_size: Annotated[int, typer.Option(min=1)] = 128,
+    threshold: Annotated[float, typer.Option(help="tau: tokens with a higher cosine are joined.")] = 0.3,
+    jumping: Annotated[str, typer.Option(help=", ".join(JUMPING))] = "cat",
+    form: Annotated[str, typer.Option(help=", ".join(FORMS))] = "residual",
+    readout: Annotated[str, typer.Option(help=", ".join(READOUTS))] = "sigmoid",
+    layers: Annotated[str, typer.Option(help="Backbone layers that the head reads; the last one is pooled.")] = "2,-1",
+    limit: Annotated[int | None, typer.Option(min=4, help="Texts to train on, drawn at random.")] = None,
+    views: Annotated[int, typer.Option(min=1, help="Noisy views of each text.")] = 2,
+    epochs: Annotated[int, typer.Option(min=1)] = 8,
+    patience: Annotated[int, typer.Option(min=1, help="Epochs without progress before it stops.")] = 3,
+    batch_texts: Annotated[int, typer.Option(min=2)] = 64,
+    learning_rate: Annotated[float, typer.Option()] = 1e-3,
+    denoising: Annotated[float, typer.Option(help="Weight of the denoising objective.")] = 1.0,
+    contrastive: Annotated[float, typer.Option(help="Weight of the contrastive objective.")] = 0.1,
+    tokens: Annotated[float, typer.Option(help="Weight of the token-noise objective.")] = 0.3,
+    cache: Annotated[Path | None, typer.Option(help="Directory of the hidden states; OUT/cache if not given.")] = None,
+    seed: Seed = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Train a head on clean texts, which it learns to recognise among noise."""
+    from glot_rag.backbone import Backbone as FrozenBackbone
+    from glot_rag.training.config import TrainingConfig
+    from glot_rag.training.loop import train
+    from glot_rag.training.texts import read_texts, sample
+
+    config = TrainingConfig(
+        seed=seed,
+        views=views,
+        epochs=epochs,
+        patience=patience,
+        batch_texts=batch_texts,
+        learning_rate=learning_rate,
+        denoising=denoising,
+        contrastive=contrastive,
+        tokens=tokens,
+    )
+    try:
+        read = tuple(int(layer) for layer in layers.split(","))
+    except ValueError:
+        raise InputError(f"--layers must be numbers with commas between them, like 2,-1; got {layers!r}") from None
+    texts = read_texts(text)
+    if limit is not None:
+        texts = sample(texts, limit, seed)
+    frozen = FrozenBackbone.load(backbone, device=device, dtype=dtype)
+    head_config = HeadConfig(
+        state_size=frozen.state_size,
+        layers=read,
+        pooling=pooling,
+        convolution=convolution,
+        num_layers=num_layers,
+        hidden_size=hidden_size,
+        threshold=threshold,
+        jumping=jumping,
+        form=form,
+        readout=readout,
+        # The denoising target is a vector of the backbone's size.
+        output_size=frozen.state_size if form == "paper" else None,
+    )
+    history = train(
+        texts,
+        frozen,
+        head_config,
+        config,
+        out,
+        cache=cache,
+        details={"files": [path.name for path in text]},
+        show_progress=True,
+    )
+    best = min(history, key=lambda epoch: epoch.validation)
+    parts = ", ".join(f"{name} {value:.4f}" for name, value in best.parts.items())
+    typer.echo(
+        f"{out}: best of {len(history)} epochs is {best.number}, validation loss {best.validation:.4f} ({parts})"
+    )
+    typer.echo(f"Use it with GlotEncoder.from_pretrained({backbone!r}, pooling={pooling!r}, head={str(out)!r})")
