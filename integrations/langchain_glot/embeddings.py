@@ -1,0 +1,96 @@
+"""`GlotEmbeddings`: LangChain's `Embeddings` interface over a `GlotEncoder`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.embeddings import Embeddings
+from pydantic import BaseModel, ConfigDict, PrivateAttr
+
+if TYPE_CHECKING:
+    from glot_rag.encoder import GlotEncoder
+
+
+class GlotEmbeddings(BaseModel, Embeddings):
+    """Embed documents and queries with GLOT.
+
+    The model is loaded when the object is made, so that a wrong name is told at once. Calls are safe between threads;
+    the async methods run in a thread and never block the event loop.
+
+    Args:
+        model: "minilm", "smollm2", a hub id, a directory, or a saved encoder (`GlotEncoder.from_pretrained`).
+        pooling: "glot", "adapool", "mean", "max", "cls" or "last"; None is the model's own, which is "glot".
+        head: directory of a trained head; None takes the one shipped for the model.
+        device: "cpu", "cuda", …; None chooses.
+        dtype: "float32", "float16" or "bfloat16"; None chooses.
+        max_tokens: longest input; None is the model's own limit.
+        query_prompt: put before queries.
+        document_prompt: put before documents.
+        show_progress: draw a progress bar for `embed_documents`.
+
+    Raises:
+        ModelNotFoundError, BundleError, MissingExtraError, InputError: as `GlotEncoder.from_pretrained`.
+        pydantic.ValidationError: an unknown argument.
+
+    Example:
+        >>> from langchain_glot import GlotEmbeddings
+        >>> embeddings = GlotEmbeddings()  # doctest: +SKIP
+        >>> vector = embeddings.embed_query("how do I renew my passport?")  # doctest: +SKIP
+    """
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    model: str = "minilm"
+    pooling: str | None = None
+    head: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    max_tokens: int | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    show_progress: bool = False
+
+    _encoder: GlotEncoder = PrivateAttr()
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Load the encoder."""
+        from glot_rag.encoder import GlotEncoder
+
+        self._encoder = GlotEncoder.from_pretrained(
+            self.model,
+            pooling=self.pooling,
+            head=self.head,
+            device=self.device,
+            dtype=self.dtype,
+            max_tokens=self.max_tokens,
+            query_prompt=self.query_prompt,
+            document_prompt=self.document_prompt,
+        )
+
+    @property
+    def encoder(self) -> GlotEncoder:
+        """The encoder, for `GlotIndex` and `explain`."""
+        return self._encoder
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """N texts -> N unit vectors as lists of floats.
+
+        Raises:
+            InputError: not a list of strings.
+        """
+        vectors: list[list[float]] = self._encoder.encode_documents(texts, show_progress=self.show_progress).tolist()
+        return vectors
+
+    def embed_query(self, text: str) -> list[float]:
+        """One query -> one unit vector as a list of floats."""
+        vector: list[float] = self._encoder.encode_queries([text])[0].tolist()
+        return vector
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        """As `embed_documents`, in a thread."""
+        return await asyncio.to_thread(self.embed_documents, texts)
+
+    async def aembed_query(self, text: str) -> list[float]:
+        """As `embed_query`, in a thread."""
+        return await asyncio.to_thread(self.embed_query, text)

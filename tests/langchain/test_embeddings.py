@@ -1,0 +1,80 @@
+"""LangChain's own test suites for embeddings, and what they leave out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import numpy as np
+import pytest
+from langchain_core.embeddings import Embeddings
+from langchain_glot import GlotEmbeddings
+from langchain_tests.integration_tests import EmbeddingsIntegrationTests
+from langchain_tests.unit_tests import EmbeddingsUnitTests
+from pydantic import ValidationError
+
+from glot_rag import GlotEncoder
+from glot_rag.errors import InputError, ModelNotFoundError
+
+
+class TestGlotEmbeddingsUnit(EmbeddingsUnitTests):
+    @property
+    def embeddings_class(self) -> type[Embeddings]:
+        return GlotEmbeddings
+
+
+class TestGlotEmbeddingsIntegration(EmbeddingsIntegrationTests):
+    @property
+    def embeddings_class(self) -> type[Embeddings]:
+        return GlotEmbeddings
+
+
+@pytest.fixture(scope="module")
+def embeddings() -> GlotEmbeddings:
+    return GlotEmbeddings(dtype="float32")
+
+
+def test_gives_the_encoders_vectors(embeddings: GlotEmbeddings) -> None:
+    encoder = GlotEncoder.from_pretrained(dtype="float32")
+    texts = ["one text", "accept all cookies to continue reading", ""]
+    np.testing.assert_allclose(embeddings.embed_documents(texts), encoder.encode_documents(texts), atol=1e-6)
+    np.testing.assert_allclose(embeddings.embed_query("one"), encoder.encode_queries(["one"])[0], atol=1e-6)
+
+
+def test_documents_and_queries_are_embedded_by_different_poolings(embeddings: GlotEmbeddings) -> None:
+    text = "Home > Products > Kettles. We use cookies. The kettle boils a litre of water in two minutes."
+    assert np.dot(embeddings.embed_documents([text])[0], embeddings.embed_query(text)) < 0.9999
+
+
+def test_async_leaves_the_event_loop_free(embeddings: GlotEmbeddings) -> None:
+    async def longest_pause_beside(texts: list[str]) -> tuple[float, float, list[list[float]]]:
+        started = time.perf_counter()
+        task = asyncio.ensure_future(embeddings.aembed_documents(texts))
+        longest, last = 0.0, started
+        while not task.done():
+            await asyncio.sleep(0.001)
+            longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+        return longest, time.perf_counter() - started, task.result()
+
+    texts = ["a sentence about kettles and water " * 30] * 64
+    longest, total, vectors = asyncio.run(longest_pause_beside(texts))
+    assert len(vectors) == 64
+    # A loop that waited for the embedding would have one pause as long as the whole of it.
+    assert longest < total / 2
+
+
+def test_unknown_arguments_are_refused() -> None:
+    with pytest.raises(ValidationError, match="poling"):
+        GlotEmbeddings(poling="mean")  # type: ignore[call-arg]
+
+
+def test_wrong_names_are_refused_at_once() -> None:
+    with pytest.raises(InputError, match="pooling must be one of"):
+        GlotEmbeddings(pooling="median")
+    with pytest.raises(ModelNotFoundError, match="no trained glot head for"):
+        GlotEmbeddings(model="some/model")
+
+
+def test_a_string_in_place_of_a_list_is_refused(embeddings: GlotEmbeddings) -> None:
+    with pytest.raises(InputError, match="put it in a list"):
+        embeddings.embed_documents("one text")  # type: ignore[arg-type]
