@@ -73,5 +73,6 @@ class Row(NamedTuple):
         except TypeError:  # a flipped type code turned a column into another type
             intact = False
         if not intact:
-            raise IndexCorruptedError(f"Document {id!r} (key {key}) does not match its checksum. {WAY_OUT}")
+            name = id.decode(errors="replace") if isinstance(id, bytes) else id
+            raise IndexCorruptedError(f"Document {name!r} (key {key}) does not match its checksum. {WAY_OUT}")
         return cls(key, sequence, id.decode(), text.decode(), metadata.decode(), vector)

@@ -1,0 +1,20 @@
+import pytest
+from hash_encoder import HashEncoder
+
+from glot_rag.index import GlotIndex
+
+
+@pytest.fixture
+def encoder():
+    return HashEncoder()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def index(path, encoder):
+    with GlotIndex.create(path, encoder) as made:
+        yield made

@@ -1,0 +1,139 @@
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hash_encoder import HashEncoder, corpus
+
+from glot_rag.index import Document, GlotIndex
+from glot_rag.index.locks import SharedLock
+
+READER = Path(__file__).with_name("reader_child.py")
+
+
+def generation(number):
+    return [Document(f"generation {number}", id, {"generation": number}) for id in ("a", "b", "c")]
+
+
+def test_reader_processes_see_whole_commits_in_order(path, encoder):
+    """Three documents change together; a reader that saw two generations at once, or went back, would say so."""
+    last = 300
+    with GlotIndex.create(path, encoder) as index:
+        index.add(generation(0))
+        environment = {**os.environ, "PYTHONPATH": str(READER.parents[2])}
+        command = [sys.executable, str(READER), str(path), str(last)]
+        readers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
+        for reader in readers:
+            assert reader.stdout.readline() == "ready\n"
+        for number in range(1, last + 1):
+            index.add(generation(number))
+            if number % 20 == 0:
+                index.checkpoint()
+        for reader in readers:
+            output = reader.communicate(timeout=60)[0]
+            searches, generations = (int(part.split()[0]) for part in output.split(","))
+            assert searches >= generations > 3, output
+
+
+def test_threads_search_while_another_adds_and_deletes(path, encoder):
+    base = corpus(300)
+    failures, searches, done = [], [0], threading.Event()
+    with GlotIndex.create(path, encoder) as index:
+        index.add(base)
+
+        def search(seed):
+            generator = np.random.default_rng(seed)
+            quiet = HashEncoder()
+            try:
+                while not done.is_set():
+                    wanted = base[int(generator.integers(0, 300))]
+                    hits = index.search(wanted.text, 5, {"even": wanted.metadata["even"]} if seed % 2 else None)
+                    query = quiet.vectors([wanted.text])[0]
+                    assert hits[0].id == wanted.id  # never touched by the writer: always there, always first
+                    scores = [hit.score for hit in hits]
+                    assert scores == sorted(scores, reverse=True)
+                    np.testing.assert_allclose(quiet.vectors([hit.text for hit in hits]) @ query, scores, atol=1e-6)
+                    searches[0] += 1
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=search, args=[seed]) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for step in range(60):
+            index.add([Document(f"new {step} {i}", f"new {i}", {"even": True}) for i in range(10)])
+            index.delete([f"new {step % 10}"])
+            if step % 20 == 0:
+                index.checkpoint()
+        done.set()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        assert searches[0] > 20
+        assert index.verify().ok
+
+
+def test_writers_in_threads_take_turns(index):
+    def add(part):
+        for step in range(10):
+            index.add([Document(f"{part} {step}", f"{part}-{step}")])
+
+    threads = [threading.Thread(target=add, args=[part]) for part in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {document.id for document in index} == {f"{part}-{step}" for part in range(4) for step in range(10)}
+    assert index.verify().ok
+
+
+def test_many_threads_leave_few_connections(index):
+    index.add(corpus(5))
+    threads = [threading.Thread(target=index.search, args=["text 1"]) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(index._store._idle) <= 8
+
+
+def test_closing_during_an_iteration(path, encoder):
+    with GlotIndex.create(path, encoder) as index:
+        index.add(corpus(5))
+        iterator = iter(index)
+        assert next(iterator).id == "d0"
+        index.delete(["d3"])
+        index.close()
+        assert [document.id for document in iterator] == ["d1", "d2", "d3", "d4"]  # as of its start
+
+
+def test_shared_lock_prefers_who_waits_to_be_alone():
+    lock, order, inside = SharedLock(), [], threading.Event()
+
+    def alone():
+        inside.set()
+        with lock.exclusive():
+            order.append("alone")
+
+    def shared():
+        with lock.shared():
+            order.append("shared")
+
+    with lock.shared():
+        with pytest.raises(ZeroDivisionError), lock.shared():  # several at once; released by an exception
+            _ = 1 / 0
+        first = threading.Thread(target=alone)
+        first.start()
+        inside.wait()
+        while not lock._waiting:
+            pass
+        second = threading.Thread(target=shared)
+        second.start()
+        second.join(0.05)
+        assert order == []
+    first.join()
+    second.join()
+    assert order == ["alone", "shared"]

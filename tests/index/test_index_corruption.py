@@ -1,0 +1,215 @@
+"""Damage on disk is refused, or repaired from what is intact: a search never gives a wrong result silently."""
+
+import os
+import pickle
+import random
+import shutil
+import sqlite3
+import warnings
+
+import pytest
+from hash_encoder import HashEncoder, assert_same_hits, brute_force, corpus
+
+from glot_rag.errors import IndexCorruptedError, IndexNotFoundError, IndexRecoveryWarning, IndexStoreError
+from glot_rag.index import Document, GlotIndex, checkpoint
+
+SIZE = 250
+DOCUMENTS = corpus(SIZE)
+QUERIES = ["text 1", "text 17", "nothing like it"]
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A closed index with replaced and deleted documents behind it, so that free pages and tombstones exist."""
+    path = tmp_path_factory.mktemp("original") / "index"
+    with GlotIndex.create(path, HashEncoder()) as index:
+        index.add(corpus(20, prefix="old"))
+        index.checkpoint()
+        index.add([*DOCUMENTS, Document("gone", "gone")])
+        index.delete(["gone"])
+    assert sorted(os.listdir(path)) == ["index.faiss", "store.sqlite", "writer.lock"]
+    return path
+
+
+@pytest.fixture
+def path(original, tmp_path):
+    return shutil.copytree(original, tmp_path / "copy")
+
+
+def outcome(path):
+    """ "refused", or "right" after comparing everything that can be asked with the oracle."""
+    encoder = HashEncoder()
+    try:
+        with GlotIndex.open(path, encoder, read_only=True) as index:
+            assert sorted(index, key=lambda d: d.metadata["n"]) == DOCUMENTS
+            assert index.get([document.id for document in DOCUMENTS]) == DOCUMENTS
+            for query in QUERIES:
+                assert_same_hits(index.search(query, SIZE), brute_force(encoder, DOCUMENTS, query, SIZE))
+            found = index.search("text 1", SIZE, {"even": True})
+            assert_same_hits(found, brute_force(encoder, DOCUMENTS, "text 1", SIZE, lambda m: m["even"]))
+    except IndexStoreError:
+        return "refused"
+    return "right"
+
+
+def flip(file, generator):
+    data = bytearray(file.read_bytes())
+    position = generator.randrange(len(data))
+    data[position] ^= 1 << generator.randrange(8)
+    file.write_bytes(data)
+
+
+def test_flipped_bits_in_the_store(original, path):
+    generator, outcomes = random.Random(1), []
+    for _ in range(120):
+        shutil.copyfile(original / "store.sqlite", path / "store.sqlite")
+        flip(path / "store.sqlite", generator)
+        outcomes.append(outcome(path))
+    # A flip that changes nothing hits unused space in a page; all others are refused.
+    assert outcomes.count("refused") > 60
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "swap", "empty", "garbage", "folder"])
+def test_damaged_faiss_file_is_rebuilt_with_a_warning(original, path, damage, tmp_path):
+    file, generator = path / "index.faiss", random.Random(2)
+    for _ in range(20 if damage in ("flip", "truncate") else 1):
+        shutil.copyfile(original / "index.faiss", file)
+        if damage == "flip":
+            flip(file, generator)
+        elif damage == "truncate":
+            os.truncate(file, generator.randrange(file.stat().st_size))
+        elif damage == "delete":
+            file.unlink()
+        elif damage == "swap":
+            with GlotIndex.create(tmp_path / "other", HashEncoder()) as other:
+                other.add(corpus(60, prefix="other"))
+            shutil.copyfile(tmp_path / "other" / "index.faiss", file)
+        elif damage == "folder":
+            file.unlink()
+            file.mkdir()
+        else:
+            file.write_bytes(b"" if damage == "empty" else b"IxFI" * 500)
+        with pytest.warns(IndexRecoveryWarning, match="rebuilding it from the stored vectors"):
+            assert outcome(path) == "right"
+    if damage == "folder":
+        return
+    with pytest.warns(IndexRecoveryWarning):
+        GlotIndex.open(path).close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the writer put a new file in place
+        assert outcome(path) == "right"
+
+
+def test_verify_reports_a_damaged_file_and_leaves_it(path):
+    os.truncate(path / "index.faiss", 100)
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    with pytest.warns(IndexRecoveryWarning), GlotIndex.open(path, read_only=True) as index:
+        report = index.verify()
+    assert (report.documents, report.vectors, report.ok) == (SIZE, SIZE, False)
+    assert [problem for problem in report.problems if "index.faiss is not the file that was written" in problem]
+    assert before.items() <= {file.name: file.read_bytes() for file in path.iterdir()}.items()
+
+
+def test_truncated_or_replaced_store_is_refused(path):
+    size = (path / "store.sqlite").stat().st_size
+    for length in [size - 1, size - 4096, size // 2, 4096, 100, 1, 0]:
+        os.truncate(path / "store.sqlite", length)
+        with pytest.raises(IndexCorruptedError, match=r"store\.sqlite|SQLite: |checksum"):
+            GlotIndex.open(path)
+    (path / "store.sqlite").write_bytes(b"not a database" * 1000)
+    with pytest.raises(IndexCorruptedError, match="damaged or not an index"):
+        GlotIndex.open(path)
+    (path / "store.sqlite").unlink()
+    with pytest.raises(IndexCorruptedError, match="is gone"):
+        GlotIndex.open(path)
+    (path / "index.faiss").unlink()
+    with pytest.raises(IndexNotFoundError, match="no index"):
+        GlotIndex.open(path)
+
+
+def test_store_of_another_index_is_served_as_that_index(path, tmp_path):
+    """Each store is whole by itself; the FAISS file that does not belong to it is not believed."""
+    encoder, documents = HashEncoder(), corpus(60, prefix="other")
+    with GlotIndex.create(tmp_path / "other", encoder) as other:
+        other.add(documents)
+    shutil.copyfile(tmp_path / "other" / "store.sqlite", path / "store.sqlite")
+    with pytest.warns(IndexRecoveryWarning), GlotIndex.open(path, encoder) as index:
+        assert_same_hits(index.search("other 3", 60), brute_force(encoder, documents, "other 3", 60))
+
+
+CHANGES = [
+    ("UPDATE documents SET text = 'forged' WHERE id = 'd7'", "Document .*d7.* does not match its checksum"),
+    ("UPDATE documents SET vector = zeroblob(64) WHERE id = 'd7'", "d7.* does not match"),
+    ("UPDATE documents SET vector = NULL || 'x' WHERE 0", None),
+    ("UPDATE documents SET metadata = 5 WHERE id = 'd7'", "d7.* does not match"),
+    ("UPDATE documents SET key = 10000 WHERE id = 'd7'", "does not match"),
+    ("DELETE FROM documents WHERE id = 'd7'", "249 documents are stored, 250 were committed"),
+    ("UPDATE state SET sequence = 1", "bookkeeping"),
+    ("DELETE FROM state", "counters are gone"),
+    ("UPDATE tombstones SET key = key + 1000", "bookkeeping|UNIQUE"),
+    ("UPDATE checkpoints SET sequence = sequence + 1", "bookkeeping"),
+    ("UPDATE manifest SET body = replace(body, '16', '17')", "manifest"),
+    ("DROP TABLE checkpoints", "no such table"),
+]
+
+
+@pytest.mark.parametrize(("sql", "message"), CHANGES)
+def test_changes_behind_the_index_are_refused(path, sql, message):
+    with GlotIndex.open(path) as index:
+        index.delete(["d59"])  # a tombstone that the file does not hold
+        index.add_vectors([DOCUMENTS[59]], HashEncoder().vectors(["text 59"]))
+        index._mirror.write_file = lambda: None
+    connection = sqlite3.connect(path / "store.sqlite")
+    connection.execute(sql)
+    connection.commit()
+    connection.close()
+    if message is None:
+        assert outcome(path) == "right"
+        return
+    with pytest.raises(IndexCorruptedError, match=message):
+        GlotIndex.open(path)
+
+
+def test_unchecked_open_still_checks_what_it_gives_back_and_can_repair(path):
+    with sqlite3.connect(path / "store.sqlite") as connection:
+        connection.execute("UPDATE documents SET text = 'forged' WHERE id = 'd7'")
+    connection.close()
+    encoder = HashEncoder()
+    with GlotIndex.open(path, encoder, check=False) as index:
+        assert index.get(["d6"]) == [DOCUMENTS[6]]
+        for ask in (lambda: index.get(["d7"]), lambda: index.search("text 7", 1), lambda: list(index)):
+            with pytest.raises(IndexCorruptedError, match="d7"):
+                ask()
+        report = index.verify()
+        assert report.documents == SIZE - 1
+        assert len(report.problems) == 1
+        assert "d7" in report.problems[0]
+        index.add([DOCUMENTS[7]])
+        assert index.verify().ok
+        assert index.search("text 7", 1)[0].id == "d7"
+    assert outcome(path) == "right"
+
+
+def test_vectors_changed_in_memory_are_found(path):
+    with GlotIndex.open(path, read_only=True) as index:
+        index._mirror._index.remove_ids(checkpoint.load_faiss().IDSelectorRange(0, 100))
+        report = index.verify()
+    assert (report.documents, report.vectors) == (SIZE, SIZE - len(report.problems))
+    assert "FAISS holds no vector for document" in report.problems[0]
+
+
+class Payload:
+    def __reduce__(self):
+        return (os.mkdir, ("executed",))
+
+
+@pytest.mark.parametrize("name", ["index.faiss", "index.pkl", "store.pkl", "index.faiss.tmp", "store.sqlite"])
+def test_planted_pickle_is_not_executed(path, name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (path / name).write_bytes(pickle.dumps(Payload()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IndexRecoveryWarning)
+        assert outcome(path) == ("refused" if name == "store.sqlite" else "right")
+        if name != "store.sqlite":
+            GlotIndex.open(path).close()
+    assert not (tmp_path / "executed").exists()
