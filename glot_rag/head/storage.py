@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
@@ -75,7 +76,7 @@ def read_json_record(path: Path, expected_format: str, newest_version: int) -> d
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BundleError(f"{path} cannot be read ({error.strerror}): expected a {expected_format} record") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # too deeply nested is damaged, too
         raise BundleError(f"{path} is not JSON ({error}): the bundle is damaged, make it again") from error
     found = record.get("format") if isinstance(record, dict) else None
     if found != expected_format:
@@ -115,8 +116,14 @@ def load_head(path: str | os.PathLike[str]) -> tuple[GlotHead | AdaPool, dict[st
     if not isinstance(settings, dict) or not isinstance(details, dict):
         raise BundleError(f"{directory / 'config.json'} lacks the head's settings: make the bundle again")
     try:
-        head = build_head(HeadConfig.from_dict(settings))
-        head.load_state_dict(load(data))
+        config, tensors = HeadConfig.from_dict(settings), load(data)
+        if config.pooling == "glot" and config.num_layers > len(tensors):
+            raise InputError(f"{config.num_layers} layers, but {len(tensors)} tensors")
+        # Tried without memory first: settings that ask for far more than the weights hold must not exhaust it.
+        with torch.device("meta"):
+            build_head(config).load_state_dict(tensors, assign=True)
+        head = build_head(config)
+        head.load_state_dict(tensors)
     except (InputError, SafetensorError, RuntimeError) as error:
         raise BundleError(f"{directory}: the weights do not fit the settings: {error}") from error
     return head.eval(), details
