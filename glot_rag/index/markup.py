@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-DROPPED = ("script", "style", "template", "noscript", "head")
+# Not <head>: where its end tag is left out, html.parser takes the whole page for its content.
+DROPPED = ("script", "style", "template", "noscript", "title")
 BLOCKS = ["address", "article", "aside", "blockquote", "br", "caption", "dd", "div", "dl", "dt", "figcaption", "figure"]
 BLOCKS += ["footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p", "pre"]
 BLOCKS += ["section", "table", "td", "th", "tr", "ul"]
@@ -25,10 +26,12 @@ def html_to_text(html: str) -> tuple[str, str | None]:
         if type(node) is NavigableString and not node.find_parent("pre"):
             node.replace_with(NavigableString(re.sub(r"\s+", " ", node)))
     for tag in soup.find_all(BLOCKS):
-        mark = " " if tag.name in ("td", "th") else "\n"
-        tag.insert_before(mark)
-        tag.insert_after(mark)
-    lines = (line.strip() if line.strip() else "" for line in soup.get_text().split("\n"))
+        if tag.name in ("td", "th"):
+            tag.insert_after(" ")
+        else:
+            tag.insert_before("\n")
+            tag.insert_after("\n")
+    lines = (" ".join(line.split()) for line in soup.get_text().split("\n"))
     return "\n".join(line for line in lines if line), title or None
 
 

@@ -47,7 +47,7 @@ def find_files(paths: Paths) -> list[SourceFile]:
             raise DatasetError(f"{root}: no file to read in this folder; supported: {', '.join(sorted(_READERS))}")
         for file in files:
             other = found.setdefault(file.name, file)
-            if not os.path.samefile(other.path, file.path):
+            if other.path.resolve() != file.path.resolve():
                 raise DatasetError(
                     f"{other.path} and {file.path} would both get the id {file.name!r}; give a folder that holds both"
                 )
@@ -129,7 +129,8 @@ def _walk(root: Path) -> Iterator[SourceFile]:
         if root.suffix.lower() not in _READERS:
             raise DatasetError(f"{root}: unsupported kind of file; supported: {', '.join(sorted(_READERS))}")
         yield SourceFile(root, root.name)
-    elif not root.is_dir():
+        return
+    if not root.is_dir():
         raise DatasetError(f"{root}: there is no such file or folder")
 
     def fail(error: OSError) -> None:

@@ -26,6 +26,8 @@ CREATE TABLE documents (
     key INTEGER PRIMARY KEY, sequence INTEGER NOT NULL, id TEXT NOT NULL UNIQUE, checksum BLOB NOT NULL,
     metadata TEXT NOT NULL, text TEXT NOT NULL, vector BLOB NOT NULL);
 CREATE INDEX documents_by_sequence ON documents (sequence);
+-- holds all that a filter reads: without it, a filter would walk over texts and vectors too
+CREATE INDEX documents_by_metadata ON documents (metadata);
 CREATE TABLE tombstones (key INTEGER PRIMARY KEY, sequence INTEGER NOT NULL, checksum BLOB NOT NULL);
 CREATE INDEX tombstones_by_sequence ON tombstones (sequence);
 CREATE TABLE checkpoints (
@@ -49,7 +51,7 @@ def typed_errors(directory: Path) -> Iterator[None]:
     """SQLite's errors as this library's."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # sqlite3 decodes messages, which may quote a damaged name
         message = str(error)
         if "locked" in message:
             raise IndexLockedError(f"Another program holds {directory / STORE_NAME}: {message}") from error
@@ -182,9 +184,12 @@ def _connect(directory: Path, mode: str) -> sqlite3.Connection:
     # Transactions are begun by hand; a connection moves between threads but serves one at a time.
     connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     connection.text_factory = bytes  # checksums come before decoding
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA cell_size_check = ON")
-    connection.execute("PRAGMA trusted_schema = OFF")
+    try:
+        for setting in ("synchronous = FULL", "cell_size_check = ON", "trusted_schema = OFF"):
+            connection.execute(f"PRAGMA {setting}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
