@@ -397,6 +397,7 @@ class GlotIndex:
 
     def _add_batch(self, documents: Sequence[object], vectors: ArrayLike | None) -> list[str]:
         with self._write_lock:
+            self._check_writable()  # again: another thread may have closed the index, and so given up the writer's lock
             ids, changes = ingest(self._store, documents, lambda t: self._need_encoder().encode_documents(t), vectors)
             self._after_commit(changes)
         return ids
@@ -418,7 +419,7 @@ class GlotIndex:
 
     def _after_commit(self, changes: int) -> None:
         self._unsaved += changes
-        if self._unsaved >= max(CHECKPOINT_EVERY, len(self) // 2):
+        if self._unsaved >= CHECKPOINT_EVERY and 2 * self._unsaved >= len(self):
             self._save()
 
     def _save_if_behind(self) -> None:

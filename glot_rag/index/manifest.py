@@ -46,7 +46,7 @@ class Manifest:
         """Read what `to_json` wrote.
 
         Raises:
-            IndexVersionError: A newer library wrote it.
+            IndexVersionError: A newer library wrote it, or it is of a type that this one does not know.
             IndexCorruptedError: It is no manifest.
         """
         values = json.loads(text)
@@ -57,6 +57,11 @@ class Manifest:
             )
         if set(values) != {field.name for field in fields(cls)}:
             raise IndexCorruptedError(f"The manifest holds {sorted(values)}, which is not what format version 1 holds")
+        if values["index_type"] not in INDEX_TYPES:
+            raise IndexVersionError(
+                f"The index is of type {values['index_type']!r}, this library knows "
+                f"{', '.join(map(repr, INDEX_TYPES))}. Upgrade: pip install -U glot-rag"
+            )
         return cls(**values)
 
     def check_encoder(self, encoder: Embedder) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from glot_rag.errors import IndexCorruptedError, IndexLockedError, IndexStoreError
+from glot_rag.errors import IndexCorruptedError, IndexLockedError, IndexReadOnlyError, IndexStoreError
 from glot_rag.index.manifest import Manifest
 from glot_rag.index.rows import seal
 from glot_rag.index.snapshot import Snapshot, State, Transaction
@@ -86,12 +86,11 @@ class Store:
         if read_only:
             # SQLite needs to write a WAL's shared memory even to read, except where nothing can ever be written.
             self._mode = "immutable=1" if _on_read_only_file_system(directory) else "mode=ro"
-        with self._connection() as connection:
-            rows = connection.execute("SELECT body, checksum FROM manifest").fetchall()
-        if len(rows) != 1 or not isinstance(rows[0][0], bytes) or seal(rows[0][0]) != rows[0][1]:
+        try:
+            self.manifest = self._read_manifest()
+        except BaseException:
             self.close()
-            raise IndexCorruptedError(f"The manifest in {directory / STORE_NAME} is damaged. Restore it from a copy")
-        self.manifest = Manifest.from_json(rows[0][0])
+            raise
 
     @classmethod
     def create(cls, directory: Path, manifest: Manifest) -> Store:
@@ -161,10 +160,21 @@ class Store:
         for connection in idle:
             connection.close()
 
+    def _read_manifest(self) -> Manifest:
+        with self._connection() as connection:
+            rows = connection.execute("SELECT body, checksum FROM manifest").fetchall()
+        if len(rows) != 1 or not isinstance(rows[0][0], bytes) or seal(rows[0][0]) != rows[0][1]:
+            raise IndexCorruptedError(
+                f"The manifest in {self._directory / STORE_NAME} is damaged. Restore it from a copy"
+            )
+        return Manifest.from_json(rows[0][0])
+
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         with typed_errors(self._directory):
             with self._guard:
+                if self._closed:  # by another thread, in the middle of a call
+                    raise IndexReadOnlyError(f"The index {self._directory} is closed")
                 connection = self._idle.pop() if self._idle else None
             if connection is None:
                 connection = _connect(self._directory, self._mode)

@@ -23,6 +23,7 @@ from glot_rag.errors import (
     InputError,
 )
 from glot_rag.index import Document, GlotIndex, checkpoint, store
+from glot_rag.index.manifest import Manifest
 from glot_rag.index.rows import seal
 
 
@@ -311,6 +312,30 @@ class TestDirectory:
         connection.close()
         with pytest.raises(IndexVersionError, match=r"version 99.*reads up to 1.*pip install"):
             GlotIndex.open(path)
+        with sqlite3.connect(path / "store.sqlite") as connection:
+            body = Manifest(16, "f", "hnsw").to_json()
+            connection.execute("UPDATE manifest SET body = ?, checksum = ?", [body, seal(body.encode())])
+        connection.close()
+        with pytest.raises(IndexVersionError, match="type 'hnsw', this library knows 'flat'"):
+            GlotIndex.open(path)
+
+    def test_names_that_mean_something_in_a_uri(self, tmp_path, encoder):
+        path = tmp_path / "a?mode=memory#b%20 é'" / "deep"
+        with GlotIndex.create(str(path), encoder) as index:
+            index.add(corpus(3))
+        with GlotIndex.open(path, encoder, read_only=True) as reader:
+            assert reader.search("text 1", 1)[0].id == "d1"
+
+    def test_closing_stops_an_addition_under_way(self, index, path, encoder):
+        def documents():
+            yield from corpus(4)
+            index.close()
+            yield from corpus(9)
+
+        with pytest.raises(IndexReadOnlyError, match=r"is closed.*\(the 4 documents"):
+            index.add(documents(), batch_size=4)
+        with GlotIndex.open(path, encoder) as again:
+            assert len(again) == 4
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
     def test_child_of_a_fork_is_refused(self, index):

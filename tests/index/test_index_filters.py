@@ -67,7 +67,7 @@ def kind(value):
     return "bool" if isinstance(value, bool) else "number" if isinstance(value, (int, float)) else type(value).__name__
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(values=st.lists(scalars, min_size=1, max_size=8))
 def test_any_scalar_matches_its_equals_only(tmp_path_factory, values):
     with GlotIndex.create(tmp_path_factory.mktemp("f") / "i", HashEncoder()) as index:
