@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _CEILING = "ceiling"
-_CELL = 15  # columns that a cell takes: "+12.3 · 100 %", borders and padding
 
 
 def print_report(report: Report, console: Console, metric: str | None = None) -> None:
@@ -30,20 +29,30 @@ def print_report(report: Report, console: Console, metric: str | None = None) ->
         highlight=False,
         markup=False,
     )
-    first = max(len(name) for name in (*report.poolings, _CEILING)) + 4
-    a_table = max(1, (console.width - first) // _CELL)
-    settings = report.settings
-    # Tables of about equal width, rather than a full one and a stub.
-    tables = -(-len(settings) // a_table)
-    a_table = -(-len(settings) // tables)
-    for start in range(0, len(settings), a_table):
-        console.print(results_table(report, settings[start : start + a_table], metric))
+    for table in _fitting_tables(report, metric, console):
+        console.print(table)
     recovered = metric == PRIMARY_METRIC and any(each.recovery is not None for each in report.results)
     legend = ["bold: best pooling", "±: against mean"] if "mean" in report.poolings else ["bold: best pooling"]
     legend += ["%: of what noise took, won back"] if recovered else []
     console.print("; ".join([*legend, "ceiling: mean over the signal words alone"]), style="dim", highlight=False)
     for problem in report.problems:
         console.print(f"Left out: {problem}", style="yellow", highlight=False, markup=False)
+
+
+def _fitting_tables(report: Report, metric: str, console: Console) -> list[Table]:
+    """One table, or as many of about equal width as it takes for each to fit the console."""
+    from rich.measure import Measurement
+
+    settings = report.settings
+    unlimited = console.options.update(max_width=10_000)
+    tables: list[Table] = []
+    for count in range(1, len(settings) + 1):
+        size = -(-len(settings) // count)
+        parts = [settings[start : start + size] for start in range(0, len(settings), size)]
+        tables = [results_table(report, part, metric) for part in parts]
+        if all(Measurement.get(console, unlimited, table).maximum <= console.width for table in tables):
+            break
+    return tables
 
 
 def results_table(report: Report, settings: list[tuple[str, float]] | None = None, metric: str | None = None) -> Table:

@@ -121,7 +121,7 @@ def test_deterministic_and_seeded(kind: str) -> None:
 
 
 KNOWN = {
-    "words": "happen alpha beta deliver egg",
+    "words": "give alpha beta contain direct",
     "boilerplate": "About us | alpha beta",
     "gibberish": "aUCiDcBofK UdxxUP alpha rpP beta",
     "offtopic": "alpha gamma gamma gamma beta",
