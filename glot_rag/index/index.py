@@ -137,8 +137,8 @@ class GlotIndex:
         Args:
             path: Its directory.
             encoder: The one that made it. None: texts can be neither added nor searched for; all else works.
-            read_only: Take no lock and write nothing; many may do so while one writes.
-            check: Check every stored checksum and load the vectors now (about 1 s for 100,000 documents). False:
+            read_only: Take no lock and change no data; many may do so while one writes.
+            check: Check every stored checksum and load the vectors now (about 2 s for 100,000 documents). False:
                 documents are still checked when a search or `get` gives them back, but a damaged byte can hide a
                 document from a filter or from a look-up by id. Meant for `verify` and repair.
             lock_timeout: Seconds to wait for another writer; -1 waits for ever.

@@ -47,7 +47,7 @@ class TestSearch:
         index.add(documents)
         queries = [f"query {i}" for i in range(25)]  # FAISS takes another path (BLAS) from 20 queries on
         batch = index.search_batch(queries, 5, filter={"even": True})
-        long = index.search_vectors(encoder.vectors(queries) * 1e-20, 5, filter={"even": True})
+        long = index.search_vectors(encoder.vectors(queries).astype(np.float64) * 1e-200, 5, filter={"even": True})
         for query, hits, same in zip(queries, batch, long, strict=True):
             expected = brute_force(encoder, documents, query, 5, lambda metadata: metadata["even"])
             assert_same_hits(hits, expected)

@@ -20,7 +20,7 @@ def generation(number):
 
 def test_reader_processes_see_whole_commits_in_order(path, encoder):
     """Three documents change together; a reader that saw two generations at once, or went back, would say so."""
-    last = 300
+    last = 200
     with GlotIndex.create(path, encoder) as index:
         index.add(generation(0))
         environment = {**os.environ, "PYTHONPATH": str(READER.parents[2])}
@@ -74,6 +74,19 @@ def test_threads_search_while_another_adds_and_deletes(path, encoder):
         assert failures == []
         assert searches[0] > 20
         assert index.verify().ok
+
+
+def test_reader_left_behind_by_two_checkpoints(index, path, encoder):
+    """The deletions that it would replay are forgotten by then: it must take the new file."""
+    index.add(corpus(20))
+    with GlotIndex.open(path, encoder, read_only=True) as reader:
+        assert reader.search("text 3", 1)[0].id == "d3"
+        for step in range(3):
+            index.delete([f"d{step + 3}"])
+            index.add([Document(f"new {step}", f"new {step}")])
+            index.checkpoint()
+        assert {hit.id for hit in reader.search("text 3", 50)} == {document.id for document in index}
+        assert reader.verify().problems == ()
 
 
 def test_writers_in_threads_take_turns(index):

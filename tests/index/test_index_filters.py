@@ -49,6 +49,13 @@ def test_hostile_keys_and_values_are_taken_literally(index, key):
     assert index.search("q", 5, {key + "?": key}) == []
 
 
+def test_lists_and_objects_do_not_pass_for_their_text(index):
+    index.add(
+        [Document("one", "one", {"a": [1]}), Document("two", "two", {"a": {"b": 1}}), Document("3", "3", {"a": "[1]"})]
+    )
+    assert [hit.id for hit in index.search("q", 5, {"a": {"$in": ["[1]", '{"b":1}']}})] == ["3"]
+
+
 def test_nested_keys_are_not_reached(index):
     index.add([Document("one", "one", {"a": {"b": 1}}), Document("two", "two", {"a.b": 1})])
     assert [hit.id for hit in index.search("q", 5, {"a.b": 1})] == ["two"]
