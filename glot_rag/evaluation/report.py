@@ -21,7 +21,7 @@ def print_report(report: Report, console: Console, metric: str | None = None) ->
     The best pooling of a column is bold.
     """
     metric = metric or report.main_metric
-    length = f" of {report.max_words} words" if report.max_words else ""
+    length = f" (≤ {report.max_words} words)" if report.max_words else ""
     console.print(
         f"{_label(metric)} × 100 on {report.dataset}: {report.documents:,} documents{length}, "
         f"{report.queries:,} queries, seed {report.seed}",

@@ -36,7 +36,7 @@ def rows(text: str) -> dict[str, list[str]]:
 
 def test_values(report: Report) -> None:
     text = printed(report, 100)
-    assert text.startswith("nDCG@10 × 100 on toy: 1,398 documents of 170 words, 225 queries, seed 0\n")
+    assert text.startswith("nDCG@10 × 100 on toy: 1,398 documents (≤ 170 words), 225 queries, seed 0\n")
     assert rows(text) == {"mean": ["39.6", "20.0"], "glot": ["39.1", "32.0"], "ceiling": ["39.6", "36.0"]}
     assert re.search(r"^ +-0\.5 +\+12\.0 · 75%", text, re.MULTILINE)
 
