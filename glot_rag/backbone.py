@@ -168,10 +168,12 @@ class Backbone:
 
 def _own_limit(source: ModelSource, tokenizer: Any, model: Any) -> int:
     """The smallest of what sentence-transformers' settings, the tokeniser and the position embeddings allow."""
-    limits = [
-        tokenizer.model_max_length,
-        getattr(model.config.get_text_config(), "max_position_embeddings", None),
-    ]
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    for name, module in model.named_modules():
+        # RoBERTa and its kin count positions from padding_idx + 1; the embeddings before that are never used.
+        if positions and name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            positions -= module.padding_idx + 1
+    limits = [tokenizer.model_max_length, positions]
     settings = Path(source.location) / "sentence_bert_config.json"
     if settings.is_file():
         limits.append(json.loads(settings.read_text(encoding="utf-8")).get("max_seq_length"))

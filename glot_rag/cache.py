@@ -60,8 +60,11 @@ class HiddenStateCache:
         self.done = 0
         progress = self.path / "cache.json"
         if progress.is_file():
-            found = json.loads(progress.read_text())
-            self.done, tokens = found.pop("done"), found.pop("tokens")
+            try:
+                found = json.loads(progress.read_text())
+                self.done, tokens = int(found.pop("done")), int(found.pop("tokens"))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise TrainingError(f"{progress} is damaged: delete the directory, it can be computed again") from error
             if found != self._record:
                 raise TrainingError(
                     f"{self.path} holds hidden states of other texts, settings or another backbone: "
@@ -72,9 +75,16 @@ class HiddenStateCache:
         self._files: dict[str, BinaryIO] = {}
         for name, column in {**self.columns, "length": Column("int32", 1, per_token=False)}.items():
             file = open(self.path / f"{name}.bin", "ab")  # noqa: SIM115 (closed by close())
-            # What was written after the last completed step is cut off.
-            file.truncate((tokens if column.per_token else self.done) * column.width * np.dtype(column.dtype).itemsize)
             self._files[name] = file
+            size = (tokens if column.per_token else self.done) * column.width * np.dtype(column.dtype).itemsize
+            if os.fstat(file.fileno()).st_size < size:  # truncate() would fill it up with zeros
+                self.close()
+                raise TrainingError(
+                    f"{self.path / name}.bin is shorter than cache.json says: delete the directory, it can be "
+                    f"computed again"
+                )
+            # What was written after the last completed step is cut off.
+            file.truncate(size)
         self._tokens = tokens
         self._maps: dict[str, NDArray[Any]] = {}
 

@@ -14,12 +14,12 @@ import torch
 
 from glot_rag.backbone import Backbone
 from glot_rag.batches import pool_texts
-from glot_rag.config import BASELINE_POOLINGS
+from glot_rag.config import BASELINE_POOLINGS, POOLINGS
 from glot_rag.embedder import Vectors
 from glot_rag.errors import BundleError, InputError
 from glot_rag.evidence import Evidence, TokenEvidence
 from glot_rag.graph import token_graph
-from glot_rag.head import AdaPool, GlotHead, Pooling, save_head
+from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooling, save_head
 from glot_rag.head.storage import read_json_record, write_atomically
 from glot_rag.poolings import find_head, fit, load_poolings, pooling_fingerprint
 from glot_rag.tokens import BATCH_TOKENS, TokenBatch, check_texts
@@ -105,13 +105,15 @@ class GlotEncoder:
         if backend != "torch":
             raise InputError(f"backend must be 'torch'; got {backend!r}")
         saved: dict[str, Any] = {}
+        as_saved = False
         backbone_name = name_or_path
         if (Path(name_or_path) / "encoder.json").is_file():
-            saved = read_json_record(Path(name_or_path) / "encoder.json", FORMAT, FORMAT_VERSION)
-            backbone_name = _saved_text(saved, "backbone", name_or_path)
-            pooling = pooling or _saved_text(saved, "pooling", name_or_path)
-            max_tokens = max_tokens or saved.get("max_tokens")
-            if head is None and pooling == saved["pooling"] and pooling not in BASELINE_POOLINGS:
+            saved = _read_saved(Path(name_or_path) / "encoder.json")
+            backbone_name = saved["backbone"]
+            pooling = pooling or saved["pooling"]
+            max_tokens = saved["max_tokens"] if max_tokens is None else max_tokens
+            as_saved = head is None and pooling == saved["pooling"]
+            if as_saved and pooling not in BASELINE_POOLINGS:
                 head = Path(name_or_path) / "head"
         pooling = pooling or "glot"
         head_path = find_head(os.fspath(backbone_name), pooling, head)
@@ -126,6 +128,9 @@ class GlotEncoder:
             return value if value is not None else str(saved.get(key, ""))
 
         documents, queries = load_poolings(pooling, head_path, backbone)
+        if as_saved:
+            same = saved["query_pooling"] == documents.name
+            queries = documents if same else BaselinePooling(saved["query_pooling"], backbone.state_size)
         return cls(
             backbone,
             documents,
@@ -153,9 +158,11 @@ class GlotEncoder:
         `from_pretrained(path)` refuses any other.
 
         Raises:
-            InputError: the directory holds something else.
+            InputError: the directory holds something else, or queries have a trained pooling of their own.
         """
         directory = Path(path)
+        if self.query_pooling is not self.pooling and self.query_pooling.name not in BASELINE_POOLINGS:
+            raise InputError("a saved encoder holds one trained head: use it for queries, too, or a fixed pooling")
         if directory.exists() and not (directory / "encoder.json").is_file() and any(directory.iterdir()):
             raise InputError(f"{directory} is not empty and not a saved encoder: choose another directory")
         directory.mkdir(parents=True, exist_ok=True)
@@ -167,6 +174,7 @@ class GlotEncoder:
             "backbone": self.backbone.source.name,
             "backbone_fingerprint": self.backbone.fingerprint,
             "pooling": self.pooling.name,
+            "query_pooling": self.query_pooling.name,
             "max_tokens": self.max_tokens,
             "query_prompt": self.query_prompt,
             "document_prompt": self.document_prompt,
@@ -252,7 +260,7 @@ class GlotEncoder:
         return Evidence(
             text=clean,
             tokens=tuple(
-                TokenEvidence(token, (start - shift, end - shift), weight, probability)
+                TokenEvidence(token, (max(0, start - shift), max(0, end - shift)), weight, probability)
                 for token, (start, end), weight, probability in zip(
                     tokens, spans, pooled.weights[0].tolist(), noise, strict=True
                 )
@@ -331,8 +339,12 @@ def _same_backbone(encoders: Mapping[str, GlotEncoder]) -> GlotEncoder:
     return first
 
 
-def _saved_text(record: Mapping[str, Any], key: str, path: object) -> str:
-    value = record.get(key)
-    if not isinstance(value, str):
-        raise BundleError(f"{path}/encoder.json lacks {key!r}: make the bundle again")
-    return value
+def _read_saved(path: Path) -> dict[str, Any]:
+    """The record that `save` wrote, every field that loading needs checked."""
+    record = read_json_record(path, FORMAT, FORMAT_VERSION)
+    kinds = {"backbone": str, "max_tokens": int, "query_prompt": str, "document_prompt": str}
+    wrong = [key for key, kind in kinds.items() if not isinstance(record.get(key), kind)]
+    wrong += [key for key in ("pooling", "query_pooling") if record.get(key) not in POOLINGS]
+    if wrong:
+        raise BundleError(f"{path} lacks {', '.join(wrong)}, or holds no such thing there: make the bundle again")
+    return record

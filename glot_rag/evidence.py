@@ -14,7 +14,7 @@ class TokenEvidence:
 
     Attributes:
         token: the token as the tokeniser writes it.
-        span: its characters in the text, start and end; empty for special tokens.
+        span: its characters in the text, start and end; empty for special tokens and the prompt's.
         weight: its share of the vector, 0 to 1; all tokens' weights sum to 1.
         noise: the head's probability that it is noise; None for a pooling without trained scores.
     """
