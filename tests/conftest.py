@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 # Before huggingface_hub is imported, which reads it once: no test may reach for a network.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Likewise read once, by torch: where the cores are shared, threads that wait for each other make tests several times
+# slower, and the batches here are small.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
@@ -79,7 +82,7 @@ _MODULES = ("argparse", "csv", "decimal", "difflib", "heapq", "json", "logging",
 
 @pytest.fixture(scope="session")
 def prose() -> list[tuple[str, str]]:
-    """(name, documentation) of functions and classes of the standard library: real text, some hundreds, 30-120 words."""
+    """(name, documentation) of functions and classes of the standard library: real text, some hundreds."""
     found: dict[str, str] = {}
     for module_name in (
         *_MODULES,
@@ -107,10 +110,11 @@ def prose() -> list[tuple[str, str]]:
 @pytest.fixture(scope="session")
 def mixed_texts(prose: list[tuple[str, str]]) -> list[str]:
     """40 real texts, from one word to more than a model's longest input, in no order of length."""
-    texts = [name for name, _ in prose[:10]]
-    texts += [text for _, text in prose[10:26]]
-    texts += [f"{prose[i][1]} {prose[i + 1][1]} {prose[i + 2][1]}" for i in range(30, 40)]
-    texts += [" ".join(text for _, text in prose[i : i + 8]) for i in (50, 60)]
+    words = [text.split() for _, text in prose]
+    texts = [name for name, _ in prose[:12]]
+    texts += [" ".join(words[i][: 5 * i]) for i in range(4, 20)]
+    texts += [" ".join(words[i] + words[i + 1])[: 40 * i] for i in range(12, 20)]
+    texts += [" ".join(words[i] + words[i + 1] + words[i + 2] + words[i + 3] + words[i + 4]) * 2 for i in (50, 60)]
     texts += ["word", "Zürich – naïve café, 東京 😀!"]
     order = sorted(range(len(texts)), key=lambda i: (i * 17) % 40)
     return [texts[i] for i in order]

@@ -122,7 +122,7 @@ def test_a_missing_file(bundle: Path, name: str) -> None:
 
 
 def test_a_missing_directory(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="cannot be read .* expected a glot-rag/head record"):
+    with pytest.raises(BundleError, match=r"cannot be read .* expected a glot-rag/head record"):
         load_head(tmp_path / "nowhere")
 
 
