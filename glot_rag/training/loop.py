@@ -27,7 +27,7 @@ from glot_rag.progress import bar
 from glot_rag.training.config import TrainingConfig
 from glot_rag.training.objectives import contrastive_loss, denoising_loss, token_loss
 from glot_rag.training.texts import TrainingText
-from glot_rag.training.views import SPECIAL, cache_views
+from glot_rag.training.views import SPECIAL, cache_views, what_is_read
 
 _POOL = 32  # batches' worth of texts that are sorted by length together, so that padding stays small
 
@@ -75,7 +75,7 @@ def train(
         TrainingError: too few texts, a directory that belongs to a run with other settings, or a loss that is NaN.
     """
     out = Path(out)
-    run = _Run(texts, head_config, config, out)
+    run = _Run(texts, backbone, head_config, config, out)
     states = cache_views(
         cache or out / "cache",
         texts,
@@ -104,7 +104,12 @@ class _Run:
     """The state of a training run: the head, its optimiser, and what has been reached."""
 
     def __init__(
-        self, texts: Sequence[TrainingText], head_config: HeadConfig, config: TrainingConfig, out: Path
+        self,
+        texts: Sequence[TrainingText],
+        backbone: Backbone,
+        head_config: HeadConfig,
+        config: TrainingConfig,
+        out: Path,
     ) -> None:
         self.config, self.out = config, out
         split = np.random.default_rng([config.seed, 1]).permutation(len(texts))
@@ -115,6 +120,11 @@ class _Run:
         self.has_query = np.array([bool(text.query.strip()) for text in texts])
         torch.manual_seed(config.seed)
         self.head: GlotHead | AdaPool = build_head(head_config)
+        if config.denoising and self.head.output_size != head_config.state_size:
+            raise TrainingError(
+                f"the denoising objective compares with the backbone's vectors of length {head_config.state_size}, the "
+                f"head's have {self.head.output_size}: set output_size={head_config.state_size}, or denoising=0"
+            )
         self.query_mean = BaselinePooling("mean", head_config.state_size)
         self.optimiser = torch.optim.AdamW(
             self.head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -126,6 +136,7 @@ class _Run:
             "head": head_config.to_dict() | {"layers": list(head_config.layers)},
             "training": dataclasses.asdict(config),
             "texts": len(texts),
+            "read": what_is_read(texts, backbone),
         }
         self._resume()
 
@@ -188,7 +199,7 @@ class _Run:
         states, mask, labels = gather(cache, rows)
         pooled = head(states, mask)
         target = torch.from_numpy(np.array(cache.column("target")[rows]))
-        parts = {"denoising": denoising_loss(pooled.vector, target)}
+        parts = {"denoising": denoising_loss(pooled.vector, target)} if config.denoising else {}
         asked = self.has_query[queries // (config.views + 1)]
         if head.config.queries == "mean":
             query = torch.from_numpy(np.array(cache.column("target")[queries[asked]]))
@@ -227,6 +238,7 @@ class _Run:
             return
         record = json.loads(path.read_text())
         history = [Epoch(**epoch) for epoch in record.pop("history")]
+        record.setdefault("read", self._settings["read"])  # runs begun before this was recorded
         if record != json.loads(json.dumps(self._settings)):
             raise TrainingError(f"{self.out} holds a run with other settings or texts: choose another directory")
         tensors = load((path.parent / f"epoch-{len(history)}.safetensors").read_bytes())

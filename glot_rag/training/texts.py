@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ def _read_file(path: Path) -> Iterator[TrainingText]:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield _parse(line, f"{path}:{number}")
-    except OSError as error:
+    except (OSError, EOFError, zlib.error) as error:  # the latter two: a gzip file that is cut off or damaged
         raise DatasetError(f"{path} cannot be read: {error}") from error
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path} is not UTF-8: {error}") from error
@@ -70,7 +71,7 @@ def _read_file(path: Path) -> Iterator[TrainingText]:
 def _parse(line: str, where: str) -> TrainingText:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{where}: not JSON: {error}") from error
     if not isinstance(record, dict) or not isinstance(record.get("text"), str):
         raise DatasetError(f'{where}: expected an object with a string "text", got {line.strip():.80}')

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,20 +52,10 @@ def cache_views(
         A complete cache of T·(V + 1) rows with columns "states" (tokens, S·D), "label" (tokens, 1) and "target"
         (rows, D), the mean-pooled vector of the row's own clean words.
     """
-    clean = [TrainingText(*pair) for pair in zip(*(check_texts(c) for c in _columns(texts)), strict=True)]
-    digest = hashlib.sha256("\0".join(f"{t.query}\1{t.text}" for t in clean).encode()).hexdigest()
+    clean = _clean(texts)
     cache = HiddenStateCache(
         path,
-        {
-            "backbone": backbone.fingerprint,
-            "dtype": str(backbone.dtype),
-            "max_tokens": backbone.max_tokens,
-            "layers": list(layers),
-            "texts": digest,
-            "views": views,
-            "seed": seed,
-            "noise": VERSION,
-        },
+        {**what_is_read(clean, backbone), "layers": list(layers), "views": views, "seed": seed, "noise": VERSION},
         {
             "states": Column(stored_dtype(backbone.dtype), backbone.state_size * len(layers), per_token=True),
             "label": Column("uint8", 1, per_token=True),
@@ -87,8 +78,19 @@ def cache_views(
     return cache
 
 
-def _columns(texts: Sequence[TrainingText]) -> tuple[list[str], list[str]]:
-    return [t.text for t in texts], [t.query for t in texts]
+def what_is_read(texts: Sequence[TrainingText], backbone: Backbone) -> dict[str, Any]:
+    """What tells texts and backbone from others, as JSON values."""
+    return {
+        "backbone": backbone.fingerprint,
+        "dtype": str(backbone.dtype),
+        "max_tokens": backbone.max_tokens,
+        "texts": hashlib.sha256("\0".join(f"{t.query}\1{t.text}" for t in _clean(texts)).encode()).hexdigest(),
+    }
+
+
+def _clean(texts: Sequence[TrainingText]) -> list[TrainingText]:
+    columns = [t.text for t in texts], [t.query for t in texts]
+    return [TrainingText(*pair) for pair in zip(*map(check_texts, columns), strict=True)]
 
 
 def _append(cache: HiddenStateCache, backbone: Backbone, rows: Sequence[View], layers: Sequence[int]) -> None:
