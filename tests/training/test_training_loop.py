@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from glot_rag.backbone import Backbone
+from glot_rag.config import HeadConfig
+from glot_rag.encoder import GlotEncoder
+from glot_rag.errors import TrainingError
+from glot_rag.head import BaselinePooling, load_head
+from glot_rag.training import loop
+from glot_rag.training.config import TrainingConfig
+from glot_rag.training.loop import Epoch, train
+from glot_rag.training.noise import NoiseGenerator
+from glot_rag.training.texts import TrainingText
+
+HEAD = HeadConfig(state_size=384, hidden_size=16, readout_size=16)
+CONFIG = TrainingConfig(views=1, epochs=3, batch_texts=16, validation=0.2)
+Run = Callable[..., list[Epoch]]
+
+
+@pytest.fixture(scope="module")
+def short_minilm() -> Backbone:
+    return Backbone.load("minilm", device="cpu", dtype="float32", max_tokens=48)
+
+
+@pytest.fixture(scope="module")
+def texts(prose: list[tuple[str, str]]) -> list[TrainingText]:
+    return [TrainingText(text, name if i % 4 else "") for i, (name, text) in enumerate(prose[:60])]
+
+
+@pytest.fixture(scope="module")
+def run(texts: list[TrainingText], short_minilm: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Train on 60 texts, over hidden states that are computed once."""
+    cache = tmp_path_factory.mktemp("cache")
+
+    def train_into(out: Path, head: HeadConfig = HEAD, config: TrainingConfig = CONFIG, **more: Any) -> list[Epoch]:
+        read = more.pop("texts", texts), more.pop("backbone", short_minilm)
+        return train(*read, head, config, out, **{"cache": cache, **more})
+
+    return train_into
+
+
+@pytest.fixture(scope="module")
+def finished(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Epoch]]:
+    out = tmp_path_factory.mktemp("finished")
+    return out, run(out)
+
+
+def same(one: Path, other: Path) -> None:
+    for name in ("head.safetensors", "config.json", "history.json", "state/state.json", "state/epoch-3.safetensors"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def test_the_same_seed_gives_the_same_bits(finished: tuple[Path, list[Epoch]], run: Run, tmp_path: Path) -> None:
+    torch.manual_seed(12345)  # whatever the caller did with torch's own generator
+    assert run(tmp_path / "again") == finished[1]
+    same(tmp_path / "again", finished[0])
+    other = run(tmp_path / "other", config=dataclasses.replace(CONFIG, seed=1), cache=tmp_path / "other-cache")
+    assert other != finished[1]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("when", ["after the epoch", "within the next epoch", "before its state is saved"])
+def test_a_killed_run_goes_on_and_gives_the_same_bits(
+    when: str, finished: tuple[Path, list[Epoch]], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, loss, calls = loop._Run.save, loop._Run._loss, {"save": 0, "loss": 0}
+
+    def killed_save(self: Any) -> None:
+        calls["save"] += 1
+        if when == "before its state is saved" and calls["save"] == 2:
+            raise Killed
+        save(self)
+        if when == "after the epoch":
+            raise Killed
+
+    def killed_loss(self: Any, *arguments: Any) -> Any:
+        calls["loss"] += calls["save"]  # counts from the second epoch on
+        if when == "within the next epoch" and calls["loss"] == 2:
+            raise Killed
+        return loss(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Run, "save", killed_save)
+        patch.setattr(loop._Run, "_loss", killed_loss)
+        with pytest.raises(Killed):
+            run(tmp_path)
+    assert len(json.loads((tmp_path / "state" / "state.json").read_text())["history"]) == 1
+    assert run(tmp_path) == finished[1]
+    same(tmp_path, finished[0])
+
+
+def test_a_killed_process_goes_on(finished: tuple[Path, list[Epoch]], run: Run, tmp_path: Path) -> None:
+    """SIGKILL between two writes of the state: no handler, no flush."""
+    code = f"""
+import os, signal
+from pathlib import Path
+from glot_rag.training import loop
+import test_training_loop as t
+
+write = loop.write_atomically
+def killed(path, data):
+    if path.name == "state.json" and b'"number": 2' in data:
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(path, data)
+loop.write_atomically = killed
+import json
+texts = [t.TrainingText(*pair) for pair in json.loads(Path({str(tmp_path / "texts.json")!r}).read_text())]
+backbone = t.Backbone.load("minilm", device="cpu", dtype="float32", max_tokens=48)
+t.train(texts, backbone, t.HEAD, t.CONFIG, {str(tmp_path / "out")!r}, cache={str(_cache_of(run))!r})
+"""
+    texts = _closure(run)["texts"]
+    (tmp_path / "texts.json").write_text(json.dumps([dataclasses.astuple(text) for text in texts]))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        timeout=120,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
+    assert len(json.loads((tmp_path / "out" / "state" / "state.json").read_text())["history"]) == 1
+    assert run(tmp_path / "out") == finished[1]
+    same(tmp_path / "out", finished[0])
+
+
+def _closure(run: Run) -> dict[str, Any]:
+    code, cells = run.__code__, run.__closure__  # type: ignore[attr-defined]
+    return dict(zip(code.co_freevars, (cell.cell_contents for cell in cells), strict=True))
+
+
+def _cache_of(run: Run) -> Path:
+    return Path(_closure(run)["cache"])
+
+
+def test_a_finished_run_is_left_as_it_is(finished: tuple[Path, list[Epoch]], run: Run) -> None:
+    out, history = finished
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    assert run(out) == history
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_what_is_written(finished: tuple[Path, list[Epoch]], short_minilm: Backbone) -> None:
+    out, history = finished
+    assert sorted(path.name for path in out.iterdir()) == ["config.json", "head.safetensors", "history.json", "state"]
+    assert [epoch.number for epoch in history] == [1, 2, 3]
+    head, details = load_head(out)
+    assert head.config == HEAD
+    assert details["backbone"] == "minilm"
+    assert details["backbone_fingerprint"] == short_minilm.fingerprint
+    assert details["training"] == dataclasses.asdict(CONFIG)
+    assert details["texts"] == 60
+    best = min(history, key=lambda epoch: epoch.validation)
+    assert details["validation"] == dataclasses.asdict(best)
+    assert json.loads((out / "history.json").read_text()) == [dataclasses.asdict(epoch) for epoch in history]
+
+
+def test_the_loss_is_the_weighted_sum_of_its_parts(finished: tuple[Path, list[Epoch]]) -> None:
+    for epoch in finished[1]:
+        weighted = sum(getattr(CONFIG, name) * value for name, value in epoch.parts.items())
+        assert epoch.validation == pytest.approx(weighted, rel=1e-5)
+        assert set(epoch.parts) == {"denoising", "contrastive", "tokens"}
+
+
+def test_the_first_epochs_denoising_loss_starts_at_mean_poolings(run: Run, tmp_path: Path, texts: list[TrainingText],
+                                                                 short_minilm: Backbone) -> None:  # fmt: skip
+    """With a learning rate of nearly 0 the head stays mean pooling, whose loss can be worked out by itself."""
+    still = dataclasses.replace(CONFIG, epochs=1, learning_rate=1e-12)
+    (epoch,) = run(tmp_path, config=still)
+    held_out = np.sort(np.random.default_rng([0, 1]).permutation(60)[:12])
+    generator = NoiseGenerator([text.text for text in texts], 0)
+    mean = GlotEncoder(short_minilm, BaselinePooling("mean", 384))
+    views = [generator.view(int(index), 0) for index in held_out]
+    noisy = mean.encode_documents([view.text for view in views])
+    clean = mean.encode_documents([view.signal for view in views])
+    assert epoch.parts["denoising"] == pytest.approx(1 - (noisy * clean).sum(axis=1).mean(), abs=1e-5)
+    assert epoch.parts["tokens"] == pytest.approx(math.log(2), abs=1e-5)
+
+
+PAPER = HeadConfig(state_size=384, hidden_size=16, form="paper", convolution="gcn")
+
+
+@pytest.mark.parametrize(
+    ("head", "denoising"),
+    [
+        (HeadConfig(state_size=384, pooling="adapool", readout_size=16), 1.0),
+        (dataclasses.replace(PAPER, output_size=384), 1.0),
+        (PAPER, 0.0),
+    ],
+    ids=["adapool", "paper, projected", "paper, contrastive only"],
+)
+def test_other_heads_train_and_load(
+    head: HeadConfig, denoising: float, run: Run, tmp_path: Path, short_minilm: Backbone
+) -> None:
+    history = run(tmp_path, head=head, config=dataclasses.replace(CONFIG, epochs=1, denoising=denoising))
+    assert math.isfinite(history[0].validation)
+    loaded, _ = load_head(tmp_path)
+    assert loaded.config == head
+    assert not torch.equal(loaded.score_layer[2].weight, torch.zeros_like(loaded.score_layer[2].weight))
+    assert GlotEncoder(short_minilm, loaded).encode_documents(["a text"]).shape == (1, loaded.output_size)
+
+
+def test_denoising_needs_vectors_of_the_backbones_length(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="vectors of length 384, the head's have 416: set output_size=384, or den"):
+        run(tmp_path, head=PAPER)
+
+
+def test_the_validation_loss_falls(prose: list[tuple[str, str]], short_minilm: Backbone, tmp_path: Path) -> None:
+    texts = [TrainingText(text, name) for name, text in prose[:200]]
+    assert len(texts) == 200
+    config = dataclasses.replace(CONFIG, epochs=5, batch_texts=16, learning_rate=3e-3, validation=0.2)
+    history = train(texts, short_minilm, HEAD, config, tmp_path)
+    losses = [epoch.validation for epoch in history]
+    assert losses[0] > losses[1] > losses[2], losses
+    assert min(losses) < losses[0] - 0.015, losses
+    assert min(epoch.parts["tokens"] for epoch in history) < 0.96 * math.log(2)
+
+
+def test_training_stops_when_nothing_gets_better(run: Run, tmp_path: Path) -> None:
+    """The loss cannot fall with weights that hardly move: patience ends the run, and the best head is kept."""
+    config = dataclasses.replace(CONFIG, epochs=9, patience=2, learning_rate=30.0)
+    history = run(tmp_path, config=config)
+    best = min(history, key=lambda epoch: epoch.validation)
+    assert len(history) == best.number + 2 < 9
+    assert load_head(tmp_path)[1]["validation"]["number"] == best.number
+
+
+@pytest.mark.parametrize("change", ["head", "seed", "count", "texts", "backbone"])
+def test_a_directory_of_another_run_is_refused(
+    change: str, finished: tuple[Path, list[Epoch]], run: Run, texts: list[TrainingText], tmp_path: Path
+) -> None:
+    arguments: dict[str, Any] = {
+        "head": {"head": dataclasses.replace(HEAD, threshold=0.6)},
+        "seed": {"config": dataclasses.replace(CONFIG, seed=9)},
+        "count": {"texts": texts[:-1], "cache": tmp_path},
+        "texts": {"texts": [*texts[:-1], TrainingText(texts[0].text + " again", "")], "cache": tmp_path},
+        "backbone": {"cache": tmp_path},
+    }[change]
+    if change == "backbone":
+        arguments["backbone"] = Backbone.load("minilm", device="cpu", dtype="float32", max_tokens=40)
+    before = (finished[0] / "head.safetensors").read_bytes()
+    with pytest.raises(TrainingError, match="holds a run with other settings or texts: choose another directory"):
+        run(finished[0], **arguments)
+    assert (finished[0] / "head.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_too_few_texts(count: int, run: Run, texts: list[TrainingText], tmp_path: Path) -> None:
+    with pytest.raises(
+        TrainingError, match=f"{count} texts are too few to train on and hold some out; give at least 4"
+    ):
+        run(tmp_path, texts=texts[:count], cache=tmp_path / "cache")
+
+
+def test_a_diverged_loss_stops_the_run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "denoising_loss", lambda vectors, targets: vectors.sum() * float("nan"))
+    with pytest.raises(TrainingError, match="the loss is nan in epoch 1: lower the learning rate"):
+        run(tmp_path)
+    assert not (tmp_path / "head.safetensors").exists()
+
+
+def test_every_text_is_shown_once_an_epoch_and_every_view_in_turn(run: Run, texts: list[TrainingText]) -> None:
+    class Lengths:
+        ends = np.concatenate([[0], np.random.default_rng(0).integers(5, 90, 240).cumsum()])
+
+    config = dataclasses.replace(CONFIG, views=3, batch_texts=7)
+    chosen = np.arange(0, 60, 2)
+    shown: dict[int, list[int]] = {int(text): [] for text in chosen}
+    orders = []
+    for epoch in (1, 2, 3):
+        batches = list(loop._batches(chosen, Lengths(), config, epoch))  # type: ignore[arg-type]
+        rows = np.concatenate([rows for rows, _ in batches])
+        assert sorted(rows // 4) == chosen.tolist()
+        assert max(len(rows) for rows, _ in batches) == 7
+        for row in rows:
+            shown[row // 4].append(row % 4)
+        for rows, queries in batches:
+            assert np.array_equal(queries, rows // 4 * 4 + 3)
+        orders.append((rows // 4).tolist())
+    assert all(sorted(views) == [0, 1, 2] for views in shown.values())
+    assert orders[0] != orders[1] != orders[2]

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import string
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glot_rag.training.noise import CLEAN_SHARE, NoiseGenerator
+from glot_rag.training.page_lines import page_line, templates
+
+words = st.text(st.characters(exclude_categories=("Cs", "Zs", "Cc", "Zl", "Zp")), min_size=1, max_size=8)
+corpora = st.lists(st.lists(words, min_size=12, max_size=60).map(" ".join), min_size=1, max_size=6)
+
+
+@settings(deadline=None, max_examples=60)
+@given(corpus=corpora, seed=st.integers(0, 2**62), number=st.integers(0, 5))
+def test_the_signal_is_the_text_in_order(corpus: list[str], seed: int, number: int) -> None:
+    generator = NoiseGenerator(corpus, seed)
+    for index, text in enumerate(corpus):
+        view = generator.view(index, number)
+        assert len(view.words) == len(view.is_noise)
+        kept = view.signal.split()
+        assert kept == text.split()[: len(kept)]
+        assert len(kept) >= min(8, len(text.split()))
+        assert view.text.split() == list(view.words)
+        assert all(word and not word.isspace() for word in view.words)
+
+
+@pytest.fixture(scope="module")
+def corpus(prose: list[tuple[str, str]]) -> list[str]:
+    return [text for _, text in prose[:150]]
+
+
+def test_a_view_depends_on_seed_index_and_number_alone(corpus: list[str]) -> None:
+    one, same, other = NoiseGenerator(corpus, 5), NoiseGenerator(corpus, 5), NoiseGenerator(corpus, 6)
+    asked = [(i, n) for i in range(12) for n in range(3)]
+    views = {key: one.view(*key) for key in asked}
+    assert all(same.view(*key) == views[key] for key in reversed(asked))  # in another order
+    assert len({view.text for view in views.values()}) > 20
+    assert sum(other.view(*key) != views[key] for key in asked) > 20
+
+
+def test_a_share_of_views_is_clean_and_the_rest_spans_all_noise_ratios(corpus: list[str]) -> None:
+    generator = NoiseGenerator(corpus, 0)
+    views = [generator.view(i, n) for i in range(len(corpus)) for n in range(4)]
+    ratios = np.array([sum(view.is_noise) / len(view.words) for view in views])
+    clean = (ratios == 0).mean()
+    assert abs(clean - CLEAN_SHARE) < 4 * (CLEAN_SHARE * (1 - CLEAN_SHARE) / len(views)) ** 0.5
+    assert np.quantile(ratios[ratios > 0], 0.1) < 0.3
+    assert np.quantile(ratios[ratios > 0], 0.9) > 0.7
+    assert max(len(view.words) for view in views) <= 180
+
+
+def test_single_words_have_an_odd_checksum(corpus: list[str]) -> None:
+    """Evaluation draws from the even ones: no single word of noise is seen in both."""
+    generator = NoiseGenerator(corpus, 1)
+    drawn = [word for seed in range(40) for word in generator._words(np.random.default_rng(seed), wanted=50, index=0)]
+    assert len(set(drawn)) > 200
+    for word in drawn:
+        assert zlib.crc32(word.strip(string.punctuation).lower().encode()) % 2 == 1, word
+    of_all = {word.strip(string.punctuation).lower() for text in corpus for word in text.split()}
+    assert sum(zlib.crc32(word.encode()) % 2 == 0 for word in of_all) > 200  # and there were even ones to draw
+
+
+def test_passages_are_of_other_texts(corpus: list[str]) -> None:
+    distinct = [" ".join(f"{letter}{i}" for i in range(40)) for letter in "abc"]
+    generator = NoiseGenerator(distinct, 2)
+    for seed in range(20):
+        passage = generator._passages(np.random.default_rng(seed), wanted=30, index=1)
+        assert len(passage) == 30
+        assert {word[0] for word in passage} <= {"a", "c"}
+
+
+def test_every_family_gives_as_many_words_as_asked(corpus: list[str]) -> None:
+    generator = NoiseGenerator(corpus, 3)
+    for family in generator._families:
+        for wanted in (1, 7, 60):
+            assert len(family(np.random.default_rng(wanted), wanted, 0)) == wanted
+
+
+def test_a_corpus_without_words_still_has_noise() -> None:
+    view = NoiseGenerator(["1 2 3 4 5 6 7 8 9 10 11 12"], 0).view(0, 1)
+    assert view.signal.split()[:8] == [str(i) for i in range(1, 9)]
+
+
+def test_page_lines_fill_every_slot(corpus: list[str]) -> None:
+    vocabulary = ["alpha", "beta", "gamma"]
+    lines = [page_line(np.random.default_rng(seed), vocabulary) for seed in range(600)]
+    assert len(set(lines)) > 500
+    assert all(line.strip() for line in lines)
+    for slot in "wWndthuevx":
+        assert not [line for line in lines if "{" + slot + "}" in line]
+    assert len(templates()) > 30
