@@ -167,7 +167,7 @@ def show(results: list[dict[str, Any]]) -> None:
                 f"{result['max_difference_to_dense'][variant]:.1e}",
                 end_section=variant == VARIANTS[-1],
             )
-    Console().print(table)
+    Console(width=max(100, Console().width)).print(table)
 
 
 def main(
