@@ -1,0 +1,123 @@
+"""The command line, run in this process; what a user's mistake looks like."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glot_rag import GlotEncoder, GlotIndex
+from glot_rag.cli import main
+
+KETTLE = "The kettle boils a litre of water in two minutes and switches itself off when it is done."
+BICYCLE = "Pump the tyres of the bicycle once a week and oil its chain before every winter ride in the rain."
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["glot-rag", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    pages = tmp_path / "pages"
+    pages.mkdir()
+    (pages / "kettle.html").write_text(f"<html><body><nav>Home &gt; Shop</nav><p>{KETTLE}</p></body></html>")
+    (pages / "bicycle.md").write_text(f"# Care\n\n{BICYCLE}\n")
+    return pages
+
+
+def test_index_then_search(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "index"
+    assert run(monkeypatch, "index", folder, "--out", out) == 0
+    assert "2 documents from 2 files; 2 in" in capsys.readouterr().out
+    assert run(monkeypatch, "search", out, "how fast does it heat water", "-k", "2", "--json") == 0
+    hits = json.loads(capsys.readouterr().out)
+    assert [hit["id"] for hit in hits] == ["kettle.html", "bicycle.md"]
+    assert hits[0]["score"] > hits[1]["score"]
+    assert run(monkeypatch, "search", out, "bicycle maintenance", "-k", "1") == 0
+    shown = capsys.readouterr().out
+    assert "1. bicycle.md" in shown
+    assert "oil its chain" in shown
+    # Again: nothing is doubled, a new file is added, and the index's own encoder is used.
+    (folder / "tea.txt").write_text("Green tea should not be brewed with boiling water.")
+    assert run(monkeypatch, "index", folder, "--out", out) == 0
+    with GlotIndex.open(out, encoder=GlotEncoder.from_pretrained(out / "encoder")) as index:
+        assert sorted(document.id for document in index) == ["bicycle.md", "kettle.html", "tea.txt"]
+
+
+def test_evaluate_writes_the_documented_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    (data / "qrels").mkdir(parents=True)
+    corpus = [{"_id": "1", "title": "", "text": KETTLE}, {"_id": "2", "title": "", "text": BICYCLE}]
+    (data / "corpus.jsonl").write_text("".join(json.dumps(record) + "\n" for record in corpus))
+    queries = [{"_id": "1", "text": "boiling water"}, {"_id": "2", "text": "bicycle maintenance"}]
+    (data / "queries.jsonl").write_text("".join(json.dumps(record) + "\n" for record in queries))
+    (data / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n1\t1\t1\n2\t2\t1\n")
+    out, picture = tmp_path / "out.json", tmp_path / "out.png"
+    options = ["--noise", "none", "--noise", "words:0.5", "--pooling", "mean,max", "--json", out, "--picture", picture]
+    assert run(monkeypatch, "evaluate", "--dataset", data, *options) == 0
+    report = json.loads(out.read_text())
+    assert report["seed"] == 0
+    settings = [(r["pooling"], r["noise"], r["ratio"]) for r in report["results"]]
+    assert sorted(settings) == [("max", "none", 0), ("max", "words", 0.5), ("mean", "none", 0), ("mean", "words", 0.5)]
+    clean = next(r for r in report["results"] if r["pooling"] == "mean" and r["noise"] == "none")
+    assert clean["metrics"] == {"ndcg@10": 1.0, "recall@10": 1.0, "mrr@10": 1.0}
+    assert clean["ceiling"] == clean["metrics"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "ceiling" in capsys.readouterr().out
+
+
+def test_train_gives_a_head_that_loads(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    words = (KETTLE + " " + BICYCLE).split()
+    texts = tmp_path / "texts.jsonl"
+    lines = [{"text": " ".join(rng.permutation(words)), "title": f"{words[i % 9]} {i}"} for i in range(12)]
+    texts.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    out = tmp_path / "head"
+    options = ["--epochs", "1", "--views", "1", "--batch-texts", "4", "--hidden-size", "16", "--convolution", "gcn"]
+    assert run(monkeypatch, "train", "--text", texts, "--out", out, *options) == 0
+    assert "best of 1 epochs is 1" in capsys.readouterr().out
+    encoder = GlotEncoder.from_pretrained(head=out)
+    assert encoder.encode_documents([KETTLE]).shape == (1, 384)
+    assert json.loads((out / "config.json").read_text())["details"]["files"] == ["texts.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search", "nowhere", "query"], "nowhere"),
+        (["index", "nowhere", "--out", "index"], "nowhere: there is no such file or folder"),
+        (["evaluate", "--dataset", "nowhere"], "nowhere"),
+        (["evaluate", "--dataset", "stdlib", "--noise", "rain:0.5"], "rain"),
+        (["evaluate", "--dataset", "stdlib", "--pooling", "median", "--limit", "2"], "pooling must be one of"),
+        (["train", "--text", "nowhere.jsonl", "--out", "head"], "nowhere.jsonl cannot be read"),
+        (["train", "--text", "nowhere.jsonl", "--out", "head", "--layers", "two"], "--layers must be numbers"),
+        (["index", ".", "--out", "index", "--pooling", "mean", "--head", "x"], ""),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, *arguments) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert "Traceback" not in shown.err
+    assert shown.out == ""
+    assert not list(tmp_path.iterdir())
