@@ -38,7 +38,7 @@ class HeadConfig:
         state_size: D, the width of one layer's hidden states.
         layers: the backbone layers that the head reads, as indices into transformers' `hidden_states`
             (0 the embeddings, -1 the last layer). Their states are concatenated to (B, L, S·D); the last
-            one listed is the one that is pooled. The paper's method is `(-1,)`.
+            one listed gives the token graph and is pooled. The paper's method is `(-1,)`.
         pooling: "glot", or "adapool" for the same readout without a graph.
         convolution: the token GNN's layer: gat, gcn, gin, gine or sage.
         num_layers: K, the number of GNN layers.

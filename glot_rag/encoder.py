@@ -18,7 +18,6 @@ from glot_rag.config import BASELINE_POOLINGS, POOLINGS
 from glot_rag.embedder import Vectors
 from glot_rag.errors import BundleError, InputError
 from glot_rag.evidence import Evidence, TokenEvidence
-from glot_rag.graph import token_graph
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooling, save_head
 from glot_rag.head.storage import read_json_record, write_atomically
 from glot_rag.poolings import find_head, fit, load_poolings, pooling_fingerprint
@@ -254,7 +253,7 @@ class GlotEncoder:
             pooled = self.pooling(joined, mask)
             graph = None
             if isinstance(self.pooling, GlotHead):
-                graph = token_graph(joined, mask, self.pooling.config.threshold)[0].cpu().numpy()
+                graph = self.pooling.graph(joined, mask)[0].cpu().numpy()
         noise = [None] * len(ids) if pooled.logits is None else torch.sigmoid(-pooled.logits[0]).tolist()
         shift = len(self.document_prompt)
         return Evidence(

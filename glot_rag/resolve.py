@@ -122,6 +122,8 @@ def resolve(name: str | os.PathLike[str]) -> ModelSource:
         ModelNotFoundError: a path that does not exist, or cannot be a hub id.
     """
     text = os.fspath(name)
+    if not text:
+        raise ModelNotFoundError("the name of a model is empty: give minilm, smollm2, a directory or a hub id")
     path = Path(text).expanduser()
     if path.is_file() and path.suffix == ".gguf":
         return ModelSource(text, str(path.parent), gguf_file=path.name)

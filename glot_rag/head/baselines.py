@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from glot_rag.config import BASELINE_POOLINGS, choose
-from glot_rag.head.pooling import Pooled, Pooling
+from glot_rag.head.pooling import Pooled, Pooling, real_states
 
 
 class BaselinePooling(Pooling):
@@ -26,7 +26,7 @@ class BaselinePooling(Pooling):
 
     def forward(self, states: Tensor, mask: Tensor) -> Pooled:
         """(B, L, D) and (B, L) -> (B, D). For max, a token's weight is the share of dimensions that it wins."""
-        states = states.float()
+        states = real_states(states, mask)
         if self.name == "max":
             filled = torch.where(mask[..., None], states, torch.finfo(states.dtype).min)
             vector, winner = filled.max(dim=1)

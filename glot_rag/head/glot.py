@@ -15,7 +15,7 @@ from torch.nn import functional
 from glot_rag.config import HeadConfig, choose
 from glot_rag.graph import token_graph
 from glot_rag.head import convolutions
-from glot_rag.head.pooling import Pooled, Pooling
+from glot_rag.head.pooling import Pooled, Pooling, real_states
 
 PATHS = ("auto", "dense", "sparse")
 # Up to here the dense path always wins. Beyond, PyG's edge list does, if the graph is sparse enough for it.
@@ -51,7 +51,7 @@ class AdaPool(Pooling):
 
     def forward(self, states: Tensor, mask: Tensor) -> Pooled:
         """(B, L, S·D) and (B, L) -> (B, D)."""
-        x = states.float()
+        x = real_states(states, mask)
         logits = self.score_layer(x).squeeze(-1)
         weights = readout_weights(logits, mask, self.config.readout)
         return Pooled(torch.einsum("bl,bld->bd", weights, x[..., -self.output_size :]), weights, logits)
@@ -90,7 +90,7 @@ class GlotHead(Pooling):
 
     def forward(self, states: Tensor, mask: Tensor) -> Pooled:
         """(B, L, S·D) and (B, L) boolean -> (B, O), the weights pi (B, L) and the readout's scores (B, L)."""
-        x = states.float() * mask[..., None]
+        x = real_states(states, mask)
         refined = self._jump(self.refine(x, mask))  # (B, L, R)
         joint = torch.cat([x, refined], dim=-1) if self.config.jumping == "cat" else refined
         logits = self.score_layer(joint).squeeze(-1)  # (B, L)
@@ -105,9 +105,13 @@ class GlotHead(Pooling):
                 vector = self.projection(vector)
         return Pooled(vector, weights, logits)
 
+    def graph(self, x: Tensor, mask: Tensor) -> Tensor:
+        """The token graph over the pooled layer's states, (B, L, L): there, tokens of one topic are most alike."""
+        return token_graph(x[..., -self.config.state_size :], mask, self.config.threshold)
+
     def refine(self, x: Tensor, mask: Tensor) -> list[Tensor]:
         """The graph layers' outputs H1..HK, each (B, L, hidden size)."""
-        adjacency = token_graph(x, mask, self.config.threshold)
+        adjacency = self.graph(x, mask)
         if self._use_sparse(adjacency):
             return self._refine_sparse(x, mask, adjacency)
         outputs = []

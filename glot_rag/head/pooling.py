@@ -22,6 +22,11 @@ class Pooled(NamedTuple):
     logits: Tensor | None = None
 
 
+def real_states(states: Tensor, mask: Tensor) -> Tensor:
+    """The states in float32, padding set to 0: a weight of 0 alone would let a NaN there through."""
+    return states.float().masked_fill(~mask[..., None], 0.0)
+
+
 class Pooling(nn.Module, ABC):
     """Hidden states (B, L, S·D) and a boolean token mask (B, L) -> `Pooled`.
 

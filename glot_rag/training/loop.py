@@ -173,6 +173,10 @@ class _Run:
             self.head.eval()
             parts = self._validate(cache)
             epoch = Epoch(number, total / len(batches), parts.pop("total"), parts)
+            if not math.isfinite(epoch.validation):
+                raise TrainingError(
+                    f"the validation loss is {epoch.validation} in epoch {number}: lower the learning rate"
+                )
             progress.update(
                 task, description=f"epoch {number}  loss {epoch.train:.4f}  validation {epoch.validation:.4f}"
             )
@@ -238,7 +242,6 @@ class _Run:
             return
         record = json.loads(path.read_text())
         history = [Epoch(**epoch) for epoch in record.pop("history")]
-        record.setdefault("read", self._settings["read"])  # runs begun before this was recorded
         if record != json.loads(json.dumps(self._settings)):
             raise TrainingError(f"{self.out} holds a run with other settings or texts: choose another directory")
         tensors = load((path.parent / f"epoch-{len(history)}.safetensors").read_bytes())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import string
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from glot_rag.training.page_lines import page_line
 
-VERSION = 1  # part of a cache's fingerprint: raise it when the same seed would give other views
+VERSION = 4  # part of a cache's fingerprint: raise it when the same seed would give other views
 CLEAN_SHARE = 0.25
 _LONGEST_VIEW = 170  # words; MiniLM's 256 tokens hold about as many
 
@@ -57,47 +56,48 @@ class NoiseGenerator:
         self._seed = seed
         counts: dict[str, int] = {}
         for text in texts:
-            for word in text.split():
+            for word in map(_bare, text.split()):
                 counts[word] = counts.get(word, 0) + 1
-        # Evaluation draws its single words from those with an even CRC-32, training from the odd ones: none is shared.
-        self._vocabulary = sorted(
-            (word for word in counts if any(map(str.isalpha, word)) and zlib.crc32(_bare(word).encode()) % 2 == 1),
-            key=lambda word: (-counts[word], word),
-        ) or ["filler"]
-        # One family or a mixture a view. Each: (random generator, words wanted, index of the text) -> words.
-        self._families: list[Callable[[np.random.Generator, int, int], list[str]]] = [
-            self._words,
-            self._words,
-            self._passages,
-            self._pages,
-            self._pages,
-            self._strings,
+        # Every word of the texts: one that were left out would be signal wherever it stands, and learned by heart.
+        words = (word for word in counts if any(map(str.isalpha, word)))
+        self._vocabulary = sorted(words, key=lambda word: (-counts[word], word)) or ["filler"]
+        # Each: (random generator, words wanted, index of the text) -> words; with how often it is drawn.
+        self._families: list[tuple[float, Callable[[np.random.Generator, int, int], list[str]]]] = [
+            (0.5, self._words),
+            (0.1, self._passages),
+            (0.28, self._pages),
+            (0.12, self._strings),
         ]
 
     def view(self, index: int, number: int) -> View:
         """Make view `number` of text `index`."""
         rng = np.random.default_rng([self._seed, index, number])
         own = self._texts[index].split()
-        total = int(rng.integers(40, _LONGEST_VIEW + 1))
+        total = int(rng.integers(50, _LONGEST_VIEW + 1))
         if rng.random() < CLEAN_SHARE:
             kept = own[:total]
             return View(tuple(kept), (False,) * len(kept))
-        ratio = rng.uniform(0.15, 0.9)
+        shares = [share for share, _ in self._families]
+        chosen = rng.choice(len(shares), size=int(rng.choice([1, 1, 2, 3])), p=shares)
+        families = [self._families[family][1] for family in chosen]
+        # Where most of a text is running text of another one, that is what it is about: no head could tell.
+        ratio = rng.uniform(0.2, 0.5 if self._passages in families else 0.9)
         kept = own[: max(8, round(total * (1 - ratio)))]
         wanted = max(1, min(total - 8, round(len(kept) * ratio / (1 - ratio))))
-        chosen = rng.choice(len(self._families), size=int(rng.choice([1, 1, 2, 3])))
         runs: list[list[str]] = []
-        for family in chosen:
-            words = self._families[family](rng, max(1, wanted // len(chosen)), index)
-            runs.extend(_split(rng, words, scattered=family in (0, 1)))
+        for family in families:
+            words = family(rng, max(1, wanted // len(families)), index)
+            runs.extend(_split(rng, words, scattered=family == self._words))
         return _insert(rng, kept, runs)
 
     def _words(self, rng: np.random.Generator, wanted: int, index: int) -> list[str]:
-        """Single words with no connection: common ones, any ones, or a mixture (the rank's distribution varies)."""
-        power = rng.uniform(1.0, 8.0)
+        """Single words with no connection: in most views everyday ones, in the others any that the texts have."""
+        if rng.random() < 0.75:
+            commonest = min(len(self._vocabulary), int(10 ** rng.uniform(2.0, 3.2)))
+            return [self._vocabulary[rank] for rank in rng.integers(commonest, size=wanted)]
+        power = rng.uniform(1.0, 6.0)
         ranks = (rng.random(wanted) ** power * len(self._vocabulary)).astype(int)
-        words = [self._vocabulary[rank] for rank in ranks]
-        return [_bare(word) for word in words] if rng.random() < 0.6 else words
+        return [self._vocabulary[rank] for rank in ranks]
 
     def _passages(self, rng: np.random.Generator, wanted: int, index: int) -> list[str]:
         """Running text of other documents, in order, or with its words shuffled."""
@@ -146,7 +146,7 @@ def _string(rng: np.random.Generator, kind: int) -> str:
 
 def _split(rng: np.random.Generator, words: list[str], scattered: bool) -> list[list[str]]:
     """Cut noise into runs: single words to whole paragraphs."""
-    longest = 1 if scattered and rng.random() < 0.6 else int(rng.choice([3, 12, 40, 1000]))
+    longest = 1 if scattered and rng.random() < 0.75 else int(rng.choice([3, 12, 40, 1000]))
     runs, start = [], 0
     while start < len(words):
         length = int(rng.integers(1, longest + 1))

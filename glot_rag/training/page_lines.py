@@ -4,6 +4,7 @@ Slots are filled with words of the training texts, so that no line can be learne
 training only; `glot_rag.evaluation` has templates of its own.
 """
 
+# ruff: noqa: E501 (one template a line)
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -70,12 +71,54 @@ _HEADERS = (
     "-- {W} {W} [Sent from my phone|Tel. {n}|www.{h}]",
     "[Version|Build|Release|Revision] {v} [{d}|{x}] https://{h}{u}",
 )
-_GROUPS = (_NAVIGATION, _NOTICES, _LOGS, _MARKUP, _HEADERS)
+_PROSE = (
+    "[We value|We respect] [your choices|the trust you place in us] , so you decide which [cookies|trackers] may run .",
+    "[Some|A few] cookies are [needed|required] so that the [pages work|shop works] ; others help us [count|see] visits .",
+    "[Advertisers|Third parties] may [combine|link] this with [other data|data from other sites] about you .",
+    "You can change your mind [at any moment|whenever you like] under [settings|the padlock in the corner] .",
+    "By [clicking|pressing] [yes|continue] you [consent|say yes] to [storage|processing] as set out in our [notice|statement] .",
+    "[Never miss|Do not miss] [a story|an update|what is new] : [sign up|subscribe] and read us every [morning|Friday] .",
+    "[Thank you|Thanks] for [signing up|subscribing] ! Please [check your inbox|confirm your address] .",
+    "[Follow|Find] us on [Facebook|Mastodon|LinkedIn|Instagram] and [watch|listen to] us on [YouTube|Spotify] .",
+    "[Enjoyed|Did you like] [this|what you read] ? [Tell|Send it to] [a friend|your colleagues] .",
+    "[Already a member|Have an account] ? [Log in here|Sign in with Google] . [Forgot|Lost] your password ?",
+    "[Create|Open] a free account to [read on|save this page|see more results] .",
+    "[You have|There are] {n} [articles|free reads] left this month . [Become|Be] a [member|supporter] today .",
+    "[Free|Fast] [delivery|shipping] on [all orders|everything] over {n} and [easy|free] returns within {n} days .",
+    "[Add to|View your] [cart|bag|wish list] . In stock : {n} . [Usually sent|Ready to ship] in [one|two] days .",
+    "[Customers who|People who] [bought|viewed] this also [bought|looked at] {W} and {W} .",
+    "[Rated|Scored] {n} out of {n} by {n} [buyers|users] . [Write|Read] a review .",
+    "[Read|See] [also|more] : {W} {w} {w} . [Editors' choice|Most read this week] .",
+    "[All|Every] [rights|trade marks] [belong to|are the property of] their [owners|holders] .",
+    "[No part of this|Nothing on this] [site|page] may be [copied|reproduced] without [written consent|permission] .",
+    "The [authors|publisher] [accept|take] no [liability|responsibility] for the [content|links] of other sites .",
+    "The [views|opinions] [given|stated] here are [the author's own|not those of {W}] .",
+    "This [program|library|file] is [free software|distributed in the hope that it will be useful] ; see the [file COPYING|terms] .",
+    "Permission to [use , copy and modify|redistribute] is [granted|given] provided that [this notice|the above] [appears|stays] .",
+    "[Please|Kindly] [turn on|enable] [JavaScript|scripts] in your browser [to go on|and load the page again] .",
+    "[This video|This content|The map] [cannot be played|is not available] in your [country|region] .",
+    "[Sorry|Oops] , [something went wrong|we could not find that page] . [Try again|Go back] later .",
+    "[Download|Get] our [app|reader] for [Android|your phone] and [take it along|read offline] .",
+    "[Last|Page last] [edited|changed|modified] on {d} by {W} . [History|Source|Talk] .",
+    "[Comments|Replies] are [closed|held for moderation] . Be [kind|civil] and stay on topic .",
+    "[Photo|Image|Illustration] : {W} {W} / {W} . [Caption|Enlarge] .",
+    "[Estimated|Average] reading time {n} minutes . [Listen|Play audio] instead .",
+    "[Our|The] [office|hotline] is open [Monday to Friday|all week] from {n} to {n} . [Call|Ring] {n} .",
+    "[Careers|Press|Investors|Partners] [About the company|Who we are] [Contact us|Where to find us] [Help|Support centre]",
+    "[Text size|Contrast|Dark mode|Language] [small|on|off|English] [Listen to this page|Easy read]",
+    "[Use|Enter] the [code|voucher] {W}{n} at checkout and save {n} % [until Sunday|this week only] .",
+    "[Share your thoughts|Let us know what you think] in the [form|survey] below ; it takes [a minute|two minutes] .",
+    "[Unsubscribe|Change your preferences] at the bottom of [any|every] message we send .",
+    "You [get|receive] this because you [registered|are on our list] as {e} .",
+    "[Weather|Traffic|Markets|Lottery] today : {n} [degrees|points] . [More|Forecast] .",
+    "[Back|Return] to the [list|overview|results] [of all|for] {w} .",
+)
+_GROUPS = (_PROSE, _PROSE, _NOTICES, _NAVIGATION, _LOGS, _MARKUP, _HEADERS)
 
 
 def templates() -> list[str]:
     """Every template, for the test that evaluation shares none of them."""
-    return [template for group in _GROUPS for template in group]
+    return list(dict.fromkeys(template for group in _GROUPS for template in group))
 
 
 def page_line(rng: np.random.Generator, vocabulary: Sequence[str]) -> str:

@@ -9,8 +9,8 @@ from glot_rag.head import BaselinePooling
 # One text of three tokens, right-padded and left-padded, and one that fills the row. Padding holds garbage.
 STATES = torch.tensor(
     [
-        [[1.0, -8.0], [2.0, -2.0], [6.0, -5.0], [99.0, 99.0]],
-        [[99.0, 99.0], [1.0, -8.0], [2.0, -2.0], [6.0, -5.0]],
+        [[1.0, -8.0], [2.0, -2.0], [6.0, -5.0], [torch.nan, torch.nan]],
+        [[torch.nan, torch.nan], [1.0, -8.0], [2.0, -2.0], [6.0, -5.0]],
         [[4.0, 0.0], [0.0, 4.0], [0.0, 0.0], [0.0, 0.0]],
     ]
 )

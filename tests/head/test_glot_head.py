@@ -220,7 +220,7 @@ def test_padding_and_what_it_holds_changes_nothing(side: str, pooling: str, path
     head.path = path
     states = batch()[0][:1]
     left = {"left": 7, "right": 0, "both": 3}[side]
-    padded = torch.full((1, LENGTH + 7, D), 1e4)  # garbage, as a backbone leaves in padding
+    padded = torch.full((1, LENGTH + 7, D), torch.nan)  # the worst that padding can hold
     padded[:, left : left + LENGTH] = states
     mask = torch.zeros(1, LENGTH + 7, dtype=torch.bool)
     mask[:, left : left + LENGTH] = True
