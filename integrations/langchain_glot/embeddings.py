@@ -30,8 +30,9 @@ class GlotEmbeddings(BaseModel, Embeddings):
         show_progress: draw a progress bar for `embed_documents`.
 
     Raises:
-        ModelNotFoundError, BundleError, MissingExtraError, InputError: as `GlotEncoder.from_pretrained`.
-        pydantic.ValidationError: an unknown argument.
+        ModelNotFoundError, MissingExtraError: as `GlotEncoder.from_pretrained`.
+        pydantic.ValidationError: an unknown argument, or one that `GlotEncoder.from_pretrained` refuses with an
+            InputError or BundleError; its message is in it.
 
     Example:
         >>> from langchain_glot import GlotEmbeddings

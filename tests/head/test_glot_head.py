@@ -58,7 +58,8 @@ def paper(config: HeadConfig, parameters: dict[str, Tensor], states: Tensor, mas
         )
     for b in range(len(states)):
         x = states[b][mask[b]]
-        similarity = functional.cosine_similarity(x[:, None, :], x[None, :, :], dim=-1)
+        pooled_layer = x[:, -config.state_size :]
+        similarity = functional.cosine_similarity(pooled_layer[:, None, :], pooled_layer[None, :, :], dim=-1)
         edges = (similarity > config.threshold).nonzero().T.flip(0)  # j -> i, the diagonal with them
         hidden = [x]
         for conv in layers:

@@ -69,7 +69,7 @@ def test_unknown_arguments_are_refused() -> None:
 
 
 def test_wrong_names_are_refused_at_once() -> None:
-    with pytest.raises(InputError, match="pooling must be one of"):
+    with pytest.raises(ValidationError, match="pooling must be one of"):  # pydantic's wrapping of a ValueError
         GlotEmbeddings(pooling="median")
     with pytest.raises(ModelNotFoundError, match="no trained glot head for"):
         GlotEmbeddings(model="some/model")

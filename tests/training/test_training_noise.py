@@ -83,7 +83,7 @@ def test_passages_are_of_other_texts(corpus: list[str]) -> None:
 
 def test_every_family_gives_as_many_words_as_asked(corpus: list[str]) -> None:
     generator = NoiseGenerator(corpus, 3)
-    for family in generator._families:
+    for _, family in generator._families:
         for wanted in (1, 7, 60):
             assert len(family(np.random.default_rng(wanted), wanted, 0)) == wanted
 
