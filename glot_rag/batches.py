@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -51,13 +50,14 @@ def pool_texts(
     if prompt:
         checked = [prompt + text for text in checked]
     out = {name: np.empty((len(checked), pooling.output_size), np.float32) for name, pooling in poolings.items()}
-    with _counter(len(checked), show_progress) as advance:
+    with bar(disable=not show_progress) as progress:
+        task = progress.add_task("embedding", total=len(checked))
         for start in range(0, len(checked), _WINDOW):
             sequences = backbone.tokenizer(checked[start : start + _WINDOW])
             for batch in pack(sequences, backbone.tokenizer.pad_id, batch_tokens):
                 for name, vectors in _pool_batch(backbone, poolings, batch).items():
                     out[name][start + batch.rows] = vectors
-                advance(len(batch.rows))
+                progress.advance(task, len(batch.rows))
     return out
 
 
@@ -80,14 +80,3 @@ def join_layers(by_layer: Mapping[int, Tensor], layers: Sequence[int]) -> Tensor
 def unit(vectors: Tensor) -> Tensor:
     """Rows scaled to norm 1, float32. The floor keeps a row of zeros at zero instead of NaN."""
     return torch.nn.functional.normalize(vectors.float(), dim=-1, eps=1e-12)
-
-
-@contextmanager
-def _counter(total: int, show: bool) -> Iterator[Callable[[int], None]]:
-    """A callback that counts texts on a progress bar, or does nothing."""
-    if not show:
-        yield lambda count: None
-        return
-    with bar() as progress:
-        task = progress.add_task("embedding", total=total)
-        yield lambda count: progress.advance(task, count)

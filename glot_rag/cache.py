@@ -157,8 +157,8 @@ def to_stored(tensor: Tensor) -> NDArray[Any]:
 
 
 def from_stored(array: NDArray[Any]) -> Tensor:
-    """The tensor back from `to_stored`'s array, copied."""
-    copied = np.array(array)
-    if copied.dtype == np.uint16:
-        return torch.from_numpy(copied.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(copied)
+    """The tensor back from `to_stored`'s array; over the same memory, unless that is a map that must not be written."""
+    own = array if array.flags.writeable else array.copy()
+    if own.dtype == np.uint16:
+        return torch.from_numpy(own.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(own)

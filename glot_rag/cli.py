@@ -82,7 +82,7 @@ def index(
 
     documents = read_documents(paths, on_error="skip" if skip_bad else "raise")
     try:
-        GlotIndex.open(out, read_only=True).close()
+        GlotIndex.open(out, read_only=True, check=False).close()  # the checks come with the real opening
         encoder = _index_encoder(out, device, dtype)
         opened = GlotIndex.open(out, encoder=encoder)
     except IndexNotFoundError:
@@ -119,7 +119,7 @@ def search(
     """Search an index that `glot-rag index` made."""
     from glot_rag.index import GlotIndex
 
-    GlotIndex.open(directory, read_only=True).close()  # a wrong path is told before a model is loaded
+    GlotIndex.open(directory, read_only=True, check=False).close()  # a wrong path is told before a model is loaded
     with GlotIndex.open(directory, encoder=_index_encoder(directory, device, dtype), read_only=True) as opened:
         hits = opened.search(query, k=k)
     if as_json:

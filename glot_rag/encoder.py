@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,6 @@ class GlotEncoder:
                 f"documents get vectors of length {self.pooling.output_size}, "
                 f"queries of {self.query_pooling.output_size}"
             )
-        self._fingerprint: str | None = None
 
     # ---- making, saving and loading
 
@@ -193,14 +193,12 @@ class GlotEncoder:
         """Longest input in tokens, special tokens included; what is beyond is cut."""
         return self.backbone.max_tokens
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all that decides a vector: backbone, head, poolings, prompts, truncation. Not the dtype."""
-        if self._fingerprint is None:
-            record = [self.backbone.fingerprint, self.max_tokens, self.query_prompt, self.document_prompt]
-            record += [pooling_fingerprint(self.pooling), pooling_fingerprint(self.query_pooling)]
-            self._fingerprint = hashlib.sha256(json.dumps(record).encode()).hexdigest()
-        return self._fingerprint
+        record = [self.backbone.fingerprint, self.max_tokens, self.query_prompt, self.document_prompt]
+        record += [pooling_fingerprint(self.pooling), pooling_fingerprint(self.query_pooling)]
+        return hashlib.sha256(json.dumps(record).encode()).hexdigest()
 
     def __repr__(self) -> str:
         return (
@@ -223,7 +221,7 @@ class GlotEncoder:
 
         Returns:
             (N, D) float32, every row of norm 1; (0, D) for an empty list. A text's row does not depend on what else
-            is in the list (to float32 rounding; in bfloat16 to a cosine of about 0.9999).
+            is in the list (to float32 rounding; in bfloat16 the least cosine measured is 0.9997).
 
         Raises:
             InputError: not a list of strings.

@@ -23,7 +23,7 @@ _DENSE_LENGTH = 1024
 
 
 def score_mlp(input_size: int, hidden_size: int) -> nn.Sequential:
-    """S = w2 · tanh(W1 H + b1) + b2, with w2 = b2 = 0 at first, so that every token weighs the same."""
+    """The scores s = w2 · tanh(W1 H + b1) + b2; w2 = b2 = 0 at first, so that every token weighs the same."""
     last = nn.Linear(hidden_size, 1)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)

@@ -21,7 +21,7 @@ from glot_rag.backbone import Backbone
 from glot_rag.cache import HiddenStateCache, from_stored
 from glot_rag.config import HeadConfig
 from glot_rag.errors import TrainingError
-from glot_rag.head import AdaPool, BaselinePooling, GlotHead, save_head
+from glot_rag.head import AdaPool, GlotHead, save_head
 from glot_rag.head.storage import build_head, write_atomically
 from glot_rag.progress import bar
 from glot_rag.training.config import TrainingConfig
@@ -125,7 +125,6 @@ class _Run:
                 f"the denoising objective compares with the backbone's vectors of length {head_config.state_size}, the "
                 f"head's have {self.head.output_size}: set output_size={head_config.state_size}, or denoising=0"
             )
-        self.query_mean = BaselinePooling("mean", head_config.state_size)
         self.optimiser = torch.optim.AdamW(
             self.head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
