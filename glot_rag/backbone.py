@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from glot_rag.errors import BundleError, GlotError, InputError, MissingExtraError, ModelNotFoundError
+from glot_rag.layer_tap import Choose, LayerTap, Run
 from glot_rag.resolve import ModelSource, file_sha256, not_found, resolve
 from glot_rag.tokens import TokenBatch, Tokenizer
 
@@ -73,6 +74,7 @@ class Backbone:
         self.num_layers: int = model.config.get_text_config().num_hidden_layers
         self.device: torch.device = model.device
         self.dtype: torch.dtype = model.dtype
+        self._tap = LayerTap(self.model, self.num_layers)
 
     @classmethod
     def load(
@@ -132,13 +134,55 @@ class Backbone:
             One (B, L, D) tensor a layer, in the backbone's dtype, and the mask as a (B, L) boolean tensor; both on the
             backbone's device.
         """
-        ids = torch.from_numpy(batch.ids).to(self.device)
-        mask = torch.from_numpy(batch.mask).to(self.device)
         numbers = [self.layer_number(layer) for layer in layers]
-        every = any(number != self.num_layers for number in numbers)
-        extra = {"use_cache": False} if hasattr(self.model.config, "use_cache") else {}
-        out = self.model(input_ids=ids, attention_mask=mask.long(), output_hidden_states=every, **extra)
-        return [out.last_hidden_state if n == self.num_layers else out.hidden_states[n] for n in numbers], mask
+        mask = torch.from_numpy(batch.mask).to(self.device)
+        if not self._tap.found:
+            out = self._forward(batch, output_hidden_states=True)
+            return [out.last_hidden_state if n == self.num_layers else out.hidden_states[n] for n in numbers], mask
+        below = [number for number in numbers if number < self.num_layers]
+        run = Run(wanted=below, stop=None if len(below) < len(numbers) else max(below))
+        out = self._tap.run(run, lambda: self._forward(batch))
+        return [out.last_hidden_state if n == self.num_layers else run.states[n] for n in numbers], mask
+
+    @torch.inference_mode()
+    def hidden_states_of_kept(
+        self, batch: TokenBatch, layers: Sequence[int], choose: Choose
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Run the transformer, letting only chosen tokens go on from one of its layers.
+
+        Special tokens always go on.
+
+        Args:
+            batch: token ids and mask, (B, L) each.
+            layers: whose states `choose` sees, all below the last; tokens are dropped after the highest of them.
+            choose: (B, L, S·D) states and (B, L) mask -> (B, L) boolean.
+
+        Returns:
+            The last layer's states (B, L', D), their places in the texts (B, L') and a mask (B, L'), where L' is the
+            largest number of tokens that any text keeps.
+
+        Raises:
+            BundleError: the transformer is built in a way that its layers cannot be found.
+        """
+        if not self._tap.found:
+            raise BundleError(
+                f"the layers of '{self.source.name}' cannot be found: tokens cannot be dropped between them"
+            )
+        numbers = [self.layer_number(layer) for layer in layers]
+        mask = torch.from_numpy(batch.mask).to(self.device)
+        special = torch.from_numpy(self.tokenizer.is_special(batch.ids)).to(self.device)
+        run = Run(numbers, None, max(numbers), mask, lambda states, mask: choose(states, mask & ~special) | special)
+        out = self._tap.run(run, lambda: self._forward(batch))
+        assert run.kept is not None
+        assert run.kept_mask is not None
+        return torch.take_along_dim(out.last_hidden_state, run.kept[..., None], dim=1), run.kept, run.kept_mask
+
+    def _forward(self, batch: TokenBatch, **options: Any) -> Any:
+        ids = torch.from_numpy(batch.ids).to(self.device)
+        mask = torch.from_numpy(batch.mask).to(self.device).long()
+        if hasattr(self.model.config, "use_cache"):
+            options["use_cache"] = False
+        return self.model(input_ids=ids, attention_mask=mask, **options)
 
     @cached_property
     def fingerprint(self) -> str:

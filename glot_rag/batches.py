@@ -11,7 +11,8 @@ from torch import Tensor
 from glot_rag.backbone import Backbone
 from glot_rag.embedder import Vectors
 from glot_rag.errors import InputError
-from glot_rag.head import Pooling
+from glot_rag.head import Pooled, Pooling
+from glot_rag.head.pooling import real_states
 from glot_rag.progress import bar
 from glot_rag.tokens import BATCH_TOKENS, TokenBatch, check_texts, pack
 
@@ -55,21 +56,38 @@ def pool_texts(
         for start in range(0, len(checked), _WINDOW):
             sequences = backbone.tokenizer(checked[start : start + _WINDOW])
             for batch in pack(sequences, backbone.tokenizer.pad_id, batch_tokens):
-                for name, vectors in _pool_batch(backbone, poolings, batch).items():
-                    out[name][start + batch.rows] = vectors
+                for name, pooled in pool_batch(backbone, poolings, batch).items():
+                    out[name][start + batch.rows] = unit(pooled.vector).cpu().numpy()
                 progress.advance(task, len(batch.rows))
     return out
 
 
 @torch.inference_mode()
-def _pool_batch(backbone: Backbone, poolings: Mapping[str, Pooling], batch: TokenBatch) -> dict[str, Vectors]:
-    layers = sorted({layer for pooling in poolings.values() for layer in pooling.layers})
-    states, mask = backbone.hidden_states(batch, layers)
-    by_layer = dict(zip(layers, states, strict=True))
-    return {
-        name: unit(pooling(join_layers(by_layer, pooling.layers), mask).vector).cpu().numpy()
-        for name, pooling in poolings.items()
-    }
+def pool_batch(backbone: Backbone, poolings: Mapping[str, Pooling], batch: TokenBatch) -> dict[str, Pooled]:
+    """One batch through the backbone and every pooling; in the drop form once more each, from the dropping layer on."""
+    pooled = {name: _pool_kept(backbone, pooling, batch) for name, pooling in poolings.items() if pooling.drops}
+    rest = {name: pooling for name, pooling in poolings.items() if not pooling.drops}
+    if rest:
+        layers = sorted({layer for pooling in rest.values() for layer in pooling.layers})
+        states, mask = backbone.hidden_states(batch, layers)
+        by_layer = dict(zip(layers, states, strict=True))
+        pooled |= {name: pooling(join_layers(by_layer, pooling.layers), mask) for name, pooling in rest.items()}
+    return {name: pooled[name] for name in poolings}
+
+
+def _pool_kept(backbone: Backbone, pooling: Pooling, batch: TokenBatch) -> Pooled:
+    """The drop form: the mean of the last layer's states of the tokens that the head let go on."""
+    seen: list[Pooled] = []
+
+    def choose(states: Tensor, mask: Tensor) -> Tensor:
+        seen.append(pooling(states, mask))
+        return seen[0].weights > 0
+
+    states, kept, mask = backbone.hidden_states_of_kept(batch, pooling.layers, choose)
+    shares = mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
+    vector = torch.einsum("bl,bld->bd", shares, real_states(states, mask))
+    weights = torch.zeros(batch.ids.shape, device=shares.device).scatter_add(1, kept, shares)
+    return Pooled(vector, weights, seen[0].logits)
 
 
 def join_layers(by_layer: Mapping[int, Tensor], layers: Sequence[int]) -> Tensor:

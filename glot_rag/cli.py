@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glot_rag.config import CONVOLUTIONS, FORMS, JUMPING, READOUTS, TRAINED_POOLINGS, HeadConfig
+from glot_rag.config import CONVOLUTIONS, FORMS, JUMPING, NORMS, READOUTS, TRAINED_POOLINGS, HeadConfig
 from glot_rag.errors import GlotError, InputError
 
 if TYPE_CHECKING:
@@ -149,8 +149,8 @@ def evaluate(
         list[str], typer.Option(help="none, or words, boilerplate, gibberish, offtopic with a ratio: words:0.8.")
     ] = ["none", "words:0.5", "words:0.8", "boilerplate:0.5", "boilerplate:0.8"],  # noqa: B006 (typer copies it)
     pooling: Annotated[
-        str, typer.Option(help="Comma-separated: mean,max,cls,last,adapool,glot.")
-    ] = "mean,adapool,glot",
+        str, typer.Option(help="Comma-separated: mean,max,cls,last,adapool,glot,glot+prune.")
+    ] = "mean,adapool,glot,glot+prune",
     backbone: Backbone = "minilm",
     head: Annotated[
         list[Path] | None, typer.Option(help="Directory of a trained head, used for the pooling it was trained as.")
@@ -175,7 +175,12 @@ def evaluate(
     data = load_stdlib(limit, seed=seed) if dataset == "stdlib" else load_beir(dataset, queries.value)
     mean = GlotEncoder.from_pretrained(backbone, pooling="mean", device=device, dtype=dtype)
     heads = {_head_pooling(path): path for path in head or []}
-    encoders = {name: mean.with_pooling(name, heads.get(name)) for name in poolings}
+    encoders = {}
+    for name in poolings:
+        base, plus, mode = name.partition("+")
+        if mode != ("prune" if plus else ""):
+            raise InputError(f"after a pooling's name only '+prune' may stand, as in 'glot+prune'; got {name!r}")
+        encoders[name] = mean.with_pooling(base, heads.get(base), prune=bool(plus))
     encoders["mean"] = mean
     messages = _console(stderr=True)
     report = evaluate(
@@ -207,6 +212,10 @@ def _head_pooling(path: Path) -> str:
 def train(
     text: Annotated[list[Path], typer.Option(help='.jsonl or .jsonl.gz with "text" and perhaps "title" or "query".')],
     out: Annotated[Path, typer.Option(help="Directory for the head; a run that was stopped goes on there.")],
+    lines: Annotated[
+        list[Path] | None, typer.Option(help='.jsonl or .jsonl.gz of real page lines: "line" and "family".')
+    ] = None,
+    without: Annotated[str, typer.Option(help="Comma-separated families of noise to leave out.")] = "",
     backbone: Backbone = "minilm",
     pooling: Annotated[str, typer.Option(help=", ".join(TRAINED_POOLINGS))] = "glot",
     convolution: Annotated[str, typer.Option(help=", ".join(CONVOLUTIONS))] = "gat",
@@ -215,6 +224,9 @@ def train(
     threshold: Annotated[float, typer.Option(help="tau: tokens with a higher cosine are joined.")] = 0.3,
     jumping: Annotated[str, typer.Option(help=", ".join(JUMPING))] = "cat",
     form: Annotated[str, typer.Option(help=", ".join(FORMS))] = "residual",
+    norm: Annotated[str, typer.Option(help=", ".join(NORMS))] = "none",
+    keep: Annotated[float, typer.Option(help="Least share of a text that a round of dropping leaves.")] = 0.7,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of dropping, at most.")] = 3,
     readout: Annotated[str, typer.Option(help=", ".join(READOUTS))] = "sigmoid",
     layers: Annotated[str, typer.Option(help="Backbone layers that the head reads; the last one is pooled.")] = "2,-1",
     limit: Annotated[int | None, typer.Option(min=4, help="Texts to train on, drawn at random.")] = None,
@@ -235,7 +247,7 @@ def train(
     from glot_rag.backbone import Backbone as FrozenBackbone
     from glot_rag.training.config import TrainingConfig
     from glot_rag.training.loop import train
-    from glot_rag.training.texts import read_texts, sample
+    from glot_rag.training.texts import read_lines, read_texts, sample
 
     config = TrainingConfig(
         seed=seed,
@@ -247,6 +259,7 @@ def train(
         denoising=denoising,
         contrastive=contrastive,
         tokens=tokens,
+        without=tuple(filter(None, without.split(","))),
     )
     try:
         read = tuple(int(layer) for layer in layers.split(","))
@@ -266,6 +279,9 @@ def train(
         threshold=threshold,
         jumping=jumping,
         form=form,
+        norm=norm,
+        keep=keep,
+        rounds=rounds,
         readout=readout,
         # The denoising target is a vector of the backbone's size.
         output_size=frozen.state_size if form == "paper" else None,
@@ -277,7 +293,8 @@ def train(
         config,
         out,
         cache=cache,
-        details={"files": [path.name for path in text]},
+        lines=read_lines(lines or []),
+        details={"files": [path.name for path in [*text, *(lines or [])]]},
         show_progress=True,
     )
     best = min(history, key=lambda epoch: epoch.validation)

@@ -9,9 +9,10 @@ from typing import Any
 
 from glot_rag.errors import InputError
 
-CONVOLUTIONS = ("gat", "gcn", "gin", "gine", "sage")
+CONVOLUTIONS = ("gat", "gcn", "gin", "gine", "sage", "transformer")
 JUMPING = ("cat", "max", "mean")
-FORMS = ("residual", "paper")
+FORMS = ("residual", "paper", "drop")
+NORMS = ("none", "layer")
 READOUTS = ("sigmoid", "softmax")
 QUERIES = ("mean", "head")
 TRAINED_POOLINGS = ("glot", "adapool")
@@ -40,17 +41,26 @@ class HeadConfig:
             (0 the embeddings, -1 the last layer). Their states are concatenated to (B, L, S·D); the last
             one listed gives the token graph and is pooled. The paper's method is `(-1,)`.
         pooling: "glot", or "adapool" for the same readout without a graph.
-        convolution: the token GNN's layer: gat, gcn, gin, gine or sage.
+        convolution: the token GNN's layer: gat, gcn, gin, gine, sage or transformer (dot-product attention over the
+            graph, four heads).
         num_layers: K, the number of GNN layers.
         hidden_size: the GNN's width.
         threshold: tau; tokens j and i are joined where cos(x_i, x_j) > tau.
         jumping: jumping knowledge, "cat" over H0..HK, or "max"/"mean" over H1..HK.
         form: "paper": z = Σ pi_i H_i, projected to `output_size` if that is set; "residual":
-            z = Σ pi_i x_i + P(Σ pi_i jk(h_1..h_K)_i) with P = 0 at first, which is mean pooling before training.
+            z = Σ pi_i x_i + P(Σ pi_i jk(h_1..h_K)_i) with P = 0 at first, which is mean pooling before training;
+            "drop": the readout's decision is carried out inside the backbone. Tokens that score as noise leave it
+            after the last layer of `layers`, the layers above see the others only, and z is the mean of those.
+            A text of which nothing is dropped has exactly mean pooling's vector.
         readout: "softmax": pi = softmax(s), as in the paper; "sigmoid": pi proportional to sigmoid(s), so that
             tokens that all look like signal weigh the same, and a clean text is left as mean pooling has it.
         readout_size: the width of W1 in s = w2 · tanh(W1 H + b1) + b2.
+        norm: "layer" for a LayerNorm after each GNN layer, "none" as in the paper.
         output_size: the paper form's projection; None for none.
+        keep: what a round of dropping leaves at least: a token stays if it is more likely signal than noise, or is
+            among the surest `keep` of the text.
+        rounds: of dropping, at most. Pruning reads the text again after each, with less noise in the tokens' states;
+            the drop form, which cannot, drops as much at once: keep ** rounds stays at least.
         queries: how queries are pooled. "head": as documents; "mean": by mean pooling, which needs a head that stays
             in mean pooling's space (the residual form, AdaPool). None is "mean" where that is possible: queries carry
             no noise, and an index then also serves queries that the stock model embedded.
@@ -70,7 +80,10 @@ class HeadConfig:
     form: str = "residual"
     readout: str = "softmax"
     readout_size: int = 128
+    norm: str = "none"
     output_size: int | None = None
+    keep: float = 0.7
+    rounds: int = 3
     queries: str | None = None
 
     def __post_init__(self) -> None:
@@ -80,7 +93,8 @@ class HeadConfig:
         choose("jumping", self.jumping, JUMPING)
         choose("form", self.form, FORMS)
         choose("readout", self.readout, READOUTS)
-        for name in ("state_size", "hidden_size", "readout_size", "num_layers"):
+        choose("norm", self.norm, NORMS)
+        for name in ("state_size", "hidden_size", "readout_size", "num_layers", "rounds"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 65_536:
                 raise InputError(f"{name} must be a whole number from 1 to 65536; got {value!r}")
@@ -91,10 +105,16 @@ class HeadConfig:
         if self.output_size is not None:
             if not isinstance(self.output_size, int) or self.output_size < 1:
                 raise InputError(f"output_size must be a positive whole number or None; got {self.output_size!r}")
-            if self.form == "residual":
-                raise InputError("output_size belongs to the paper form; the residual form keeps the backbone's size")
+            if self.form != "paper":
+                raise InputError("output_size belongs to the paper form; the other forms keep the backbone's size")
+        if self.convolution == "transformer" and self.hidden_size % 4:
+            raise InputError(
+                f"the transformer layer has four heads: hidden_size must be divisible by 4; got {self.hidden_size}"
+            )
+        if not isinstance(self.keep, (int, float)) or not 0.0 <= self.keep <= 1.0:
+            raise InputError(f"keep must be in [0, 1]; got {self.keep!r}")
 
-        in_mean_space = self.pooling == "adapool" or self.form == "residual"
+        in_mean_space = self.pooling == "adapool" or self.form != "paper"
         object.__setattr__(self, "queries", self.queries or ("mean" if in_mean_space else "head"))
         choose("queries", self.queries, QUERIES)
         if self.queries == "mean" and not in_mean_space:

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from glot_rag.backbone import Backbone
-from glot_rag.batches import pool_texts
+from glot_rag.batches import pool_batch, pool_texts
 from glot_rag.config import BASELINE_POOLINGS, POOLINGS
+from glot_rag.denoise import Denoised, denoise_texts
 from glot_rag.embedder import Vectors
 from glot_rag.errors import BundleError, InputError
 from glot_rag.evidence import Evidence, TokenEvidence
@@ -40,8 +41,11 @@ class GlotEncoder:
             mean pooling, so queries, which carry no noise, are mean-pooled there (`from_pretrained` sees to it).
         query_prompt: put before every query, for backbones trained with one ("query: ").
         document_prompt: put before every document.
+        prune: drop the words that the head takes for noise from every document, looking at all of it, however long,
+            then encode what is left with the queries' pooling.
 
     Raises:
+        InputError: prune with a pooling that is not trained.
         BundleError: the pooling was made for states of another width, or reads layers that the backbone lacks.
     """
 
@@ -53,7 +57,11 @@ class GlotEncoder:
         query_pooling: Pooling | None = None,
         query_prompt: str = "",
         document_prompt: str = "",
+        prune: bool = False,
     ) -> None:
+        if prune and not isinstance(pooling, (GlotHead, AdaPool)):
+            raise InputError(f"prune=True needs a trained head that tells noise; pooling {pooling.name!r} has none")
+        self.prune = prune
         self.backbone = backbone
         self.pooling = fit(pooling, backbone)
         self.query_pooling = fit(query_pooling, backbone) if query_pooling is not None else self.pooling
@@ -80,6 +88,7 @@ class GlotEncoder:
         max_tokens: int | None = None,
         query_prompt: str | None = None,
         document_prompt: str | None = None,
+        prune: bool | None = None,
     ) -> GlotEncoder:
         """Load an encoder.
 
@@ -94,6 +103,8 @@ class GlotEncoder:
             max_tokens: longest input; None is the model's own limit.
             query_prompt: put before queries; None is the saved encoder's, or none.
             document_prompt: put before documents; likewise.
+            prune: drop what looks like noise from documents before they are encoded; None is the saved encoder's
+                choice, or no.
 
         Raises:
             ModelNotFoundError: no such backbone, or no trained head for it.
@@ -136,9 +147,12 @@ class GlotEncoder:
             query_pooling=queries,
             query_prompt=prompt(query_prompt, "query_prompt"),
             document_prompt=prompt(document_prompt, "document_prompt"),
+            prune=bool(saved.get("prune", False)) if prune is None else prune,
         )
 
-    def with_pooling(self, pooling: str, head: str | os.PathLike[str] | None = None) -> GlotEncoder:
+    def with_pooling(
+        self, pooling: str, head: str | os.PathLike[str] | None = None, *, prune: bool = False
+    ) -> GlotEncoder:
         """The same backbone, not loaded again, with another pooling. Arguments as in `from_pretrained`."""
         head_path = find_head(self.backbone.source.name, pooling, head)
         documents, queries = load_poolings(pooling, head_path, self.backbone)
@@ -148,6 +162,7 @@ class GlotEncoder:
             query_pooling=queries,
             query_prompt=self.query_prompt,
             document_prompt=self.document_prompt,
+            prune=prune,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -177,6 +192,7 @@ class GlotEncoder:
             "max_tokens": self.max_tokens,
             "query_prompt": self.query_prompt,
             "document_prompt": self.document_prompt,
+            "prune": self.prune,
             "fingerprint": self.fingerprint,
         }
         write_atomically(directory / "encoder.json", json.dumps(record, indent=2).encode() + b"\n")
@@ -198,11 +214,13 @@ class GlotEncoder:
         """SHA-256 of all that decides a vector: backbone, head, poolings, prompts, truncation. Not the dtype."""
         record = [self.backbone.fingerprint, self.max_tokens, self.query_prompt, self.document_prompt]
         record += [pooling_fingerprint(self.pooling), pooling_fingerprint(self.query_pooling)]
+        record += ["prune"] if self.prune else []
         return hashlib.sha256(json.dumps(record).encode()).hexdigest()
 
     def __repr__(self) -> str:
         return (
-            f"GlotEncoder({self.backbone.source.name!r}, pooling={self.pooling.name!r}, dimension={self.dimension}, "
+            f"GlotEncoder({self.backbone.source.name!r}, pooling={self.pooling.name + '+prune' * self.prune!r}, "
+            f"dimension={self.dimension}, "
             f"dtype={str(self.backbone.dtype).removeprefix('torch.')}, device={str(self.backbone.device)!r})"
         )
 
@@ -234,6 +252,19 @@ class GlotEncoder:
         """Embed queries: as `encode_documents`, with the query's prompt and pooling."""
         return encode_queries_together({"": self}, texts, show_progress=show_progress, batch_tokens=batch_tokens)[""]
 
+    def denoise(self, text: str) -> Denoised:
+        """A document without the words that the head takes for noise, for a language model's prompt, say.
+
+        Returns:
+            What is left and where it stood in the text.
+
+        Raises:
+            InputError: the pooling is not trained, or the text is no string.
+        """
+        if not isinstance(self.pooling, (GlotHead, AdaPool)):
+            raise InputError(f"only a trained head tells noise; pooling {self.pooling.name!r} is not trained")
+        return denoise_texts(self.backbone, self.pooling, [text])[0]
+
     def explain(self, text: str) -> Evidence:
         """Show what the document vector of a text is made of.
 
@@ -245,13 +276,11 @@ class GlotEncoder:
         prompted = self.document_prompt + clean
         ((ids, tokens, spans),) = self.backbone.tokenizer.with_offsets([prompted])
         batch = TokenBatch(np.zeros(1, np.int64), np.array([ids]), np.ones((1, len(ids)), np.bool_))
-        states, mask = self.backbone.hidden_states(batch, self.pooling.layers)
-        joined = torch.cat(states, dim=-1)
-        with torch.inference_mode():
-            pooled = self.pooling(joined, mask)
-            graph = None
-            if isinstance(self.pooling, GlotHead):
-                graph = self.pooling.graph(joined, mask)[0].cpu().numpy()
+        pooled = pool_batch(self.backbone, {"": self.pooling}, batch)[""]
+        graph = None
+        if isinstance(self.pooling, GlotHead):
+            states, mask = self.backbone.hidden_states(batch, self.pooling.layers)
+            graph = self.pooling.graph(torch.cat(states, dim=-1), mask)[0].cpu().numpy()
         noise = [None] * len(ids) if pooled.logits is None else torch.sigmoid(-pooled.logits[0]).tolist()
         shift = len(self.document_prompt)
         return Evidence(
@@ -291,15 +320,27 @@ def encode_documents_together(
         InputError: the encoders do not share a backbone and prompts, or the texts are not a list of strings.
     """
     first = _same_backbone(encoders)
-    poolings = {name: encoder.pooling for name, encoder in encoders.items()}
-    return pool_texts(
-        first.backbone,
-        poolings,
-        texts,
-        prompt=first.document_prompt,
-        show_progress=show_progress,
-        batch_tokens=batch_tokens,
-    )
+    poolings = {name: encoder.pooling for name, encoder in encoders.items() if not encoder.prune}
+
+    def pool(texts: Sequence[str], poolings: Mapping[str, Pooling]) -> dict[str, Vectors]:
+        return pool_texts(
+            first.backbone,
+            poolings,
+            texts,
+            prompt=first.document_prompt,
+            show_progress=show_progress,
+            batch_tokens=batch_tokens,
+        )
+
+    vectors = pool(texts, poolings) if poolings else {}
+    for name, encoder in encoders.items():
+        if encoder.prune:
+            assert isinstance(encoder.pooling, (GlotHead, AdaPool))
+            kept = denoise_texts(
+                first.backbone, encoder.pooling, texts, show_progress=show_progress, batch_tokens=batch_tokens
+            )
+            vectors |= pool([each.text for each in kept], {name: encoder.query_pooling})
+    return {name: vectors[name] for name in encoders}
 
 
 def encode_queries_together(

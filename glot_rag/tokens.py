@@ -84,13 +84,28 @@ class Tokenizer:
             raise InputError(
                 f"{type(tokenizer).__name__} has no fast (Rust) version; glot-rag needs its character offsets"
             )
+        self._special = np.array(sorted(tokenizer.all_special_ids), np.int64)
         self._core = tokenizer.backend_tokenizer
         self._core.no_padding()
-        self._core.enable_truncation(max_tokens)
+        # What is cut off comes as further windows, each of which repeats a quarter of the one before (`windows`).
+        self._core.enable_truncation(max_tokens, stride=max_tokens // 4 if max_tokens >= 32 else 0)
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text. A text without any token gets one special token, so that it has a state to pool."""
         return [encoding.ids or [self._stand_in] for encoding in self._core.encode_batch_fast(list(texts))]
+
+    def is_special(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which ids are special tokens: of the same shape."""
+        return np.isin(ids, self._special)
+
+    def windows(self, text: str) -> list[TokenisedText]:
+        """A text of any length as windows of up to `max_tokens`, each with a quarter of the one before."""
+        (encoding,) = self._core.encode_batch([text])
+        return [
+            TokenisedText(window.ids, window.tokens, window.offsets)
+            for window in (encoding, *encoding.overflowing)
+            if window.ids
+        ]
 
     def with_offsets(self, texts: Sequence[str]) -> list[TokenisedText]:
         """Ids, token strings and character spans of each text; special tokens have an empty span."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -315,3 +316,99 @@ def test_smollm2_understands_what_it_reads(smollm2: Backbone) -> None:
     )
     scores = vectors[:2] @ vectors[2:].T
     assert scores.argmax(axis=1).tolist() == [0, 1]
+
+
+# ---- dropping tokens between two layers
+
+WINGS = ["a wing in a slipstream", "boundary layer", "the lift of a flat plate at a small angle of attack, measured"]
+
+
+def every_other(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return mask & (torch.arange(mask.shape[1]) % 2 == 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_dropping_before_the_first_layer_is_never_having_had_the_tokens(
+    kind: str, small_backbones: dict[str, Backbone]
+) -> None:
+    backbone = small_backbones[kind]
+    batch = batch_of(backbone, WINGS)
+    states, kept, mask = backbone.hidden_states_of_kept(batch, (0,), every_other)
+    for row in range(len(WINGS)):
+        places = kept[row][mask[row]]
+        ids = torch.from_numpy(batch.ids[row])
+        special = torch.from_numpy(backbone.tokenizer.is_special(batch.ids[row]))
+        expected = [i for i in range(len(ids)) if batch.mask[row, i] and (i % 2 == 0 or special[i])]
+        assert places.tolist() == expected
+        with torch.no_grad():
+            alone = backbone.model(input_ids=ids[places][None], position_ids=places[None]).last_hidden_state[0]
+        assert (states[row][mask[row]] - alone).abs().max() < 1e-4
+
+
+def test_dropping_between_layers_is_not_attending_to_the_dropped(small_backbones: dict[str, Backbone]) -> None:
+    backbone = small_backbones["bert"]
+    batch = batch_of(backbone, WINGS)
+    (before,), real = backbone.hidden_states(batch, (1,))
+    seen: list[torch.Tensor] = []
+
+    def choose(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        seen.append(states)
+        return every_other(states, mask)
+
+    states, kept, mask = backbone.hidden_states_of_kept(batch, (1,), choose)
+    assert torch.equal(seen[0], before)
+    stays = torch.zeros_like(real).scatter(1, kept, mask)
+    with torch.no_grad():
+        out = backbone.model.encoder.layer[1](before, torch.where(stays[:, None, None, :], 0.0, -1e30))
+    out = out[0] if isinstance(out, tuple) else out
+    for row in range(len(WINGS)):
+        assert (states[row][mask[row]] - out[row][kept[row][mask[row]]]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_dropping_nothing_changes_nothing(kind: str, small_backbones: dict[str, Backbone]) -> None:
+    backbone = small_backbones[kind]
+    batch = batch_of(backbone, WINGS)
+    (whole,), real = backbone.hidden_states(batch)
+    states, _, mask = backbone.hidden_states_of_kept(batch, (1,), lambda _, mask: mask)
+    assert torch.equal(mask, real)
+    assert (states[mask] - whole[real]).abs().max() < 1e-5
+
+
+def test_an_early_layer_alone_does_not_run_the_later_ones(small_backbones: dict[str, Backbone]) -> None:
+    backbone = small_backbones["bert"]
+    batch = batch_of(backbone, WINGS)
+    calls: list[int] = []
+    handles = [
+        layer.register_forward_hook(lambda *_, number=number: calls.append(number))
+        for number, layer in enumerate(backbone.model.encoder.layer)
+    ]
+    backbone.hidden_states(batch, (0, 1))
+    for handle in handles:
+        handle.remove()
+    assert calls == [0]
+
+
+def test_threads_do_not_drop_each_others_tokens(small_backbones: dict[str, Backbone]) -> None:
+    backbone = small_backbones["llama"]
+    batch = batch_of(backbone, WINGS)
+    (whole,), _ = backbone.hidden_states(batch)
+    dropped, _, _ = backbone.hidden_states_of_kept(batch, (1,), every_other)
+
+    def one(number: int) -> bool:
+        if number % 2:
+            return torch.equal(backbone.hidden_states(batch)[0][0], whole)
+        return torch.equal(backbone.hidden_states_of_kept(batch, (1,), every_other)[0], dropped)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(one, range(60)))
+
+
+def test_layers_that_cannot_be_found_cannot_drop(minilm: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = batch_of(minilm, ["a b"])
+    expected, _ = minilm.hidden_states(batch, (2, -1))
+    monkeypatch.setattr(minilm._tap, "found", False)
+    states, _ = minilm.hidden_states(batch, (2, -1))
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(states, expected, strict=True))
+    with pytest.raises(BundleError, match="cannot be dropped"):
+        minilm.hidden_states_of_kept(batch, (2,), every_other)

@@ -12,9 +12,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch_geometric.nn import GATConv, GCNConv, GINConv, GINEConv, SAGEConv
+from torch_geometric.nn import GATConv, GCNConv, GINConv, GINEConv, SAGEConv, TransformerConv
 
 from glot_rag.graph import blockwise
+
+ATTENTION_HEADS = 4  # of the transformer layer; hidden_size is theirs together
 
 
 def _mlp(input_size: int, hidden_size: int) -> nn.Sequential:
@@ -28,11 +30,12 @@ _BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
     "gin": lambda i, o: GINConv(_mlp(i, o)),
     "gine": lambda i, o: GINEConv(_mlp(i, o), edge_dim=1),
     "sage": lambda i, o: SAGEConv(i, o),
+    "transformer": lambda i, o: TransformerConv(i, o // ATTENTION_HEADS, heads=ATTENTION_HEADS),
 }
 
 
 def build(name: str, input_size: int, output_size: int) -> nn.Module:
-    """A PyG layer by name: gat (GATConv), gcn, gin, gine or sage."""
+    """A PyG layer by name: gat (GATConv), gcn, gin, gine, sage or transformer (TransformerConv)."""
     return _BUILDERS[name](input_size, output_size)
 
 
@@ -103,12 +106,36 @@ def _sage(layer: SAGEConv, x: Tensor, adjacency: Tensor) -> Tensor:
     return out
 
 
+def _transformer(layer: TransformerConv, x: Tensor, adjacency: Tensor) -> Tensor:
+    """Shi et al. 2021: W1 x_i + sum_j softmax_j(q_i · k_j / sqrt(d)) v_j, heads side by side.
+
+    Its scores are of the pair (i, j), where GAT's rank the neighbours of every token alike.
+    """
+    batch, length, _ = x.shape
+
+    def by_head(projection: nn.Module) -> Tensor:
+        h: Tensor = projection(x)
+        return h.view(batch, length, layer.heads, layer.out_channels).transpose(1, 2)
+
+    query, key, value = by_head(layer.lin_query), by_head(layer.lin_key), by_head(layer.lin_value)
+
+    def rows(block: slice) -> Tensor:
+        edges = adjacency[:, None, block]
+        alone = ~edges.any(dim=-1, keepdim=True)  # padding, or a token without neighbours: softmax over nothing
+        heard = functional.scaled_dot_product_attention(query[:, :, block], key, value, attn_mask=edges | alone)
+        return heard.masked_fill(alone, 0.0).transpose(1, 2)
+
+    out: Tensor = layer.lin_skip(x) + blockwise(rows, length).flatten(2)
+    return out
+
+
 _DENSE: dict[type[nn.Module], Callable[[nn.Module, Tensor, Tensor], Tensor]] = {
     GATConv: _gat,
     GCNConv: _gcn,
     GINConv: _gin,
     GINEConv: _gine,
     SAGEConv: _sage,
+    TransformerConv: _transformer,
 }
 
 

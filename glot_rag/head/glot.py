@@ -1,7 +1,8 @@
 """The GLOT head: token graph -> graph layers -> jumping knowledge -> learned readout -> one vector.
 
 Source: Mantri, Schönlieb, Lähner, Eliasof, "Towards Improved Sentence Representations using Token Graphs", ICLR 2026,
-arXiv 2603.03389, section 3. The residual form, the reading of several layers and the sigmoid readout are ours.
+arXiv 2603.03389, section 3. The residual form, the drop form, the reading of several layers and
+the sigmoid readout are ours.
 """
 
 from __future__ import annotations
@@ -37,6 +38,26 @@ def readout_weights(logits: Tensor, mask: Tensor, readout: str) -> Tensor:
     return convolutions.masked_softmax(logits, mask)
 
 
+def keep_tokens(logits: Tensor, mask: Tensor, least: float) -> Tensor:
+    """Which tokens stay, (B, L) boolean: those more likely signal than noise, and the surest `least` of each text.
+
+    The second clause is for texts that are mostly noise: there the scores of signal are low, too, but still the higher
+    ones. A text of which every token is more likely signal is left alone.
+    """
+    filled = torch.where(mask, logits.float(), torch.finfo(torch.float32).min)
+    count = (mask.sum(dim=1, keepdim=True) * least).ceil().long().clamp(min=1)
+    last = filled.sort(dim=1, descending=True).values.gather(1, count - 1)
+    return ((filled >= 0) | (filled >= last)) & mask
+
+
+def _weights(logits: Tensor, mask: Tensor, config: HeadConfig) -> Tensor:
+    """pi, (B, L): the readout's, or in the drop form the same for every token that stays."""
+    if config.form != "drop":
+        return readout_weights(logits, mask, config.readout)
+    kept = keep_tokens(logits, mask, config.keep**config.rounds).float()
+    return kept / kept.sum(dim=1, keepdim=True).clamp(min=1)
+
+
 class AdaPool(Pooling):
     """Adaptive pooling: the same learned readout over the states themselves, with no graph (the paper's baseline)."""
 
@@ -47,13 +68,14 @@ class AdaPool(Pooling):
         self.config = config
         self.layers = config.layers
         self.output_size = config.state_size
+        self.drops = config.form == "drop"
         self.score_layer = score_mlp(config.input_size, config.readout_size)
 
     def forward(self, states: Tensor, mask: Tensor) -> Pooled:
         """(B, L, S·D) and (B, L) -> (B, D)."""
         x = real_states(states, mask)
         logits = self.score_layer(x).squeeze(-1)
-        weights = readout_weights(logits, mask, self.config.readout)
+        weights = _weights(logits, mask, self.config)
         return Pooled(torch.einsum("bl,bld->bd", weights, x[..., -self.output_size :]), weights, logits)
 
 
@@ -75,6 +97,8 @@ class GlotHead(Pooling):
         self.layers = config.layers
         sizes = [config.input_size] + [config.hidden_size] * config.num_layers
         self.convs = nn.ModuleList(convolutions.build(config.convolution, i, o) for i, o in itertools.pairwise(sizes))
+        layer_norm = config.norm == "layer"
+        self.norms = nn.ModuleList(nn.LayerNorm(size) if layer_norm else nn.Identity() for size in sizes[1:])
         refined = config.hidden_size * (config.num_layers if config.jumping == "cat" else 1)
         joint = config.input_size + refined if config.jumping == "cat" else refined
         self.score_layer = score_mlp(joint, config.readout_size)
@@ -83,18 +107,27 @@ class GlotHead(Pooling):
             self.output_size = config.state_size
             self.projection = nn.Linear(refined, config.state_size, bias=False)
             nn.init.zeros_(self.projection.weight)
+        elif config.form == "drop":
+            self.output_size = config.state_size
+            self.drops = True
         else:
             self.output_size = config.output_size or joint
             if config.output_size is not None:
                 self.projection = nn.Linear(joint, config.output_size, bias=False)
 
     def forward(self, states: Tensor, mask: Tensor) -> Pooled:
-        """(B, L, S·D) and (B, L) boolean -> (B, O), the weights pi (B, L) and the readout's scores (B, L)."""
+        """(B, L, S·D) and (B, L) boolean -> (B, O), the weights pi (B, L) and the readout's scores (B, L).
+
+        In the drop form the vector is the mean of the kept tokens' states as they are given; `glot_rag.batches` takes
+        the scores alone and runs the backbone's upper layers over what is kept.
+        """
         x = real_states(states, mask)
         refined = self._jump(self.refine(x, mask))  # (B, L, R)
         joint = torch.cat([x, refined], dim=-1) if self.config.jumping == "cat" else refined
         logits = self.score_layer(joint).squeeze(-1)  # (B, L)
-        weights = readout_weights(logits, mask, self.config.readout)
+        weights = _weights(logits, mask, self.config)
+        if self.config.form == "drop":
+            return Pooled(torch.einsum("bl,bld->bd", weights, x[..., -self.output_size :]), weights, logits)
         if self.config.form == "residual":
             assert self.projection is not None
             vector = torch.einsum("bl,bld->bd", weights, x[..., -self.output_size :])
@@ -115,8 +148,8 @@ class GlotHead(Pooling):
         if self._use_sparse(adjacency):
             return self._refine_sparse(x, mask, adjacency)
         outputs = []
-        for conv in self.convs:
-            x = functional.relu(convolutions.dense(conv, x, adjacency))
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = functional.relu(norm(convolutions.dense(conv, x, adjacency)))
             outputs.append(x)
         return outputs
 
@@ -134,8 +167,8 @@ class GlotHead(Pooling):
         node = mask.flatten().cumsum(0).sub(1).view_as(mask)  # the number of each real token among all real tokens
         edges = torch.stack([node[batch, source], node[batch, target]])
         h, outputs = x[mask], []
-        for conv in self.convs:
-            h = functional.relu(convolutions.sparse(conv, h, edges))
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            h = functional.relu(norm(convolutions.sparse(conv, h, edges)))
             outputs.append(h.new_zeros(*mask.shape, h.shape[-1]).masked_scatter(mask[..., None], h))
         return outputs
 

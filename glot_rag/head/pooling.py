@@ -34,11 +34,13 @@ class Pooling(nn.Module, ABC):
         name: one of `glot_rag.config.POOLINGS`.
         layers: the backbone layers whose states it reads, concatenated in this order.
         output_size: O, the length of the vector.
+        drops: True if it drops tokens inside the backbone, after the highest of its layers.
     """
 
     name: str
     layers: tuple[int, ...] = (-1,)
     output_size: int
+    drops: bool = False
 
     @abstractmethod
     def forward(self, states: Tensor, mask: Tensor) -> Pooled:

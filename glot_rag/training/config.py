@@ -24,7 +24,10 @@ class TrainingConfig:
         temperature: of the contrastive objective.
         denoising: weight of 1 - cos(z(noisy), mean(clean words)), the frozen backbone's own vector as the target.
         contrastive: weight of symmetric InfoNCE between queries and noisy texts (texts without a query take no part).
-        tokens: weight of the binary cross-entropy of the readout's scores against "this token is signal".
+        tokens: weight of the binary cross-entropy of the readout's scores against "this token is signal". With the
+            other two weights 0 the backbone is run only up to the highest layer that the head reads.
+        without: families of noise to leave out (`glot_rag.training.noise.FAMILIES`), to measure what the head makes of
+            noise of a kind that it never saw.
 
     Raises:
         InputError: a value out of its range.
@@ -43,8 +46,15 @@ class TrainingConfig:
     denoising: float = 1.0
     contrastive: float = 0.1
     tokens: float = 0.3
+    without: tuple[str, ...] = ()
+
+    @property
+    def targets(self) -> bool:
+        """Whether vectors are trained for, not token labels alone."""
+        return self.denoising + self.contrastive > 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "without", tuple(self.without))
         for name in ("views", "epochs", "patience", "batch_texts"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1; got {getattr(self, name)}")

@@ -27,7 +27,7 @@ from glot_rag.progress import bar
 from glot_rag.training.config import TrainingConfig
 from glot_rag.training.objectives import contrastive_loss, denoising_loss, token_loss
 from glot_rag.training.texts import TrainingText
-from glot_rag.training.views import SPECIAL, cache_views, what_is_read
+from glot_rag.training.views import SPECIAL, cache_views, rows_a_text, what_is_read
 
 _POOL = 32  # batches' worth of texts that are sorted by length together, so that padding stays small
 
@@ -50,6 +50,7 @@ def train(
     out: str | os.PathLike[str],
     *,
     cache: str | os.PathLike[str] | None = None,
+    lines: Mapping[str, Sequence[str]] | None = None,
     details: Mapping[str, Any] | None = None,
     show_progress: bool = False,
 ) -> list[Epoch]:
@@ -65,6 +66,7 @@ def train(
         config: how to train.
         out: gets `config.json` and `head.safetensors` (see `load_head`), `history.json` and `state/`.
         cache: directory of the hidden states; None is `out`/cache.
+        lines: real lines for the noise, by kind (`glot_rag.training.texts.read_lines`).
         details: more to record in the head's `config.json`.
         show_progress: draw progress bars on stderr.
 
@@ -75,7 +77,7 @@ def train(
         TrainingError: too few texts, a directory that belongs to a run with other settings, or a loss that is NaN.
     """
     out = Path(out)
-    run = _Run(texts, backbone, head_config, config, out)
+    run = _Run(texts, backbone, head_config, config, out, lines)
     states = cache_views(
         cache or out / "cache",
         texts,
@@ -83,6 +85,9 @@ def train(
         layers=head_config.layers,
         views=config.views,
         seed=config.seed,
+        lines=lines,
+        without=config.without,
+        targets=config.targets,
         show_progress=show_progress,
     )
     record = {
@@ -110,6 +115,7 @@ class _Run:
         head_config: HeadConfig,
         config: TrainingConfig,
         out: Path,
+        lines: Mapping[str, Sequence[str]] | None,
     ) -> None:
         self.config, self.out = config, out
         split = np.random.default_rng([config.seed, 1]).permutation(len(texts))
@@ -120,6 +126,8 @@ class _Run:
         self.has_query = np.array([bool(text.query.strip()) for text in texts])
         torch.manual_seed(config.seed)
         self.head: GlotHead | AdaPool = build_head(head_config)
+        if config.targets and head_config.form == "drop":
+            raise TrainingError("the drop form is trained on token labels alone: set denoising=0 and contrastive=0")
         if config.denoising and self.head.output_size != head_config.state_size:
             raise TrainingError(
                 f"the denoising objective compares with the backbone's vectors of length {head_config.state_size}, the "
@@ -135,7 +143,7 @@ class _Run:
             "head": head_config.to_dict() | {"layers": list(head_config.layers)},
             "training": dataclasses.asdict(config),
             "texts": len(texts),
-            "read": what_is_read(texts, backbone),
+            "read": what_is_read(texts, backbone, lines),
         }
         self._resume()
 
@@ -201,21 +209,27 @@ class _Run:
         config, head = self.config, self.head
         states, mask, labels = gather(cache, rows)
         pooled = head(states, mask)
-        target = torch.from_numpy(np.array(cache.column("target")[rows]))
-        parts = {"denoising": denoising_loss(pooled.vector, target)} if config.denoising else {}
-        asked = self.has_query[queries // (config.views + 1)]
-        if head.config.queries == "mean":
-            query = torch.from_numpy(np.array(cache.column("target")[queries[asked]]))
-        elif asked.any():
-            query_states, query_mask, _ = gather(cache, queries[asked])
-            query = head(query_states, query_mask).vector
-        else:
-            query = pooled.vector[:0]
-        parts["contrastive"] = contrastive_loss(query, pooled.vector[torch.from_numpy(asked)], config.temperature)
+        parts: dict[str, Tensor] = {}
+        if config.denoising:
+            target = torch.from_numpy(np.array(cache.column("target")[rows]))
+            parts["denoising"] = denoising_loss(pooled.vector, target)
+        if config.contrastive:
+            parts["contrastive"] = self._contrastive(cache, queries, pooled.vector)
         assert pooled.logits is not None
         parts["tokens"] = token_loss(pooled.logits, labels)
         loss = sum((getattr(config, name) * value for name, value in parts.items()), torch.zeros(()))
         return loss, parts
+
+    def _contrastive(self, cache: HiddenStateCache, queries: NDArray[np.int64], vectors: Tensor) -> Tensor:
+        asked = self.has_query[queries // rows_a_text(self.config.views, True)]
+        if self.head.config.queries == "mean":
+            query = torch.from_numpy(np.array(cache.column("target")[queries[asked]]))
+        elif asked.any():
+            query_states, query_mask, _ = gather(cache, queries[asked])
+            query = self.head(query_states, query_mask).vector
+        else:
+            query = vectors[:0]
+        return contrastive_loss(query, vectors[torch.from_numpy(asked)], self.config.temperature)
 
     # ---- what a resumed run needs; safetensors and JSON, no pickle
 
@@ -269,7 +283,7 @@ def _batches(
 
     In epoch e text t shows view (t + e) mod V, in an order of its own; epoch None gives view `view` of each.
     """
-    per_text = config.views + 1
+    per_text = rows_a_text(config.views, config.targets)
     order = np.arange(len(texts))
     if epoch is not None:
         rng = np.random.default_rng([config.seed, 2, epoch])

@@ -7,6 +7,7 @@ training only; `glot_rag.evaluation` has templates of its own.
 # ruff: noqa: E501 (one template a line)
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -113,17 +114,29 @@ _PROSE = (
     "[Weather|Traffic|Markets|Lottery] today : {n} [degrees|points] . [More|Forecast] .",
     "[Back|Return] to the [list|overview|results] [of all|for] {w} .",
 )
-_GROUPS = (_PROSE, _PROSE, _NOTICES, _NAVIGATION, _LOGS, _MARKUP, _HEADERS)
+_GROUPS = {
+    "page": (_PROSE, _PROSE, _NOTICES, _NAVIGATION),
+    "log": (_LOGS,),
+    "markup": (_MARKUP,),
+    "header": (_HEADERS,),
+}
 
 
 def templates() -> list[str]:
     """Every template, for the test that evaluation shares none of them."""
-    return list(dict.fromkeys(template for group in _GROUPS for template in group))
+    return list(dict.fromkeys(template for groups in _GROUPS.values() for group in groups for template in group))
 
 
-def page_line(rng: np.random.Generator, vocabulary: Sequence[str]) -> str:
-    """A random line, its slots filled from the vocabulary (a sequence ordered by frequency)."""
-    group = _GROUPS[int(rng.integers(len(_GROUPS)))]
+def page_line(rng: np.random.Generator, vocabulary: Sequence[str], family: str = "page") -> str:
+    """A random line of a family (page, log, markup, header), its slots filled from the vocabulary.
+
+    Args:
+        rng: of every choice.
+        vocabulary: words, the most frequent first.
+        family: which grammars.
+    """
+    groups = _GROUPS[family]
+    group = groups[int(rng.integers(len(groups)))]
     template = group[int(rng.integers(len(group)))]
     out, i = [], 0
     while i < len(template):
@@ -145,6 +158,42 @@ def page_line(rng: np.random.Generator, vocabulary: Sequence[str]) -> str:
             out.append(character)
             i += 1
     return "".join(out)
+
+
+_STAMPS = ("{d}T{t}Z", "{d} {t}", "[{d}:{t}]", "{t}.{n}", "[{n}]", "{n}", "({t})", "{d}", "")
+_LEVELS = (
+    "INFO WARN ERROR DEBUG",
+    "info warning error",
+    "I W E D",
+    "[info] [warn]",
+    "NOTICE CRIT ALERT",
+    "<6> <3>",
+    "",
+)
+_FIELDS = (
+    "{w}={n}", "{w}={w}", '{w}="{w} {w}"', "{w}: {n}", "{h}", "{e}", "{u}", "0x{x}", "{x}", "[{w}]", "{w}[{n}]:", "({w}.{w})", "{w}::{W}",
+    "{n}ms", "{n} bytes", "{n}.{n}.{n}.{n}:{n}", "-> {u}", "{w} {w}", "{w} {w} {w}", "{w}/{n}", "#{n}", "{w}_{w}", "{n}%", "'{w}'", "<{w}>", "|",
+)  # fmt: skip
+
+
+def log_format(rng: np.random.Generator) -> list[str]:
+    """The templates of an invented program's log: a stamp, a level, and some kinds of message."""
+    stamp, levels = (group[int(rng.integers(len(group)))] for group in (_STAMPS, _LEVELS))
+    separator = (" ", " ", " - ", "\t", " | ", ", ")[int(rng.integers(6))]
+    lines = []
+    for _ in range(int(rng.integers(1, 5))):
+        level = str(rng.choice(levels.split() or [""]))
+        fields = [_FIELDS[int(i)] for i in rng.integers(len(_FIELDS), size=int(rng.integers(2, 7)))]
+        lines.append(separator.join(part for part in (stamp, level, *fields) if part))
+    return lines
+
+
+def fill(rng: np.random.Generator, template: str, vocabulary: Sequence[str]) -> str:
+    """A template's slots filled; for templates without choices."""
+    return _SLOT.sub(lambda match: _fill(rng, match[1], vocabulary), template)
+
+
+_SLOT = re.compile(r"\{(\w)\}")
 
 
 def _fill(rng: np.random.Generator, slot: str, vocabulary: Sequence[str]) -> str:

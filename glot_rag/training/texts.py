@@ -9,10 +9,12 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from glot_rag.errors import DatasetError, InputError
+from glot_rag.training.noise import LINE_FAMILIES
 
 _MIN_WORDS = 12  # shorter texts leave no signal once part of them is replaced by noise
 
@@ -37,7 +39,7 @@ def read_texts(paths: Iterable[str | os.PathLike[str]]) -> list[TrainingText]:
     seen: set[str] = set()
     texts = []
     for path in map(Path, paths):
-        for found in _read_file(path):
+        for found in (_text(record, where) for record, where in _records(path)):
             if len(found.text.split()) >= _MIN_WORDS and found.text not in seen:
                 seen.add(found.text)
                 texts.append(found)
@@ -56,25 +58,61 @@ def sample(texts: list[TrainingText], limit: int, seed: int) -> list[TrainingTex
     return [texts[i] for i in np.sort(chosen)]
 
 
-def _read_file(path: Path) -> Iterator[TrainingText]:
+def read_lines(paths: Iterable[str | os.PathLike[str]]) -> dict[str, list[str]]:
+    """Read real lines of pages, code, licences and the like, which training puts among the texts as noise.
+
+    Args:
+        paths: `.jsonl` or `.jsonl.gz`: one object a line with "line" and "family", as benchmarks/gather.py writes them.
+
+    Returns:
+        The lines of each family, in their order.
+
+    Raises:
+        DatasetError: no such file, a malformed line (with its number), or a family that training does not know.
+    """
+    known = sorted({kind for kinds in LINE_FAMILIES.values() for kind in kinds})
+    lines: dict[str, list[str]] = {}
+    for path in map(Path, paths):
+        for record, where in _records(path):
+            line, family = record.get("line"), record.get("family")
+            if not isinstance(line, str) or family not in known:
+                raise DatasetError(
+                    f'{where}: expected a string "line" and a "family" ({", ".join(known)}), got {_short(record)}'
+                )
+            lines.setdefault(family, []).append(line)
+    return lines
+
+
+def _records(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    """The objects of a JSONL file and where they stand."""
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield _parse(line, f"{path}:{number}")
+                    yield _parse(line, f"{path}:{number}"), f"{path}:{number}"
     except (OSError, EOFError, zlib.error) as error:  # the latter two: a gzip file that is cut off or damaged
         raise DatasetError(f"{path} cannot be read: {error}") from error
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path} is not UTF-8: {error}") from error
 
 
-def _parse(line: str, where: str) -> TrainingText:
+def _parse(line: str, where: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{where}: not JSON: {error}") from error
-    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+    if not isinstance(record, dict):
         raise DatasetError(f'{where}: expected an object with a string "text", got {line.strip():.80}')
+    return record
+
+
+def _short(record: dict[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False)[:80]
+
+
+def _text(record: dict[str, Any], where: str) -> TrainingText:
+    if not isinstance(record.get("text"), str):
+        raise DatasetError(f'{where}: expected an object with a string "text", got {_short(record)}')
     query = record.get("query") or record.get("title") or ""
     if not isinstance(query, str):
         raise DatasetError(f'{where}: "query" or "title" must be a string, got {query!r:.80}')

@@ -1,13 +1,16 @@
 """Noisy views -> cached hidden states, token labels and denoising targets.
 
-Row t·(V + 1) + v of the cache is view v of text t; row t·(V + 1) + V is the text's query.
+Row t·(V + 1) + v of the cache is view v of text t; row t·(V + 1) + V is the text's query. Where only token labels are
+trained for, there are no queries and no targets: row t·V + v is view v of text t, and the backbone is run only up to
+the highest layer that the head reads.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +38,9 @@ def cache_views(
     layers: Sequence[int],
     views: int,
     seed: int,
+    lines: Mapping[str, Sequence[str]] | None = None,
+    without: Sequence[str] = (),
+    targets: bool = True,
     show_progress: bool = False,
 ) -> HiddenStateCache:
     """Make noisy views and run the backbone over each once. A killed run goes on where it was.
@@ -46,41 +52,56 @@ def cache_views(
         layers: whose states are kept, side by side.
         views: V, noisy views a text.
         seed: of the noise.
+        lines: real lines for the noise, by kind (`glot_rag.training.texts.read_lines`).
+        without: families of noise to leave out.
+        targets: whether vectors are trained for, or token labels alone.
         show_progress: draw a progress bar on stderr.
 
     Returns:
         A complete cache of T·(V + 1) rows with columns "states" (tokens, S·D), "label" (tokens, 1) and "target"
-        (rows, D), the mean-pooled vector of the row's own clean words.
+        (rows, D), the mean-pooled vector of the row's own clean words; or T·V rows without "target".
     """
     clean = _clean(texts)
     cache = HiddenStateCache(
         path,
-        {**what_is_read(clean, backbone), "layers": list(layers), "views": views, "seed": seed, "noise": VERSION},
+        {
+            **what_is_read(clean, backbone, lines),
+            **{"layers": list(layers), "views": views, "seed": seed, "noise": VERSION, "without": sorted(without)},
+        },
         {
             "states": Column(stored_dtype(backbone.dtype), backbone.state_size * len(layers), per_token=True),
             "label": Column("uint8", 1, per_token=True),
-            "target": Column("float32", backbone.state_size, per_token=False),
-        },
-        rows=len(clean) * (views + 1),
+        }
+        | ({"target": Column("float32", backbone.state_size, per_token=False)} if targets else {}),
+        rows=len(clean) * rows_a_text(views, targets),
     )
-    noise = NoiseGenerator([t.text for t in clean], seed)
+    noise = NoiseGenerator([t.text for t in clean], seed, lines, without)
     with bar(disable=not show_progress) as progress:
         task = progress.add_task("hidden states of noisy views", total=cache.rows, completed=cache.done)
-        for start in range(cache.done // (views + 1), len(clean), _CHUNK):
+        for start in range(cache.done // rows_a_text(views, targets), len(clean), _CHUNK):
             rows: list[View] = []
             for index in range(start, min(start + _CHUNK, len(clean))):
                 rows += [noise.view(index, number) for number in range(views)]
-                query = clean[index].query.split()
-                rows.append(View(tuple(query), (False,) * len(query)))
+                if targets:
+                    query = clean[index].query.split()
+                    rows.append(View(tuple(query), (False,) * len(query)))
             _append(cache, backbone, rows, layers)
             progress.advance(task, len(rows))
     cache.close()
     return cache
 
 
-def what_is_read(texts: Sequence[TrainingText], backbone: Backbone) -> dict[str, Any]:
-    """What tells texts and backbone from others, as JSON values."""
+def rows_a_text(views: int, targets: bool) -> int:
+    """How many rows of the cache belong to one text: its views and, where vectors are trained for, its query."""
+    return views + 1 if targets else views
+
+
+def what_is_read(
+    texts: Sequence[TrainingText], backbone: Backbone, lines: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Any]:
+    """What tells texts, noise lines and backbone from others, as JSON values."""
     return {
+        "lines": hashlib.sha256(json.dumps(lines or {}, sort_keys=True).encode()).hexdigest(),
         "backbone": backbone.fingerprint,
         "dtype": str(backbone.dtype),
         "max_tokens": backbone.max_tokens,
@@ -101,15 +122,14 @@ def _append(cache: HiddenStateCache, backbone: Backbone, rows: Sequence[View], l
         joined = to_stored(torch.cat(by_layer, dim=-1))
         for place, row in enumerate(batch.rows):
             states[row] = joined[place, : len(tokenised[row].ids)]
-    mean = {"mean": BaselinePooling("mean", backbone.state_size)}
-    cache.append(
-        np.array([len(t.ids) for t in tokenised], np.int32),
-        {
-            "states": np.concatenate(states),
-            "label": np.concatenate([_labels(t, row) for t, row in zip(tokenised, rows, strict=True)])[:, None],
-            "target": pool_texts(backbone, mean, [row.signal for row in rows])["mean"],
-        },
-    )
+    columns: dict[str, NDArray[Any]] = {
+        "states": np.concatenate(states),
+        "label": np.concatenate([_labels(t, row) for t, row in zip(tokenised, rows, strict=True)])[:, None],
+    }
+    if "target" in cache.columns:
+        mean = {"mean": BaselinePooling("mean", backbone.state_size)}
+        columns["target"] = pool_texts(backbone, mean, [row.signal for row in rows])["mean"]
+    cache.append(np.array([len(t.ids) for t in tokenised], np.int32), columns)
 
 
 def _labels(tokenised: TokenisedText, row: View) -> NDArray[np.uint8]:

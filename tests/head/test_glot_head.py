@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch_geometric.nn import GATConv, GCNConv, GINConv, GINEConv, SAGEConv
+from torch_geometric.nn import GATConv, GCNConv, GINConv, GINEConv, SAGEConv, TransformerConv
 
-from glot_rag.config import CONVOLUTIONS, FORMS, JUMPING, READOUTS, HeadConfig
+from glot_rag.config import CONVOLUTIONS, FORMS, JUMPING, NORMS, READOUTS, HeadConfig
 from glot_rag.errors import InputError
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead, convolutions, glot
 
@@ -43,6 +44,8 @@ def paper_layer(name: str, inputs: int, outputs: int) -> torch.nn.Module:
         return GINConv(mlp())
     if name == "gine":
         return GINEConv(mlp(), edge_dim=1)
+    if name == "transformer":
+        return TransformerConv(inputs, outputs // 4, heads=4)
     return SAGEConv(inputs, outputs)
 
 
@@ -66,7 +69,12 @@ def paper(config: HeadConfig, parameters: dict[str, Tensor], states: Tensor, mas
             with_attributes = (
                 {"edge_attr": torch.ones(edges.shape[1], 1)} if config.convolution in ("gat", "gine") else {}
             )
-            hidden.append(torch.relu(conv(hidden[-1], edges, **with_attributes)))
+            out = conv(hidden[-1], edges, **with_attributes)
+            if config.norm == "layer":
+                scale, shift = (parameters[f"norms.{len(hidden) - 1}.{name}"] for name in ("weight", "bias"))
+                out = (out - out.mean(1, keepdim=True)) / (out.var(1, correction=0, keepdim=True) + 1e-5).sqrt()
+                out = out * scale + shift
+            hidden.append(torch.relu(out))
         if config.jumping == "cat":
             refined = torch.cat(hidden[1:], dim=1)
             joint = torch.cat(hidden, dim=1)
@@ -79,7 +87,12 @@ def paper(config: HeadConfig, parameters: dict[str, Tensor], states: Tensor, mas
             weights = scores.exp() / scores.exp().sum()
         else:
             weights = torch.sigmoid(scores) / torch.sigmoid(scores).sum()
-        if config.form == "residual":
+        if config.form == "drop":
+            least = math.ceil(len(scores) * config.keep**config.rounds)
+            stays = ((scores >= 0) | (scores >= scores.sort(descending=True).values[least - 1])).float()
+            weights = stays / stays.sum()
+            pooled = weights @ x[:, -config.state_size :]
+        elif config.form == "residual":
             pooled = weights @ x[:, -config.state_size :] + (weights @ refined) @ parameters["projection.weight"].T
         else:
             pooled = weights @ joint
@@ -114,6 +127,20 @@ def test_both_paths_equal_the_paper(
             assert pooled.vector[4].abs().max() == 0 or head.projection is None
             assert (pooled.weights[4] == 0).all()
     assert expected.std() > 1e-3
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("convolution", CONVOLUTIONS)
+def test_with_and_without_layer_norm(convolution: str, norm: str, make_head: MakeHead) -> None:
+    head = make_head(state_size=D, convolution=convolution, norm=norm, hidden_size=8, num_layers=2, form="residual")
+    states, mask = batch()
+    with torch.no_grad():
+        expected, weights = paper(head.config, head.state_dict(), states[:4], mask[:4])
+        for path in ("dense", "sparse"):
+            head.path = path
+            pooled = head(states, mask)
+            assert torch.allclose(pooled.vector[:4], expected, atol=1e-4, rtol=1e-4)
+            assert torch.allclose(pooled.weights[:4], weights, atol=1e-5)
 
 
 @pytest.mark.parametrize("output_size", [None, 3])
@@ -191,7 +218,7 @@ def test_an_untrained_residual_head_over_two_layers_pools_the_last_listed() -> N
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("convolution", CONVOLUTIONS)
 def test_token_order_does_not_matter(convolution: str, form: str, make_head: MakeHead) -> None:
-    head = make_head(state_size=D, convolution=convolution, form=form, hidden_size=4)
+    head = make_head(state_size=D, convolution=convolution, form=form, hidden_size=4, keep=0.9)
     states, mask = batch()
     order = torch.randperm(LENGTH, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():

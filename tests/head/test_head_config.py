@@ -14,10 +14,10 @@ from glot_rag.errors import InputError
     [
         ({"pooling": "attention"}, "pooling must be one of glot, adapool; got 'attention'"),
         ({"pooling": "mean"}, "pooling must be one of glot, adapool; got 'mean'"),
-        ({"convolution": "gatv2"}, "convolution must be one of gat, gcn, gin, gine, sage; got 'gatv2'"),
+        ({"convolution": "gatv2"}, "convolution must be one of gat, gcn, gin, gine, sage, transformer; got 'gatv2'"),
         ({"convolution": 3}, "convolution must be one of .* got 3"),
         ({"jumping": "lstm"}, "jumping must be one of cat, max, mean; got 'lstm'"),
-        ({"form": "Residual"}, "form must be one of residual, paper; got 'Residual'"),
+        ({"form": "Residual"}, "form must be one of residual, paper, drop; got 'Residual'"),
         ({"readout": "sparsemax"}, "readout must be one of sigmoid, softmax; got 'sparsemax'"),
         ({"queries": "none"}, "queries must be one of mean, head; got 'none'"),
         ({"state_size": 0}, "state_size must be a whole number from 1 to 65536; got 0"),

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glot_rag.errors import InputError
 from glot_rag.evaluation import boilerplate
-from glot_rag.training.noise import CLEAN_SHARE, NoiseGenerator
-from glot_rag.training.page_lines import page_line, templates
+from glot_rag.training.noise import CLEAN_SHARE, FAMILIES, LINE_FAMILIES, NoiseGenerator
+from glot_rag.training.page_lines import fill, log_format, page_line, templates
 
 words = st.text(st.characters(exclude_categories=("Cs", "Zs", "Cc", "Zl", "Zp")), min_size=1, max_size=8)
 corpora = st.lists(st.lists(words, min_size=12, max_size=60).map(" ".join), min_size=1, max_size=6)
@@ -57,7 +58,8 @@ def test_a_share_of_views_is_clean_and_the_rest_spans_all_noise_ratios(corpus: l
 
 def test_single_words_are_the_texts_own_common_and_rare(corpus: list[str]) -> None:
     generator = NoiseGenerator(corpus, 1)
-    drawn = [word for seed in range(40) for word in generator._words(np.random.default_rng(seed), wanted=50, index=0)]
+    runs = [run for seed in range(40) for run in generator._words(np.random.default_rng(seed), wanted=50, index=0)]
+    drawn = [word for run in runs for word in run]
     of_all = {word.strip(string.punctuation).lower() for text in corpus for word in text.split()}
     assert set(drawn) <= of_all
     assert len(set(drawn)) > 200
@@ -76,16 +78,50 @@ def test_passages_are_of_other_texts(corpus: list[str]) -> None:
     distinct = [" ".join(f"{letter}{i}" for i in range(40)) for letter in "abc"]
     generator = NoiseGenerator(distinct, 2)
     for seed in range(20):
-        passage = generator._passages(np.random.default_rng(seed), wanted=30, index=1)
+        passage = [word for run in generator._offtopic(np.random.default_rng(seed), wanted=30, index=1) for word in run]
         assert len(passage) == 30
         assert {word[0] for word in passage} <= {"a", "c"}
 
 
+LINES = {
+    kind: [f"{kind} line number {i} of many" for i in range(20)] for kinds in LINE_FAMILIES.values() for kind in kinds
+}
+
+
 def test_every_family_gives_as_many_words_as_asked(corpus: list[str]) -> None:
-    generator = NoiseGenerator(corpus, 3)
-    for _, family in generator._families:
+    generator = NoiseGenerator(corpus, 3, LINES)
+    assert tuple(generator._families) == FAMILIES
+    for _, family in generator._families.values():
         for wanted in (1, 7, 60):
-            assert len(family(np.random.default_rng(wanted), wanted, 0)) == wanted
+            runs = family(np.random.default_rng(wanted), wanted, 0)
+            assert all(runs)
+            assert sum(map(len, runs)) == wanted
+
+
+def test_real_lines_are_in_the_noise_and_a_family_can_be_left_out(corpus: list[str]) -> None:
+    def noise(generator: NoiseGenerator) -> str:
+        views = [generator.view(i, 0) for i in range(len(corpus))]
+        return " ".join(
+            word for view in views for word, is_noise in zip(view.words, view.is_noise, strict=True) if is_noise
+        )
+
+    everything = noise(NoiseGenerator(corpus, 3, LINES))
+    assert all(f"{kind} line number" in everything for kind in ("page", "code", "legal"))
+    without = noise(NoiseGenerator(corpus, 3, LINES, without=["page"]))
+    assert "page line number" not in without
+    assert "code line number" in without
+    assert "line number" not in noise(NoiseGenerator(corpus, 3))
+    with pytest.raises(InputError, match="noise family must be one of words"):
+        NoiseGenerator(corpus, 3, without=["pages"])
+
+
+def test_log_formats_fill_every_slot() -> None:
+    lines = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        lines += [fill(rng, template, ["alpha", "beta", "gamma"]) for template in log_format(rng)]
+    assert len(set(lines)) > 200
+    assert not [line for line in lines if re.search(r"\{\w\}", line)]
 
 
 def test_a_corpus_without_words_still_has_noise() -> None:
@@ -96,8 +132,10 @@ def test_a_corpus_without_words_still_has_noise() -> None:
 def test_page_lines_fill_every_slot(corpus: list[str]) -> None:
     vocabulary = ["alpha", "beta", "gamma"]
     lines = [page_line(np.random.default_rng(seed), vocabulary) for seed in range(600)]
-    assert len(set(lines)) > 500
+    assert len(set(lines)) > 450
     assert all(line.strip() for line in lines)
     for slot in "wWndthuevx":
         assert not [line for line in lines if "{" + slot + "}" in line]
     assert len(templates()) > 30
+    for family in ("log", "markup", "header"):
+        assert len({page_line(np.random.default_rng(seed), vocabulary, family) for seed in range(100)}) > 50

@@ -1,0 +1,131 @@
+"""Prune: a text without the words that a head takes for noise, before it is encoded.
+
+The scores come from windows over the whole text, so what stands after the backbone's limit is seen, too. Where the
+head reads early layers only, the windows run through those layers alone, and the full backbone sees what is kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glot_rag.backbone import Backbone
+from glot_rag.head import AdaPool, GlotHead
+from glot_rag.head.glot import keep_tokens
+from glot_rag.progress import bar
+from glot_rag.tokens import BATCH_TOKENS, check_texts, pack
+
+_WORD = re.compile(r"\S+")
+_TEXTS = 256  # texts whose windows are batched together: memory does not grow with the corpus
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """What is left of a text.
+
+    Attributes:
+        text: the kept words, joined by one space; the text as it was where all words are kept.
+        spans: (start, end) of every run of kept words in the original text, in order.
+        kept: the share of the words that was kept, 0 to 1.
+    """
+
+    text: str
+    spans: tuple[tuple[int, int], ...]
+    kept: float
+
+
+def denoise_texts(
+    backbone: Backbone,
+    head: GlotHead | AdaPool,
+    texts: Sequence[str],
+    *,
+    show_progress: bool = False,
+    batch_tokens: int = BATCH_TOKENS,
+) -> list[Denoised]:
+    """Drop the words that look like noise, in rounds: with less noise around, the rest is told apart better.
+
+    A round drops the words that are more likely noise than signal, but leaves the surest `HeadConfig.keep` of them
+    (`glot_rag.head.glot.keep_tokens`); a word is as sure as its surest token. There are `HeadConfig.rounds` at most,
+    and no more for a text of which nothing was dropped.
+
+    Args:
+        backbone: the frozen transformer.
+        head: a trained head; its scores are read.
+        texts: N strings.
+        show_progress: draw a progress bar on stderr.
+        batch_tokens: tokens a batch may hold, padding included.
+
+    Returns:
+        One entry a text.
+
+    Raises:
+        InputError: not a list of strings.
+    """
+    checked = check_texts(texts)
+    out: list[Denoised] = []
+    with bar(disable=not show_progress) as progress:
+        task = progress.add_task("looking for noise", total=len(checked))
+        for start in range(0, len(checked), _TEXTS):
+            chunk = checked[start : start + _TEXTS]
+            out += _prune(backbone, head, chunk, batch_tokens)
+            progress.advance(task, len(chunk))
+    return out
+
+
+def _prune(backbone: Backbone, head: GlotHead | AdaPool, texts: Sequence[str], batch_tokens: int) -> list[Denoised]:
+    words = [[match.span() for match in _WORD.finditer(text)] for text in texts]
+    left = [list(range(len(spans))) for spans in words]  # of each text, the words still there
+    open_ = [row for row, spans in enumerate(words) if spans]
+    for _ in range(head.config.rounds):
+        current = [_text_of(texts[row], words[row], left[row]) for row in open_]
+        scores = _score(backbone, head, current, batch_tokens)
+        still = []
+        for row, logits in zip(open_, scores, strict=True):
+            stays = keep_tokens(logits[None], torch.ones(1, len(logits), dtype=torch.bool), head.config.keep)[0]
+            if not stays.all():
+                left[row] = [word for word, stay in zip(left[row], stays.tolist(), strict=True) if stay]
+                still.append(row)
+        open_ = still
+    return [
+        Denoised(_text_of(text, spans, kept), _runs(spans, kept), len(kept) / len(spans) if spans else 1.0)
+        for text, spans, kept in zip(texts, words, left, strict=True)
+    ]
+
+
+def _text_of(text: str, spans: Sequence[tuple[int, int]], kept: Sequence[int]) -> str:
+    if len(kept) == len(spans):
+        return text
+    return " ".join(text[spans[word][0] : spans[word][1]] for word in kept)
+
+
+def _runs(spans: Sequence[tuple[int, int]], kept: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    runs: list[tuple[int, int]] = []
+    for before, word in zip([-2, *kept], kept, strict=False):
+        start, end = spans[word]
+        runs.append((runs.pop()[0] if word == before + 1 else start, end))
+    return tuple(runs)
+
+
+@torch.inference_mode()
+def _score(backbone: Backbone, head: GlotHead | AdaPool, texts: Sequence[str], batch_tokens: int) -> list[Tensor]:
+    """For every word of every text the highest score among its tokens; the least there is for a word without any."""
+    windows = [(row, window) for row, text in enumerate(texts) for window in backbone.tokenizer.windows(text)]
+    starts = [np.array([match.start() for match in _WORD.finditer(text)], np.int64) for text in texts]
+    scores = [np.full(len(each), np.finfo(np.float32).min, np.float32) for each in starts]
+    for batch in pack([window.ids for _, window in windows], backbone.tokenizer.pad_id, batch_tokens):
+        states, mask = backbone.hidden_states(batch, head.layers)
+        logits = head(torch.cat(states, dim=-1), mask).logits.float().cpu().numpy()
+        for place, window_row in enumerate(batch.rows):
+            row, window = windows[window_row]
+            spans = np.array(window.spans, np.int64).reshape(-1, 2)
+            real = spans[:, 1] > spans[:, 0]
+            if real.any():
+                # The word that holds a token's last character: its first may be the space before the word.
+                at = np.searchsorted(starts[row], spans[real, 1] - 1, side="right") - 1
+                np.maximum.at(scores[row], at.clip(min=0), logits[place, : len(spans)][real])
+    return [torch.from_numpy(each) for each in scores]
