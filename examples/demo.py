@@ -2,7 +2,8 @@
 
 The documents are the docstrings of Python's standard library; each one's first sentence is the query that it answers.
 Noise goes between their words, several kinds and amounts of it, and is embedded by mean pooling, and by GLOT with
-prune: the token graph's head drops what looks like noise, and the frozen backbone reads what is left. Writes demo-output/: a picture, the results as JSON, and an index for each pooling.
+prune: the head drops what looks like noise, and the frozen backbone reads what is left. Writes demo-output/: a picture,
+the results as JSON, and an index for each pooling.
 """
 
 from __future__ import annotations

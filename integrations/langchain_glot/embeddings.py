@@ -27,6 +27,8 @@ class GlotEmbeddings(BaseModel, Embeddings):
         max_tokens: longest input; None is the model's own limit.
         query_prompt: put before queries.
         document_prompt: put before documents.
+        prune: True drops what looks like noise from documents before they are embedded; None is the saved encoder's
+            choice, or no.
         show_progress: draw a progress bar for `embed_documents`.
 
     Raises:
@@ -50,6 +52,7 @@ class GlotEmbeddings(BaseModel, Embeddings):
     max_tokens: int | None = None
     query_prompt: str | None = None
     document_prompt: str | None = None
+    prune: bool | None = None
     show_progress: bool = False
 
     _encoder: GlotEncoder = PrivateAttr()
@@ -67,6 +70,7 @@ class GlotEmbeddings(BaseModel, Embeddings):
             max_tokens=self.max_tokens,
             query_prompt=self.query_prompt,
             document_prompt=self.document_prompt,
+            prune=self.prune,
         )
 
     @property

@@ -41,9 +41,21 @@ def test_gives_the_encoders_vectors(embeddings: GlotEmbeddings) -> None:
     np.testing.assert_allclose(embeddings.embed_query("one"), encoder.encode_queries(["one"])[0], atol=1e-6)
 
 
+NOISY = (
+    "qx7f kzzr 0a9f3e wplq The kettle boils vvtk 77b1 jjqr a litre of gkkp zzx9 water in e4c1 hqqt two minutes. "
+    "bnnq 9f2d xkcz ppwq 3d77 lzzt"
+)
+
+
 def test_documents_and_queries_are_embedded_by_different_poolings(embeddings: GlotEmbeddings) -> None:
-    text = "Home > Products > Kettles. We use cookies. The kettle boils a litre of water in two minutes."
-    assert np.dot(embeddings.embed_documents([text])[0], embeddings.embed_query(text)) < 0.9999
+    assert np.dot(embeddings.embed_documents([NOISY])[0], embeddings.embed_query(NOISY)) < 0.9999
+
+
+def test_pruning_brings_a_noisy_document_nearer_to_its_clean_words(embeddings: GlotEmbeddings) -> None:
+    pruning = GlotEmbeddings(dtype="float32", prune=True)
+    clean = embeddings.embed_query("The kettle boils a litre of water in two minutes.")
+    mean = np.dot(embeddings.embed_query(NOISY), clean)
+    assert np.dot(pruning.embed_documents([NOISY])[0], clean) > mean + 0.05
 
 
 def test_async_leaves_the_event_loop_free(embeddings: GlotEmbeddings) -> None:

@@ -165,7 +165,7 @@ def test_what_is_written(finished: tuple[Path, list[Epoch]], short_minilm: Backb
     assert head.config == HEAD
     assert details["backbone"] == "minilm"
     assert details["backbone_fingerprint"] == short_minilm.fingerprint
-    assert details["training"] == dataclasses.asdict(CONFIG)
+    assert details["training"] == json.loads(json.dumps(dataclasses.asdict(CONFIG)))
     assert details["texts"] == 60
     best = min(history, key=lambda epoch: epoch.validation)
     assert details["validation"] == dataclasses.asdict(best)
