@@ -150,7 +150,7 @@ def evaluate(
     ] = ["none", "words:0.5", "words:0.8", "boilerplate:0.5", "boilerplate:0.8"],  # noqa: B006 (typer copies it)
     pooling: Annotated[
         str, typer.Option(help="Comma-separated: mean,max,cls,last,adapool,glot,glot+prune.")
-    ] = "mean,adapool,glot,glot+prune",
+    ] = "mean,adapool,glot",
     backbone: Backbone = "minilm",
     head: Annotated[
         list[Path] | None, typer.Option(help="Directory of a trained head, used for the pooling it was trained as.")
