@@ -565,6 +565,11 @@ def fixed_words(template: str) -> str:
     return bare(max(re.split(r"\{\w+\}", template), key=len))
 
 
+def evaluation_words() -> re.Pattern[str]:
+    """Finds, in a line's bare form, the fixed words of any of the evaluation's boilerplate templates."""
+    return re.compile("|".join(re.escape(words) for words in map(fixed_words, templates()) if len(words.split()) >= 2))
+
+
 def bare(text: str) -> str:
     """Letters only, lower case."""
     return " ".join(re.findall(r"[a-z]+", text.lower()))
@@ -577,9 +582,7 @@ def main() -> None:
     packages = list(fetch(out))
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         found = list(pool.map(read_package, *zip(*packages, strict=True)))
-    forbidden = re.compile(
-        "|".join(re.escape(words) for words in map(fixed_words, templates()) if len(words.split()) >= 2)
-    )
+    forbidden = evaluation_words()
     texts = [
         {"text": text, "title": title, "source": name}
         for (name, _), (found_texts, _) in zip(packages, found, strict=True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from glot_rag.errors import DatasetError, InputError
-from glot_rag.training.texts import TrainingText, read_texts, sample
+from glot_rag.training.texts import TrainingText, read_lines, read_texts, sample
 
 LONG = "one two three four five six seven eight nine ten eleven twelve"
 GOOD = json.dumps({"text": LONG})
@@ -93,3 +93,17 @@ def test_samples_are_seeded_and_keep_their_order() -> None:
     arguments: Any = 0
     with pytest.raises(InputError, match="limit must be at least 1; got 0"):
         sample(texts, arguments, seed=0)
+
+
+def test_noise_lines_by_family(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text('{"line": "Home | News", "family": "page"}\n\n{"line": "x = 1", "family": "code"}\n')
+    assert read_lines([path]) == {"page": ["Home | News"], "code": ["x = 1"]}
+    assert read_lines([]) == {}
+
+
+@pytest.mark.parametrize("line", ['{"line": 1, "family": "page"}', '{"line": "a", "family": "pages"}', '{"line": "a"}'])
+def test_a_malformed_noise_line_is_named(line: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"line": "a", "family": "page"}\n' + line)
+    with pytest.raises(DatasetError, match=r"bad\.jsonl:2: expected a string \"line\" and a \"family\""):
+        read_lines([tmp_path / "bad.jsonl"])
