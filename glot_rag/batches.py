@@ -56,16 +56,16 @@ def pool_texts(
         for start in range(0, len(checked), _WINDOW):
             sequences = backbone.tokenizer(checked[start : start + _WINDOW])
             for batch in pack(sequences, backbone.tokenizer.pad_id, batch_tokens):
-                for name, pooled in pool_batch(backbone, poolings, batch).items():
+                for name, pooled in _pool_batch(backbone, poolings, batch).items():
                     out[name][start + batch.rows] = unit(pooled.vector).cpu().numpy()
                 progress.advance(task, len(batch.rows))
     return out
 
 
 @torch.inference_mode()
-def pool_batch(backbone: Backbone, poolings: Mapping[str, Pooling], batch: TokenBatch) -> dict[str, Pooled]:
+def _pool_batch(backbone: Backbone, poolings: Mapping[str, Pooling], batch: TokenBatch) -> dict[str, Pooled]:
     """One batch through the backbone and every pooling; in the drop form once more each, from the dropping layer on."""
-    pooled = {name: _pool_kept(backbone, pooling, batch) for name, pooling in poolings.items() if pooling.drops}
+    pooled = {name: pool_kept(backbone, pooling, batch) for name, pooling in poolings.items() if pooling.drops}
     rest = {name: pooling for name, pooling in poolings.items() if not pooling.drops}
     if rest:
         layers = sorted({layer for pooling in rest.values() for layer in pooling.layers})
@@ -75,7 +75,7 @@ def pool_batch(backbone: Backbone, poolings: Mapping[str, Pooling], batch: Token
     return {name: pooled[name] for name in poolings}
 
 
-def _pool_kept(backbone: Backbone, pooling: Pooling, batch: TokenBatch) -> Pooled:
+def pool_kept(backbone: Backbone, pooling: Pooling, batch: TokenBatch) -> Pooled:
     """The drop form: the mean of the last layer's states of the tokens that the head let go on."""
     seen: list[Pooled] = []
 

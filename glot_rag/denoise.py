@@ -122,10 +122,6 @@ def _score(backbone: Backbone, head: GlotHead | AdaPool, texts: Sequence[str], b
         logits = head(torch.cat(states, dim=-1), mask).logits.float().cpu().numpy()
         for place, window_row in enumerate(batch.rows):
             row, window = windows[window_row]
-            spans = np.array(window.spans, np.int64).reshape(-1, 2)
-            real = spans[:, 1] > spans[:, 0]
-            if real.any():
-                # The word that holds a token's last character: its first may be the space before the word.
-                at = np.searchsorted(starts[row], spans[real, 1] - 1, side="right") - 1
-                np.maximum.at(scores[row], at.clip(min=0), logits[place, : len(spans)][real])
+            word = window.words(starts[row])
+            np.maximum.at(scores[row], word[word >= 0], logits[place, : len(word)][word >= 0])
     return [torch.from_numpy(each) for each in scores]

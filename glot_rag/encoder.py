@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from glot_rag.backbone import Backbone
-from glot_rag.batches import pool_batch, pool_texts
+from glot_rag.batches import pool_kept, pool_texts
 from glot_rag.config import BASELINE_POOLINGS, POOLINGS
 from glot_rag.denoise import Denoised, denoise_texts
 from glot_rag.embedder import Vectors
@@ -276,11 +276,14 @@ class GlotEncoder:
         prompted = self.document_prompt + clean
         ((ids, tokens, spans),) = self.backbone.tokenizer.with_offsets([prompted])
         batch = TokenBatch(np.zeros(1, np.int64), np.array([ids]), np.ones((1, len(ids)), np.bool_))
-        pooled = pool_batch(self.backbone, {"": self.pooling}, batch)[""]
-        graph = None
-        if isinstance(self.pooling, GlotHead):
-            states, mask = self.backbone.hidden_states(batch, self.pooling.layers)
-            graph = self.pooling.graph(torch.cat(states, dim=-1), mask)[0].cpu().numpy()
+        states, mask = self.backbone.hidden_states(batch, self.pooling.layers)
+        joined = torch.cat(states, dim=-1)
+        with torch.inference_mode():
+            dropping = self.pooling.drops
+            pooled = pool_kept(self.backbone, self.pooling, batch) if dropping else self.pooling(joined, mask)
+            graph = None
+            if isinstance(self.pooling, GlotHead):
+                graph = self.pooling.graph(joined, mask)[0].cpu().numpy()
         noise = [None] * len(ids) if pooled.logits is None else torch.sigmoid(-pooled.logits[0]).tolist()
         shift = len(self.document_prompt)
         return Evidence(

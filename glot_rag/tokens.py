@@ -40,6 +40,15 @@ class TokenisedText(NamedTuple):
     tokens: list[str]
     spans: list[tuple[int, int]]
 
+    def words(self, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The word of each token, (L,), as a position among the words' first characters; -1 for special tokens.
+
+        A token's last character is in its word; its first may be the space before it (byte-level tokenisers).
+        """
+        spans = np.array(self.spans, np.int64).reshape(-1, 2)
+        word = (np.searchsorted(starts, spans[:, 1] - 1, side="right") - 1).clip(min=0)
+        return np.where(spans[:, 1] > spans[:, 0], word, -1)
+
 
 def check_texts(texts: Sequence[str]) -> list[str]:
     """Return the texts as a list that a tokeniser can take.

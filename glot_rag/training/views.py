@@ -62,6 +62,7 @@ def cache_views(
         (rows, D), the mean-pooled vector of the row's own clean words; or T·V rows without "target".
     """
     clean = _clean(texts)
+    per_text = rows_a_text(views, targets)
     cache = HiddenStateCache(
         path,
         {
@@ -73,12 +74,12 @@ def cache_views(
             "label": Column("uint8", 1, per_token=True),
         }
         | ({"target": Column("float32", backbone.state_size, per_token=False)} if targets else {}),
-        rows=len(clean) * rows_a_text(views, targets),
+        rows=len(clean) * per_text,
     )
     noise = NoiseGenerator([t.text for t in clean], seed, lines, without)
     with bar(disable=not show_progress) as progress:
         task = progress.add_task("hidden states of noisy views", total=cache.rows, completed=cache.done)
-        for start in range(cache.done // rows_a_text(views, targets), len(clean), _CHUNK):
+        for start in range(cache.done // per_text, len(clean), _CHUNK):
             rows: list[View] = []
             for index in range(start, min(start + _CHUNK, len(clean))):
                 rows += [noise.view(index, number) for number in range(views)]
@@ -135,10 +136,7 @@ def _append(cache: HiddenStateCache, backbone: Backbone, rows: Sequence[View], l
 def _labels(tokenised: TokenisedText, row: View) -> NDArray[np.uint8]:
     """SIGNAL, NOISE or SPECIAL for each token of a view."""
     starts = np.cumsum([0] + [len(word) + 1 for word in row.words])[:-1]
-    labels = np.full(len(tokenised.ids), SPECIAL, np.uint8)
-    for place, (start, end) in enumerate(tokenised.spans):
-        if end > start:
-            # A token's last character is in its word; its first may be the space before it (byte-level tokenisers).
-            word = int(np.searchsorted(starts, end - 1, side="right")) - 1
-            labels[place] = NOISE if row.is_noise[word] else SIGNAL
+    words = tokenised.words(starts)
+    labels = np.full(len(words), SPECIAL, np.uint8)
+    labels[words >= 0] = np.where(np.array(row.is_noise)[words[words >= 0]], NOISE, SIGNAL)
     return labels

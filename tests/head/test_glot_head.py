@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from torch_geometric.nn import GATConv, GCNConv, GINConv, GINEConv, SAGEConv, Tr
 
 from glot_rag.config import CONVOLUTIONS, FORMS, JUMPING, NORMS, READOUTS, HeadConfig
 from glot_rag.errors import InputError
-from glot_rag.head import AdaPool, BaselinePooling, GlotHead, convolutions, glot
+from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooled, convolutions, glot
 
 D, LENGTH = 6, 10
 MakeHead = Callable[..., GlotHead]
@@ -103,6 +103,16 @@ def paper(config: HeadConfig, parameters: dict[str, Tensor], states: Tensor, mas
     return torch.stack(vectors), all_weights
 
 
+def by_both_paths(head: GlotHead) -> Iterator[tuple[str, Pooled, Tensor, Tensor]]:
+    """The path, what the head makes of `batch()` by it, and the paper's vectors and weights of the first four texts."""
+    states, mask = batch()
+    with torch.no_grad():
+        expected, weights = paper(head.config, head.state_dict(), states[:4], mask[:4])
+        for path in ("dense", "sparse"):
+            head.path = path
+            yield path, head(states, mask), expected, weights
+
+
 @pytest.mark.parametrize("readout", READOUTS)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("jumping", JUMPING)
@@ -114,33 +124,23 @@ def test_both_paths_equal_the_paper(
         state_size=D, convolution=convolution, jumping=jumping, form=form, readout=readout, hidden_size=4,
         readout_size=5, num_layers=2, threshold=0.3,
     )  # fmt: skip
-    states, mask = batch()
-    with torch.no_grad():
-        expected, weights = paper(head.config, head.state_dict(), states[:4], mask[:4])
-        for path in ("dense", "sparse"):
-            head.path = path
-            pooled = head(states, mask)
-            scale = max(1.0, expected.abs().max().item())
-            assert (pooled.vector[:4] - expected).abs().max() < 2e-5 * scale, path
-            assert (pooled.weights[:4] - weights).abs().max() < 2e-5, path
-            assert pooled.vector.isfinite().all()
-            assert pooled.vector[4].abs().max() == 0 or head.projection is None
-            assert (pooled.weights[4] == 0).all()
-    assert expected.std() > 1e-3
+    for path, pooled, expected, weights in by_both_paths(head):
+        scale = max(1.0, expected.abs().max().item())
+        assert (pooled.vector[:4] - expected).abs().max() < 2e-5 * scale, path
+        assert (pooled.weights[:4] - weights).abs().max() < 2e-5, path
+        assert pooled.vector.isfinite().all()
+        assert pooled.vector[4].abs().max() == 0 or head.projection is None
+        assert (pooled.weights[4] == 0).all()
+        assert expected.std() > 1e-3
 
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("convolution", CONVOLUTIONS)
 def test_with_and_without_layer_norm(convolution: str, norm: str, make_head: MakeHead) -> None:
     head = make_head(state_size=D, convolution=convolution, norm=norm, hidden_size=8, num_layers=2, form="residual")
-    states, mask = batch()
-    with torch.no_grad():
-        expected, weights = paper(head.config, head.state_dict(), states[:4], mask[:4])
-        for path in ("dense", "sparse"):
-            head.path = path
-            pooled = head(states, mask)
-            assert torch.allclose(pooled.vector[:4], expected, atol=1e-4, rtol=1e-4)
-            assert torch.allclose(pooled.weights[:4], weights, atol=1e-5)
+    for _, pooled, expected, weights in by_both_paths(head):
+        assert torch.allclose(pooled.vector[:4], expected, atol=1e-4, rtol=1e-4)
+        assert torch.allclose(pooled.weights[:4], weights, atol=1e-5)
 
 
 @pytest.mark.parametrize("output_size", [None, 3])

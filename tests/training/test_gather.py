@@ -11,8 +11,6 @@ import pytest
 
 from glot_rag.evaluation import boilerplate
 
-pytest.importorskip("selectolax")
-
 
 @pytest.fixture(scope="module")
 def gather() -> ModuleType:
