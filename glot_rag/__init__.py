@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from glot_rag.encoder import GlotEncoder
     from glot_rag.index import Document, GlotIndex, Hit
+    from glot_rag.onnx_encoder import OnnxEncoder
 
 __version__ = "0.1.0"
-__all__ = ["Document", "GlotEncoder", "GlotIndex", "Hit", "__version__"]
+__all__ = ["Document", "GlotEncoder", "GlotIndex", "Hit", "OnnxEncoder", "__version__"]
 
 _HOMES = {
     "GlotEncoder": "glot_rag.encoder",
     "GlotIndex": "glot_rag.index",
     "Document": "glot_rag.index",
     "Hit": "glot_rag.index",
+    "OnnxEncoder": "glot_rag.onnx_encoder",
 }
 
 

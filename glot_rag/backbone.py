@@ -69,7 +69,7 @@ class Backbone:
         self.source = source
         self.model = model.eval().requires_grad_(False)
         self.max_tokens = max_tokens
-        self.tokenizer = Tokenizer(tokenizer, max_tokens)
+        self.tokenizer = Tokenizer.from_transformers(tokenizer, max_tokens)
         self.state_size: int = model.config.get_text_config().hidden_size
         self.num_layers: int = model.config.get_text_config().num_hidden_layers
         self.device: torch.device = model.device

@@ -1,10 +1,11 @@
-"""The command line: `glot-rag train | index | search | evaluate`.
+"""The command line: `glot-rag train | index | search | evaluate | export`.
 
 Results go to stdout, progress to stderr. Exit code 0 on success, 2 on bad arguments or bad input with one message.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from enum import Enum
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from glot_rag.encoder import GlotEncoder
     from glot_rag.index import Hit
+    from glot_rag.onnx_encoder import OnnxEncoder
 
 app = typer.Typer(
     name="glot-rag",
@@ -42,6 +44,8 @@ class Queries(str, Enum):
 Backbone = Annotated[
     str, typer.Option("--backbone", help="minilm, smollm2, a hub id, a directory, a .gguf file or a saved encoder.")
 ]
+Pooling = Annotated[str, typer.Option(help="glot, adapool, mean, max, cls or last.")]
+Head = Annotated[Path | None, typer.Option(help="Directory of a trained head; the shipped one if not given.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, …; chosen if not given.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16; chosen if not given.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
@@ -67,26 +71,29 @@ def index(
     paths: Annotated[list[Path], typer.Argument(help="Files or folders of .txt, .md, .html and .jsonl.")],
     out: Annotated[Path, typer.Option(help="Directory of the index; made if missing, added to if it is one.")],
     backbone: Backbone = "minilm",
-    pooling: Annotated[str, typer.Option(help="glot, adapool, mean, max, cls or last.")] = "glot",
-    head: Annotated[
-        Path | None, typer.Option(help="Directory of a trained head; the shipped one if not given.")
-    ] = None,
+    pooling: Pooling = "glot",
+    head: Head = None,
+    onnx: Annotated[Path | None, typer.Option(help="Embed with this exported encoder; needs no torch.")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable files and lines out.")] = False,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
     """Index documents; those already there with the same id and text are not embedded again."""
-    from glot_rag.encoder import GlotEncoder
     from glot_rag.errors import IndexNotFoundError
     from glot_rag.index import GlotIndex, read_documents
 
     documents = read_documents(paths, on_error="skip" if skip_bad else "raise")
     try:
         GlotIndex.open(out, read_only=True, check=False).close()  # the checks come with the real opening
-        encoder = _index_encoder(out, device, dtype)
+        encoder = _exported(onnx) if onnx else _index_encoder(out, device, dtype)
         opened = GlotIndex.open(out, encoder=encoder)
     except IndexNotFoundError:
-        encoder = GlotEncoder.from_pretrained(backbone, pooling=pooling, head=head, device=device, dtype=dtype)
+        if onnx:
+            encoder = _exported(onnx)
+        else:
+            from glot_rag.encoder import GlotEncoder
+
+            encoder = GlotEncoder.from_pretrained(backbone, pooling=pooling, head=head, device=device, dtype=dtype)
         opened = GlotIndex.create(out, encoder=encoder)
         encoder.save(out / "encoder")
     with opened:
@@ -96,14 +103,24 @@ def index(
         typer.echo(f"{len(ids):,} documents from {len(documents.files):,} files; {len(opened):,} in {out}")
 
 
-def _index_encoder(directory: Path, device: str | None, dtype: str | None) -> GlotEncoder:
-    from glot_rag.encoder import GlotEncoder
+def _exported(path: Path) -> OnnxEncoder:
+    from glot_rag.onnx_encoder import OnnxEncoder
 
+    return OnnxEncoder(path)
+
+
+def _index_encoder(directory: Path, device: str | None, dtype: str | None) -> GlotEncoder | OnnxEncoder:
+    from glot_rag.onnx_encoder import is_bundle
+
+    if is_bundle(directory / "encoder"):
+        return _exported(directory / "encoder")
     if not (directory / "encoder" / "encoder.json").is_file():
         raise InputError(
             f"{directory} does not say which encoder made it (no encoder/encoder.json, which `glot-rag index` writes): "
             f"open it from Python with GlotIndex.open(path, encoder=...)"
         )
+    from glot_rag.encoder import GlotEncoder
+
     return GlotEncoder.from_pretrained(directory / "encoder", device=device, dtype=dtype)
 
 
@@ -113,6 +130,7 @@ def search(
     query: Annotated[str, typer.Argument(help="What to look for.")],
     k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print the hits as a JSON list.")] = False,
+    onnx: Annotated[Path | None, typer.Option(help="Embed with this exported encoder; needs no torch.")] = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
@@ -120,7 +138,8 @@ def search(
     from glot_rag.index import GlotIndex
 
     GlotIndex.open(directory, read_only=True, check=False).close()  # a wrong path is told before a model is loaded
-    with GlotIndex.open(directory, encoder=_index_encoder(directory, device, dtype), read_only=True) as opened:
+    encoder = _exported(onnx) if onnx else _index_encoder(directory, device, dtype)
+    with GlotIndex.open(directory, encoder=encoder, read_only=True) as opened:
         hits = opened.search(query, k=k)
     if as_json:
         records = [{"id": h.id, "score": h.score, "text": h.text, "metadata": dict(h.metadata)} for h in hits]
@@ -200,6 +219,37 @@ def evaluate(
         report.save(json_file)
     if picture:
         save_picture(report, picture)
+
+
+@app.command()
+def export(
+    out: Annotated[Path | None, typer.Option(help="Directory for the bundle; replaces an older one.")] = None,
+    check: Annotated[Path | None, typer.Option(help="Measure this bundle again, and export nothing.")] = None,
+    backbone: Backbone = "minilm",
+    pooling: Pooling = "glot",
+    head: Head = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest input; the model's own if not given.")] = None,
+) -> None:
+    """Write backbone and head as one ONNX graph, which `--onnx` and OnnxEncoder run without torch."""
+    if (out is None) == (check is None):
+        raise InputError("give --out DIR to export, or --check DIR to measure a bundle again")
+    # What exports is built on this library, so it is looked up only here.
+    exporter = importlib.import_module("glot_onnx")
+    if check is not None:
+        path, report = check, exporter.check_bundle(check)
+    else:
+        from glot_rag.encoder import GlotEncoder
+
+        assert out is not None
+        encoder = GlotEncoder.from_pretrained(
+            backbone, pooling=pooling, head=head, max_tokens=max_tokens, dtype="float32", device="cpu", prune=False
+        )
+        path, report = out, exporter.export_encoder(encoder, out)
+    typer.echo(
+        f"{path}: {report.texts} texts, torch float32 against ONNX Runtime: largest difference "
+        f"{report.max_difference:.1e}, least cosine {report.min_cosine:.7f}, "
+        f"top-10 overlap {report.top10_overlap:.1%}, alone against in a batch {report.batch_difference:.1e}"
+    )
 
 
 def _head_pooling(path: Path) -> str:

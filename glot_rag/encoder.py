@@ -21,8 +21,8 @@ from glot_rag.embedder import Vectors
 from glot_rag.errors import BundleError, InputError
 from glot_rag.evidence import Evidence, TokenEvidence
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooling, save_head
-from glot_rag.head.storage import read_json_record, write_atomically
 from glot_rag.poolings import find_head, fit, load_poolings, pooling_fingerprint
+from glot_rag.records import read_json_record, write_atomically
 from glot_rag.tokens import BATCH_TOKENS, TokenBatch, check_texts
 
 FORMAT = "glot-rag/encoder"

@@ -74,42 +74,58 @@ def check_texts(texts: Sequence[str]) -> list[str]:
 
 
 class Tokenizer:
-    """A transformers tokeniser, cut to a maximum length, that several threads may call at once.
+    """A tokeniser, cut to a maximum length, that several threads may call at once.
 
     Args:
-        tokenizer: what `AutoTokenizer` gave. A fast one's Rust core is used directly: its truncation is set once,
-            here, because transformers sets it at each call, which is not safe between threads.
+        core: a `tokenizers.Tokenizer`. Its truncation is set once, here: transformers sets it at each call, which
+            is not safe between threads.
         max_tokens: longest sequence, special tokens included.
+        pad_id: fills batches; masked wherever it stands, so any id will do.
+        stand_in: the id that a text without any token gets, so that it has a state to pool.
+        special_ids: of all special tokens.
     """
 
-    def __init__(self, tokenizer: Any, max_tokens: int) -> None:
+    def __init__(self, core: Any, max_tokens: int, *, pad_id: int, stand_in: int, special_ids: Sequence[int]) -> None:
         self.max_tokens = max_tokens
-        self.pad_id: int = tokenizer.pad_token_id or 0  # masked wherever it stands, so any id will do
-        self._stand_in: int = next(
-            (i for i in (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.sep_token_id) if i is not None),
-            0,
-        )
+        self.pad_id = pad_id
+        self.stand_in = stand_in
+        self.special_ids = tuple(sorted(special_ids))
+        self.core = core
+        core.no_padding()
+        # What is cut off comes as further windows, each of which repeats a quarter of the one before (`windows`).
+        core.enable_truncation(max_tokens, stride=max_tokens // 4 if max_tokens >= 32 else 0)
+
+    @classmethod
+    def from_transformers(cls, tokenizer: Any, max_tokens: int) -> Tokenizer:
+        """Over the Rust core of what `AutoTokenizer` gave.
+
+        Raises:
+            InputError: it has none.
+        """
         if not tokenizer.is_fast:
             raise InputError(
                 f"{type(tokenizer).__name__} has no fast (Rust) version; glot-rag needs its character offsets"
             )
-        self._special = np.array(sorted(tokenizer.all_special_ids), np.int64)
-        self._core = tokenizer.backend_tokenizer
-        self._core.no_padding()
-        # What is cut off comes as further windows, each of which repeats a quarter of the one before (`windows`).
-        self._core.enable_truncation(max_tokens, stride=max_tokens // 4 if max_tokens >= 32 else 0)
+        ends = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.sep_token_id)
+        return cls(
+            tokenizer.backend_tokenizer,
+            max_tokens,
+            pad_id=tokenizer.pad_token_id or 0,
+            stand_in=next((i for i in ends if i is not None), 0),
+            special_ids=tokenizer.all_special_ids,
+        )
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text. A text without any token gets one special token, so that it has a state to pool."""
-        return [encoding.ids or [self._stand_in] for encoding in self._core.encode_batch_fast(list(texts))]
+        return [encoding.ids or [self.stand_in] for encoding in self.core.encode_batch_fast(list(texts))]
 
     def is_special(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which ids are special tokens: of the same shape."""
-        return np.isin(ids, self._special)
+        return np.isin(ids, self.special_ids)
 
     def windows(self, text: str) -> list[TokenisedText]:
         """A text of any length as windows of up to `max_tokens`, each with a quarter of the one before."""
-        (encoding,) = self._core.encode_batch([text])
+        (encoding,) = self.core.encode_batch([text])
         return [
             TokenisedText(window.ids, window.tokens, window.offsets)
             for window in (encoding, *encoding.overflowing)
@@ -121,8 +137,8 @@ class Tokenizer:
         return [
             TokenisedText(encoding.ids, encoding.tokens, encoding.offsets)
             if encoding.ids
-            else TokenisedText([self._stand_in], [self._core.id_to_token(self._stand_in) or ""], [(0, 0)])
-            for encoding in self._core.encode_batch(list(texts))
+            else TokenisedText([self.stand_in], [self.core.id_to_token(self.stand_in) or ""], [(0, 0)])
+            for encoding in self.core.encode_batch(list(texts))
         ]
 
 

@@ -16,10 +16,10 @@ OUTSIDE = sorted(path for folder in ("integrations", "exports") for path in (ROO
 # From the bottom up: a module imports from its own layer and those above it in this list. Every module has a place.
 LAYERS = [
     ("errors",),
-    ("config",),
+    ("config", "records"),
     ("embedder", "progress", "evidence"),
     ("tokens",),
-    ("resolve", "layer_tap"),
+    ("resolve", "layer_tap", "onnx_encoder"),
     ("backbone",),
     ("graph",),
     ("head",),
@@ -151,4 +151,4 @@ def test_an_unknown_name() -> None:
 
     with pytest.raises(AttributeError, match="module 'glot_rag' has no attribute 'Encoder'"):
         _ = glot_rag.Encoder
-    assert glot_rag.__all__ == ["Document", "GlotEncoder", "GlotIndex", "Hit", "__version__"]
+    assert glot_rag.__all__ == ["Document", "GlotEncoder", "GlotIndex", "Hit", "OnnxEncoder", "__version__"]

@@ -131,7 +131,7 @@ def test_a_tokeniser_without_a_fast_version_is_refused() -> None:
             return {"a": 0}
 
     with pytest.raises(InputError, match=r"Slow has no fast \(Rust\) version; glot-rag needs its character offsets"):
-        Tokenizer(Slow(), 8)
+        Tokenizer.from_transformers(Slow(), 8)
 
 
 def test_a_text_without_a_token_gets_one() -> None:
@@ -143,7 +143,8 @@ def test_a_text_without_a_token_gets_one() -> None:
 
     core = Core(WordLevel({"[UNK]": 0, "a": 1, "</s>": 2}, unk_token="[UNK]"))
     core.pre_tokenizer = Whitespace()
-    tokenizer = Tokenizer(PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>", unk_token="[UNK]"), 8)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>", unk_token="[UNK]")
+    tokenizer = Tokenizer.from_transformers(wrapped, 8)
     assert tokenizer.pad_id == 0
     assert tokenizer(["", "a b", "  "]) == [[2], [1, 0], [2]]
     assert tokenizer.with_offsets(["", "a"]) == [([2], ["</s>"], [(0, 0)]), ([1], ["a"], [(0, 1)])]

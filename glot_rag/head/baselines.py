@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from glot_rag.config import BASELINE_POOLINGS, choose
 from glot_rag.head.pooling import Pooled, Pooling, real_states
@@ -30,7 +29,8 @@ class BaselinePooling(Pooling):
         if self.name == "max":
             filled = torch.where(mask[..., None], states, torch.finfo(states.dtype).min)
             vector, winner = filled.max(dim=1)
-            weights = functional.one_hot(winner, states.shape[1]).float().mean(dim=1)
+            position = torch.arange(states.shape[1], device=states.device)
+            weights = (winner[:, None, :] == position[:, None]).float().mean(dim=2)
             return Pooled(vector, weights)
         weights = self._weights(mask)
         return Pooled(torch.einsum("bl,bld->bd", weights, states), weights)
@@ -43,7 +43,7 @@ class BaselinePooling(Pooling):
             chosen = torch.where(mask, position, mask.shape[1]).argmin(dim=1)
         else:
             chosen = torch.where(mask, position, -1).argmax(dim=1)
-        return functional.one_hot(chosen, mask.shape[1]).float() * mask
+        return (position == chosen[:, None]).float() * mask
 
     def extra_repr(self) -> str:
         """The name, for print(module)."""

@@ -16,29 +16,16 @@ from safetensors.torch import load, save
 from glot_rag.config import HeadConfig
 from glot_rag.errors import BundleError, InputError
 from glot_rag.head.glot import AdaPool, GlotHead
+from glot_rag.records import read_json_record, write_atomically
 
 FORMAT = "glot-rag/head"
 FORMAT_VERSION = 1
-_MAX_CONFIG_BYTES = 1 << 20
 _MAX_WEIGHT_BYTES = 1 << 30
 
 
 def build_head(config: HeadConfig) -> GlotHead | AdaPool:
     """A head with fresh parameters for a configuration."""
     return AdaPool(config) if config.pooling == "adapool" else GlotHead(config)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file by `data`: whoever opens it sees all of the old content or all of the new."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_head(head: GlotHead | AdaPool, path: str | os.PathLike[str], details: Mapping[str, Any] | None = None) -> None:
@@ -62,31 +49,6 @@ def save_head(head: GlotHead | AdaPool, path: str | os.PathLike[str], details: M
     write_atomically(directory / "head.safetensors", weights)
     # The configuration comes last: a directory without it, or with one of other weights, is refused.
     write_atomically(directory / "config.json", json.dumps(record, indent=2).encode() + b"\n")
-
-
-def read_json_record(path: Path, expected_format: str, newest_version: int) -> dict[str, Any]:
-    """Read a bundle's JSON record and check its format and version.
-
-    Raises:
-        BundleError: it is missing, damaged, of another format or newer than this library.
-    """
-    try:
-        if path.stat().st_size > _MAX_CONFIG_BYTES:
-            raise BundleError(f"{path} is larger than {_MAX_CONFIG_BYTES} bytes: not a {expected_format} record")
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read ({error.strerror}): expected a {expected_format} record") from error
-    except (ValueError, RecursionError) as error:  # too deeply nested is damaged, too
-        raise BundleError(f"{path} is not JSON ({error}): the bundle is damaged, make it again") from error
-    found = record.get("format") if isinstance(record, dict) else None
-    if found != expected_format:
-        raise BundleError(f"{path} says format {found!r}, expected {expected_format!r}")
-    version = record.get("format_version")
-    if not isinstance(version, int) or not 1 <= version <= newest_version:
-        raise BundleError(
-            f"{path} has format version {version!r}; this glot-rag reads 1 to {newest_version}: upgrade it"
-        )
-    return dict(record)
 
 
 def load_head(path: str | os.PathLike[str]) -> tuple[GlotHead | AdaPool, dict[str, Any]]:

@@ -22,8 +22,9 @@ from glot_rag.cache import HiddenStateCache, from_stored
 from glot_rag.config import HeadConfig
 from glot_rag.errors import TrainingError
 from glot_rag.head import AdaPool, GlotHead, save_head
-from glot_rag.head.storage import build_head, write_atomically
+from glot_rag.head.storage import build_head
 from glot_rag.progress import bar
+from glot_rag.records import write_atomically
 from glot_rag.training.config import TrainingConfig
 from glot_rag.training.objectives import contrastive_loss, denoising_loss, token_loss
 from glot_rag.training.texts import TrainingText

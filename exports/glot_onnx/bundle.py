@@ -1,0 +1,86 @@
+"""Encoder -> bundle: a directory that `glot_rag.onnx_encoder.OnnxEncoder` runs without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import onnx
+import torch
+
+from glot_onnx.graphs import OPSET, export_graph
+from glot_onnx.parity import REPORT, ParityReport, measure, to_json
+from glot_rag.encoder import GlotEncoder
+from glot_rag.errors import InputError
+from glot_rag.head import AdaPool, GlotHead, save_head
+from glot_rag.onnx_encoder import FORMAT, FORMAT_VERSION, MODEL, RECORD, TOKENIZER, OnnxEncoder, is_bundle
+
+
+def export_encoder(encoder: GlotEncoder, path: str | os.PathLike[str]) -> ParityReport:
+    """Write backbone and head as one graph, with what running it needs, after the parity check.
+
+    The directory gets `model.onnx`, `tokenizer.json`, `onnx.json` (settings and checksums), `parity.json`, and `head/`,
+    from which `check_bundle` repeats the check. It replaces an older bundle as a whole; on failure nothing changes.
+
+    Args:
+        encoder: over a backbone in float32 on the CPU.
+        path: the directory; new, empty or a bundle.
+
+    Returns:
+        The parity report.
+
+    Raises:
+        InputError: the directory holds something else, the backbone is in another dtype or elsewhere, or the encoder
+            prunes or drops tokens.
+        ParityError: the graph does not give the encoder's vectors.
+    """
+    target = Path(path)
+    if target.exists() and not is_bundle(target) and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target} is not empty and not an exported encoder: choose another directory")
+    backbone = encoder.backbone
+    if backbone.dtype != torch.float32 or backbone.device.type != "cpu":
+        raise InputError(
+            f"export needs float32 on the CPU, the backbone is in {str(backbone.dtype).removeprefix('torch.')} on "
+            f"{backbone.device}: GlotEncoder.from_pretrained(..., dtype='float32', device='cpu')"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
+        made = Path(temporary) / "bundle"
+        made.mkdir()
+        export_graph(encoder, made / MODEL)
+        (made / TOKENIZER).write_text(backbone.tokenizer.core.to_str(), encoding="utf-8")
+        _write_record(encoder, made)
+        if isinstance(encoder.pooling, (GlotHead, AdaPool)):
+            save_head(encoder.pooling, made / "head", {"backbone_fingerprint": backbone.fingerprint})
+        report = measure(encoder, OnnxEncoder(made))
+        report.check()
+        (made / REPORT).write_bytes(to_json(report))
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(made, target)
+    return report
+
+
+def _write_record(encoder: GlotEncoder, made: Path) -> None:
+    backbone = encoder.backbone
+    record = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "fingerprint": encoder.fingerprint,
+        "dimension": encoder.dimension,
+        "max_tokens": encoder.max_tokens,
+        "query_prompt": encoder.query_prompt,
+        "document_prompt": encoder.document_prompt,
+        "pad_id": backbone.tokenizer.pad_id,
+        "stand_in": backbone.tokenizer.stand_in,
+        "special_ids": list(backbone.tokenizer.special_ids),
+        "source": {"backbone": backbone.source.name, "pooling": encoder.pooling.name},
+        "opset": OPSET,
+        "ir_version": onnx.load(made / MODEL, load_external_data=False).ir_version,
+        "sha256": {name: hashlib.sha256((made / name).read_bytes()).hexdigest() for name in (MODEL, TOKENIZER)},
+    }
+    (made / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

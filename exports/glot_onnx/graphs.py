@@ -1,0 +1,180 @@
+"""Torch modules -> ONNX graphs: standard operators only, batch and sequence length open."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import glot_rag
+from glot_rag.encoder import GlotEncoder
+from glot_rag.errors import InputError
+from glot_rag.head import AdaPool, GlotHead, Pooling
+from glot_rag.onnx_encoder import DOCUMENTS, QUERIES
+
+OPSET = 20
+_FREE = 1 << 20  # a bound on the sequence length where the model has none
+
+
+class HeadGraph(nn.Module):
+    """Hidden states and mask -> unit vector, token weights and, for a trained head, noise probabilities."""
+
+    def __init__(self, pooling: Pooling) -> None:
+        super().__init__()
+        self.pooling = _dense(pooling)
+
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
+        """(B, L, S·D) float32 and (B, L) int64 -> (B, O), (B, L), (B, L)."""
+        return _outputs(self.pooling, hidden_states, attention_mask.bool())
+
+
+class EncoderGraph(nn.Module):
+    """Token ids and mask -> a document's unit vector, a query's where it differs, and the tokens' part in it."""
+
+    def __init__(self, encoder: GlotEncoder) -> None:
+        super().__init__()
+        self.model = encoder.backbone.model
+        self.documents = _dense(encoder.pooling)
+        self.queries = None if encoder.query_pooling is encoder.pooling else _dense(encoder.query_pooling)
+        self._last = encoder.backbone.num_layers
+        self._number = encoder.backbone.layer_number
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
+        """(B, L) int64 each -> (B, O), perhaps (B, O), (B, L) and perhaps (B, L)."""
+        out = self.model(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True, use_cache=False)
+        states = [*out.hidden_states[: self._last], out.last_hidden_state]
+        mask = attention_mask.bool()
+
+        def joined(pooling: Pooling) -> Tensor:
+            return torch.cat([states[self._number(layer)] for layer in pooling.layers], dim=-1)
+
+        vector, *rest = _outputs(self.documents, joined(self.documents), mask)
+        if self.queries is None:
+            return (vector, *rest)
+        query = functional.normalize(self.queries(joined(self.queries), mask).vector, dim=-1, eps=1e-12)
+        return (vector, query, *rest)
+
+
+def export_head(head: GlotHead | AdaPool, path: str | os.PathLike[str]) -> Path:
+    """Write a head alone.
+
+    The graph: `hidden_states` (batch, seq, S·D) and `attention_mask` (batch, seq) -> `sentence_embedding` (batch, O),
+    of norm 1, `token_weights` and `noise_probability` (batch, seq). In the drop form the vector is the mean of the
+    kept tokens' given states (see `HeadConfig.form`).
+
+    Args:
+        head: a trained head; its parameters are copied.
+        path: the .onnx file.
+
+    Returns:
+        The path.
+    """
+    states = torch.randn(2, 7, head.config.input_size)
+    mask = torch.tensor([[1] * 7, [1] * 5 + [0] * 2])
+    names = [DOCUMENTS, "token_weights", "noise_probability"]
+    target = Path(path)
+    write_graph(HeadGraph(head), {"hidden_states": states, "attention_mask": mask}, names, target, _FREE, {})
+    return target
+
+
+def export_graph(encoder: GlotEncoder, path: Path) -> None:
+    """Write an encoder's fused graph: `input_ids` and `attention_mask` (batch, seq) -> `sentence_embedding` first.
+
+    Raises:
+        InputError: the encoder drops tokens or prunes, which is more than one pass through one graph.
+    """
+    if encoder.prune or encoder.pooling.drops:
+        raise InputError(
+            "an encoder that prunes or drops tokens runs its backbone in parts, which one graph cannot hold: export it "
+            "with prune=False, or another pooling"
+        )
+    names = [DOCUMENTS]
+    if encoder.query_pooling is not encoder.pooling:
+        names.append(QUERIES)
+    names.append("token_weights")
+    if isinstance(encoder.pooling, (GlotHead, AdaPool)):
+        names.append("noise_probability")
+    ids = torch.full((2, 7), encoder.backbone.tokenizer.stand_in)
+    mask = torch.tensor([[1] * 7, [1] * 5 + [0] * 2])
+    metadata = {
+        "glot_rag_version": glot_rag.__version__,
+        "fingerprint": encoder.fingerprint,
+        "max_tokens": str(encoder.max_tokens),
+        "query_prompt": encoder.query_prompt,
+        "document_prompt": encoder.document_prompt,
+    }
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    write_graph(EncoderGraph(encoder), inputs, names, path, encoder.max_tokens, metadata)
+
+
+def write_graph(
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    outputs: Sequence[str],
+    path: Path,
+    longest: int,
+    metadata: Mapping[str, str],
+) -> None:
+    """Export, then check the file: the model checker, shape inference, standard operators only."""
+    batch, seq = torch.export.Dim("batch"), torch.export.Dim("seq", max=longest)
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(inputs.values()),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes=tuple({0: batch, 1: seq} for _ in inputs),
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    onnx.helper.set_model_props(model, dict(metadata))
+    onnx.checker.check_model(model, full_check=True)
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in model.graph.input}
+    fixed = [name for name, dims in shapes.items() if [dim.dim_param for dim in dims[:2]] != ["batch", "seq"]]
+    assert not fixed, f"the exporter tied {fixed} to the sample's size"
+    foreign = {node.domain for node in model.graph.node} - {""}
+    assert not foreign, f"operators that are not ONNX's own: {foreign}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+
+
+def _dense(pooling: Pooling) -> Pooling:
+    """A copy in float32 on the CPU that never takes the sparse path, which has no ONNX form."""
+    copy = deepcopy(pooling).cpu().float().eval()
+    if isinstance(copy, GlotHead):
+        copy.path = "dense"
+    return copy
+
+
+def _outputs(pooling: Pooling, states: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+    pooled = pooling(states, mask)
+    vector = functional.normalize(pooled.vector, dim=-1, eps=1e-12)
+    if pooled.logits is None:
+        return vector, pooled.weights
+    return vector, pooled.weights, torch.sigmoid(-pooled.logits) * mask
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what the exporter says of its own workings."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

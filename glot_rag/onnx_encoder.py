@@ -1,0 +1,160 @@
+"""An exported encoder: one graph from token ids to vectors, run by ONNX Runtime. No torch, no transformers.
+
+`glot_onnx.export_encoder` (`glot-rag export`) makes the bundle: `model.onnx`, `tokenizer.json`, `onnx.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from glot_rag.embedder import Vectors
+from glot_rag.errors import BundleError, InputError, MissingExtraError
+from glot_rag.progress import bar
+from glot_rag.records import read_json_record
+from glot_rag.tokens import BATCH_TOKENS, Tokenizer, check_texts, pack
+
+FORMAT = "glot-rag/onnx"
+FORMAT_VERSION = 1
+RECORD, MODEL, TOKENIZER = "onnx.json", "model.onnx", "tokenizer.json"
+DOCUMENTS, QUERIES = "sentence_embedding", "query_embedding"  # outputs of the graph
+_WINDOW = 4_096  # texts tokenised and sorted at a time: memory does not grow with the corpus
+_FIELDS = {
+    **{"dimension": int, "max_tokens": int, "pad_id": int, "stand_in": int, "special_ids": list},
+    **{"fingerprint": str, "query_prompt": str, "document_prompt": str, "sha256": dict},
+}
+
+
+def is_bundle(path: str | os.PathLike[str]) -> bool:
+    """Whether a directory holds an exported encoder."""
+    return (Path(path) / RECORD).is_file()
+
+
+class OnnxEncoder:
+    """Texts -> unit vectors through an exported bundle. An `Embedder`; calls are safe between threads.
+
+    It has the fingerprint of the `GlotEncoder` that it was exported from, so an index made by one serves the other.
+
+    Args:
+        path: the bundle's directory.
+        threads: of ONNX Runtime; None takes the physical cores.
+
+    Raises:
+        BundleError: a file is missing, damaged (SHA-256), of another format or version.
+        MissingExtraError: onnxruntime or tokenizers is not installed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
+        try:
+            import onnxruntime
+            import tokenizers
+        except ImportError as error:
+            raise MissingExtraError(error.name or "onnxruntime", "onnx") from error
+        self.path = Path(path)
+        record = read_json_record(self.path / RECORD, FORMAT, FORMAT_VERSION)
+        wrong = [key for key, kind in _FIELDS.items() if not isinstance(record.get(key), kind)]
+        if wrong:
+            raise BundleError(f"{self.path / RECORD} lacks {', '.join(wrong)}: export the encoder again")
+        files = {name: _checked(self.path / name, record["sha256"].get(name)) for name in (MODEL, TOKENIZER)}
+        self.record: dict[str, Any] = record
+        self.query_prompt: str = record["query_prompt"]
+        self.document_prompt: str = record["document_prompt"]
+        self.max_tokens: int = record["max_tokens"]
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors only
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            self._session = onnxruntime.InferenceSession(files[MODEL], options, providers=["CPUExecutionProvider"])
+            core = tokenizers.Tokenizer.from_buffer(files[TOKENIZER])
+        except Exception as error:  # both raise bare exceptions of their own
+            raise BundleError(f"{self.path} cannot be loaded: {error}") from error
+        self._tokenizer = Tokenizer(
+            core,
+            self.max_tokens,
+            pad_id=record["pad_id"],
+            stand_in=record["stand_in"],
+            special_ids=record["special_ids"],
+        )
+        outputs = [output.name for output in self._session.get_outputs()]
+        self._query_output = QUERIES if QUERIES in outputs else DOCUMENTS
+
+    @property
+    def dimension(self) -> int:
+        """The length of every vector."""
+        return int(self.record["dimension"])
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the encoder that was exported."""
+        return str(self.record["fingerprint"])
+
+    def __repr__(self) -> str:
+        return f"OnnxEncoder({str(self.path)!r}, dimension={self.dimension})"
+
+    def encode_documents(
+        self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int = BATCH_TOKENS
+    ) -> Vectors:
+        """N texts -> (N, D) float32 with rows of norm 1, as `GlotEncoder.encode_documents`.
+
+        Raises:
+            InputError: not a list of strings, or a budget below 1.
+        """
+        return self._encode(texts, self.document_prompt, DOCUMENTS, show_progress, batch_tokens)
+
+    def encode_queries(
+        self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int = BATCH_TOKENS
+    ) -> Vectors:
+        """As `encode_documents`, with the query's prompt and pooling."""
+        return self._encode(texts, self.query_prompt, self._query_output, show_progress, batch_tokens)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Copy the bundle into a directory.
+
+        Raises:
+            InputError: the directory holds something else.
+        """
+        target = Path(path)
+        if target.resolve() == self.path.resolve():
+            return
+        if target.exists() and not is_bundle(target) and any(target.iterdir()):
+            raise InputError(f"{target} is not empty and not an exported encoder: choose another directory")
+        target.mkdir(parents=True, exist_ok=True)
+        for name in (TOKENIZER, MODEL, RECORD):  # the record comes last: without it there is no bundle
+            shutil.copyfile(self.path / name, target / name)
+
+    def _encode(
+        self, texts: Sequence[str], prompt: str, output: str, show_progress: bool, batch_tokens: int
+    ) -> Vectors:
+        checked = check_texts(texts)
+        if batch_tokens < 1:
+            raise InputError(f"batch_tokens must be at least 1; got {batch_tokens}")
+        if prompt:
+            checked = [prompt + text for text in checked]
+        out = np.empty((len(checked), self.dimension), np.float32)
+        with bar(disable=not show_progress) as progress:
+            task = progress.add_task("embedding", total=len(checked))
+            for start in range(0, len(checked), _WINDOW):
+                sequences = self._tokenizer(checked[start : start + _WINDOW])
+                for batch in pack(sequences, self._tokenizer.pad_id, batch_tokens):
+                    feed = {"input_ids": batch.ids, "attention_mask": batch.mask.astype(np.int64)}
+                    (out[start + batch.rows],) = self._session.run([output], feed)
+                    progress.advance(task, len(batch.rows))
+        return out
+
+
+def _checked(path: Path, sha256: object) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}): export the encoder again") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise BundleError(f"{path} has SHA-256 {found}, {RECORD} says {sha256}: it is damaged")
+    return data
