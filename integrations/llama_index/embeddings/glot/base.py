@@ -1,0 +1,129 @@
+"""`GlotEmbedding`: LlamaIndex's embedding interface over a `GlotEncoder`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
+from pydantic import ConfigDict, Field, PrivateAttr
+
+from glot_rag.errors import InputError
+
+if TYPE_CHECKING:
+    from glot_rag.encoder import GlotEncoder
+
+
+class GlotEmbedding(BaseEmbedding):
+    """Embed nodes and queries with GLOT.
+
+    The model is loaded when the object is made, so that a wrong name is told at once. Calls are safe between threads;
+    the async methods run in a thread and never block the event loop. `to_dict` and copies between processes carry the
+    settings; the model is loaded again on the other side.
+
+    Args:
+        model_name: "minilm", "smollm2", a hub id, a directory, or a saved encoder (`GlotEncoder.from_pretrained`).
+        pooling: "glot", "adapool", "mean", "max", "cls" or "last"; None is the model's own, which is "glot".
+        head: directory of a trained head; None takes the one shipped for the model.
+        device: "cpu", "cuda", …; None chooses.
+        dtype: "float32", "float16" or "bfloat16"; None chooses.
+        max_tokens: longest input; None is the model's own limit.
+        query_prompt: put before queries.
+        document_prompt: put before documents.
+        prune: True drops what looks like noise from documents before they are embedded; None is the saved encoder's
+            choice, or no.
+        embeddings_cache: LlamaIndex's cache of vectors. It knows a vector by its text alone, so that a query that is
+            also a document's text would get the document's vector: only an encoder that treats both alike may have one.
+
+    Raises:
+        ModelNotFoundError, MissingExtraError: as `GlotEncoder.from_pretrained`.
+        pydantic.ValidationError: an unknown argument, a cache where queries and documents differ, or an argument that
+            `GlotEncoder.from_pretrained` refuses with an InputError or BundleError; its message is in it.
+
+    Example:
+        >>> from llama_index.embeddings.glot import GlotEmbedding
+        >>> embedding = GlotEmbedding()  # doctest: +SKIP
+        >>> vector = embedding.get_query_embedding("how do I renew my passport?")  # doctest: +SKIP
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    model_name: str = "minilm"
+    pooling: str | None = None
+    head: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    max_tokens: int | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    prune: bool | None = None
+    # Batches are packed by tokens further down: the larger the list that arrives there, the less padding.
+    embed_batch_size: int = Field(default=512, gt=0, le=2048)
+
+    _encoder: GlotEncoder = PrivateAttr()
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Load the encoder."""
+        from glot_rag.encoder import GlotEncoder
+
+        self._encoder = GlotEncoder.from_pretrained(
+            self.model_name,
+            pooling=self.pooling,
+            head=self.head,
+            device=self.device,
+            dtype=self.dtype,
+            max_tokens=self.max_tokens,
+            query_prompt=self.query_prompt,
+            document_prompt=self.document_prompt,
+            prune=self.prune,
+        )
+        encoder = self._encoder
+        alike = (
+            encoder.query_pooling is encoder.pooling
+            and encoder.query_prompt == encoder.document_prompt
+            and not encoder.prune
+        )
+        if self.embeddings_cache is not None and not alike:
+            raise InputError(
+                "embeddings_cache knows a vector by its text alone, and this encoder embeds queries and documents "
+                "differently: a query could get a document's vector. Leave embeddings_cache out, or cache nodes with "
+                "IngestionPipeline(cache=...)"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The settings without the model: the receiver loads it."""
+        encoder, self._encoder = self._encoder, None  # type: ignore[assignment]
+        try:
+            return super().__getstate__()
+        finally:
+            self._encoder = encoder
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name in `to_dict`."""
+        return "GlotEmbedding"
+
+    @property
+    def encoder(self) -> GlotEncoder:
+        """The encoder, for `GlotIndex` and `explain`."""
+        return self._encoder
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
+        vectors: list[Embedding] = self._encoder.encode_documents(texts).tolist()
+        return vectors
+
+    def _get_text_embedding(self, text: str) -> Embedding:
+        return self._get_text_embeddings([text])[0]
+
+    def _get_query_embedding(self, query: str) -> Embedding:
+        vector: Embedding = self._encoder.encode_queries([query])[0].tolist()
+        return vector
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
+        return await asyncio.to_thread(self._get_text_embeddings, texts)
+
+    async def _aget_text_embedding(self, text: str) -> Embedding:
+        return await asyncio.to_thread(self._get_text_embedding, text)
+
+    async def _aget_query_embedding(self, query: str) -> Embedding:
+        return await asyncio.to_thread(self._get_query_embedding, query)
