@@ -72,10 +72,20 @@ def fit(pooling: Pooling, backbone: Backbone) -> Pooling:
             )
         for layer in pooling.layers:
             try:
-                backbone.layer_number(layer)
+                number = backbone.layer_number(layer)
             except InputError as error:
                 raise BundleError(f"the head does not fit the backbone: {error}") from error
+            if pooling.drops and number == backbone.num_layers:
+                raise BundleError(f"the head does not fit the backbone: {nothing_above(layer, backbone)}")
     return pooling.to(backbone.device).eval().requires_grad_(False)
+
+
+def nothing_above(layer: int, backbone: Backbone) -> str:
+    """Why the drop form cannot read the last layer."""
+    return (
+        f"the drop form drops tokens before the layers above those that it reads, and '{backbone.source.name}' has "
+        f"none above {layer}: layers must lie below the last, for example (2,)"
+    )
 
 
 def pooling_fingerprint(pooling: Pooling) -> str:

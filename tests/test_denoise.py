@@ -12,7 +12,7 @@ from torch import Tensor
 from glot_rag.backbone import Backbone
 from glot_rag.denoise import denoise_texts
 from glot_rag.encoder import GlotEncoder, encode_documents_together
-from glot_rag.errors import InputError
+from glot_rag.errors import BundleError, InputError
 from glot_rag.head import BaselinePooling, GlotHead
 from glot_rag.head.glot import keep_tokens
 
@@ -152,3 +152,8 @@ def test_the_drop_form_is_the_mean_of_what_goes_on(minilm: Backbone, head: GlotH
     assert (weights == 0).any()
     assert weights[0] > 0  # special tokens always stay
     assert weights[-1] > 0
+
+
+def test_a_head_that_would_drop_after_the_last_layer_is_refused(minilm: Backbone, make_head: MakeHead) -> None:
+    with pytest.raises(BundleError, match="'minilm' has none above 6: layers must lie below the last"):
+        pruning(minilm, make_head(layers=(2, 6), form="drop"))

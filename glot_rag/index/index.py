@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from glot_rag.embedder import Embedder, Vectors
@@ -315,6 +316,25 @@ class GlotIndex:
         with self._store.snapshot() as snapshot:
             found = {id: snapshot.decode(columns) for id, columns in snapshot.raw_by_id(list(set(wanted))).items()}
         return [found[id].document() for id in wanted if id in found]
+
+    def vectors(self, ids: Sequence[str]) -> Vectors:
+        """The stored vectors of documents, (N, D) float32 with rows of norm 1, in the order of `ids`.
+
+        Raises:
+            InputError: Something that cannot be an id, or an id that is not there.
+            IndexCorruptedError: A stored document does not match its checksum.
+        """
+        self._check_open()
+        wanted = validation.check_ids(ids)
+        with self._store.snapshot() as snapshot:
+            found = {id: snapshot.decode(columns) for id, columns in snapshot.raw_by_id(list(set(wanted))).items()}
+        missing = [id for id in wanted if id not in found]
+        if missing:
+            raise InputError(
+                f"no document {missing[0]!r} in the index ({len(missing)} of {len(wanted)} ids are missing)"
+            )
+        rows = [np.frombuffer(found[id].vector, np.float32) for id in wanted]
+        return np.stack(rows) if rows else np.empty((0, self.dimension), np.float32)
 
     def verify(self) -> VerifyReport:
         """Check SQLite's structure, every checksum, the FAISS file, and the vectors in memory. Alters nothing."""

@@ -23,6 +23,7 @@ from glot_rag.config import HeadConfig
 from glot_rag.errors import TrainingError
 from glot_rag.head import AdaPool, GlotHead, save_head
 from glot_rag.head.storage import build_head
+from glot_rag.poolings import nothing_above
 from glot_rag.progress import bar
 from glot_rag.records import write_atomically
 from glot_rag.training.config import TrainingConfig
@@ -129,6 +130,9 @@ class _Run:
         self.head: GlotHead | AdaPool = build_head(head_config)
         if config.targets and head_config.form == "drop":
             raise TrainingError("the drop form is trained on token labels alone: set denoising=0 and contrastive=0")
+        for layer in head_config.layers:
+            if head_config.form == "drop" and backbone.layer_number(layer) == backbone.num_layers:
+                raise TrainingError(nothing_above(layer, backbone))
         if config.denoising and self.head.output_size != head_config.state_size:
             raise TrainingError(
                 f"the denoising objective compares with the backbone's vectors of length {head_config.state_size}, the "

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -435,3 +436,13 @@ class TestFaissFile:
             index.add([Document("x" * 100_000, "large")])
         assert [document.id for document in index] == [f"d{i}" for i in range(5)]
         assert index.search("text 1", 1)[0].id == "d1"
+
+
+def test_the_stored_vectors(tmp_path: Path) -> None:
+    with GlotIndex.create(tmp_path / "index", encoder=HashEncoder(8)) as index:
+        index.add_vectors([Document("a", "a"), Document("b", "b")], [[3.0] + [0.0] * 7, [0.0] * 7 + [2.0]])
+        vectors = index.vectors(["b", "a", "b"])
+        assert vectors.tolist() == [[0.0] * 7 + [1.0], [1.0] + [0.0] * 7, [0.0] * 7 + [1.0]]
+        assert index.vectors([]).shape == (0, 8)
+        with pytest.raises(InputError, match=r"no document 'c' in the index \(1 of 2 ids"):
+            index.vectors(["a", "c"])

@@ -222,6 +222,14 @@ def test_denoising_needs_vectors_of_the_backbones_length(run: Run, tmp_path: Pat
         run(tmp_path, head=PAPER)
 
 
+@pytest.mark.parametrize("layers", [(2, -1), (6,)])
+def test_a_head_cannot_drop_after_the_last_layer(run: Run, tmp_path: Path, layers: tuple[int, ...]) -> None:
+    config = dataclasses.replace(CONFIG, denoising=0.0, contrastive=0.0)
+    with pytest.raises(TrainingError, match="layers must lie below the last"):
+        run(tmp_path, head=HeadConfig(state_size=384, hidden_size=16, form="drop", layers=layers), config=config)
+    assert not list(tmp_path.rglob("*.bin"))  # told before anything is computed
+
+
 def test_the_validation_loss_falls(prose: list[tuple[str, str]], minilm_folder: Path, tmp_path: Path) -> None:
     texts = [TrainingText(text, name) for name, text in prose[:200]]
     assert len(texts) == 200
