@@ -1,4 +1,4 @@
-"""glot-rag in LangChain: `GlotEmbeddings`, an `Embeddings` class over a `GlotEncoder`."""
+"""glot-rag in LangChain: `GlotEmbeddings` over a `GlotEncoder`, `GlotVectorStore` over a `GlotIndex`."""
 
 from __future__ import annotations
 
@@ -10,5 +10,6 @@ except ImportError as error:
     raise MissingExtraError("langchain-core", "langchain") from error
 
 from langchain_glot.embeddings import GlotEmbeddings
+from langchain_glot.vectorstores import GlotVectorStore
 
-__all__ = ["GlotEmbeddings"]
+__all__ = ["GlotEmbeddings", "GlotVectorStore"]

@@ -1,0 +1,65 @@
+"""Any LangChain `Embeddings` as the encoder that a `GlotIndex` asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+
+from glot_rag.embedder import Embedder, Vectors
+from glot_rag.errors import InputError
+from glot_rag.index.validation import unit_vectors
+from langchain_glot.embeddings import GlotEmbeddings
+
+
+class EmbeddingsEncoder:
+    """An `Embedder` over LangChain embeddings. Embeds one word, to learn D.
+
+    Args:
+        embeddings: The embeddings.
+        fingerprint: What an index remembers them by. None: their class and, where they have one, their model's name.
+    """
+
+    def __init__(self, embeddings: Embeddings, fingerprint: str | None = None) -> None:
+        self.embeddings = embeddings
+        self.dimension = len(embeddings.embed_query("dimension"))
+        self.fingerprint = _default_fingerprint(embeddings) if fingerprint is None else fingerprint
+
+    def encode_documents(self, texts: Sequence[str], *, show_progress: bool = False) -> Vectors:
+        """N texts -> (N, D) unit vectors; there is no progress to show.
+
+        Raises:
+            InputError: The embeddings gave something else than N vectors of D finite numbers, not all zeros.
+        """
+        return self._checked(self.embeddings.embed_documents(list(texts)), texts)
+
+    def encode_queries(self, texts: Sequence[str], *, show_progress: bool = False) -> Vectors:
+        """As `encode_documents`, for queries."""
+        return self._checked([self.embeddings.embed_query(text) for text in texts], texts)
+
+    def _checked(self, rows: list[list[float]], texts: Sequence[str]) -> Vectors:
+        if not rows and not texts:
+            return np.zeros((0, self.dimension), np.float32)
+        return unit_vectors(rows, self.dimension, [f"{text:.60}" for text in texts])
+
+
+def encoder_of(embedding: Embeddings, fingerprint: str | None) -> Embedder:
+    """The encoder inside `GlotEmbeddings`, or an adapter for others.
+
+    Raises:
+        InputError: No `Embeddings`, or a fingerprint for `GlotEmbeddings`, which have one.
+    """
+    if not isinstance(embedding, Embeddings):
+        raise InputError(f"embedding must be a LangChain Embeddings object, got {type(embedding).__name__}")
+    if not isinstance(embedding, GlotEmbeddings):
+        return EmbeddingsEncoder(embedding, fingerprint)
+    if fingerprint is not None:
+        raise InputError("GlotEmbeddings have a fingerprint of their own; leave the argument out")
+    return embedding.encoder
+
+
+def _default_fingerprint(embeddings: Embeddings) -> str:
+    names = (getattr(embeddings, attribute, None) for attribute in ("model", "model_name"))
+    name = next((name for name in names if isinstance(name, str)), "")
+    return f"langchain:{type(embeddings).__qualname__}:{name}"

@@ -1,0 +1,382 @@
+"""`GlotVectorStore`: LangChain's `VectorStore` interface over a `GlotIndex`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.vectorstores import VectorStore
+from langchain_core.vectorstores.utils import maximal_marginal_relevance
+
+from glot_rag.embedder import Embedder, Vectors
+from glot_rag.errors import IndexNotFoundError, InputError
+from glot_rag.index import Document as IndexDocument
+from glot_rag.index import GlotIndex, Hit
+from glot_rag.index.filters import Filter
+from glot_rag.index.validation import check_id, check_k
+from langchain_glot.adapter import encoder_of
+from langchain_glot.faiss_store import FaissStore, read_faiss
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+BATCH = 1024  # documents a commit
+
+
+class GlotVectorStore(VectorStore):
+    """Documents and vectors in a `GlotIndex`: durable, with deletion and with filters applied before the search.
+
+    All methods may be called from many threads; the async ones run in a thread. A search takes `filter=`, a dict like
+    `{"lang": "en", "year": {"$in": [2023, 2024]}}` (see `glot_rag.index.filters.compile_filter`). Scores are cosines,
+    higher is nearer; relevance scores, which a retriever's `score_threshold` is compared with, are (1 + cosine) / 2.
+    An argument that a method does not know is refused: a misspelt filter must not pass for none.
+
+    Args:
+        embedding: Makes the vectors.
+        path: Directory of an index, opened if there is one and else made; one process at a time may have it. None:
+            a temporary directory, removed by `close` or when the store is garbage.
+        fingerprint: For other embeddings than `GlotEmbeddings`: a name that changes whenever their vectors do. An
+            index that was made under another one is refused. None: their class and model name, as far as they tell.
+
+    Raises:
+        InputError: `embedding` is no `Embeddings`, or `fingerprint` is given for `GlotEmbeddings`, which have one.
+        FingerprintMismatchError: Other embeddings made the index at `path`.
+        IndexLockedError: Another process has it open.
+        IndexExistsError: There is something else at `path`.
+        IndexCorruptedError: The index is damaged.
+
+    Example:
+        >>> from langchain_glot import GlotEmbeddings, GlotVectorStore
+        >>> store = GlotVectorStore(GlotEmbeddings(), "my-index")  # doctest: +SKIP
+        >>> store.add_texts(["Passports are renewed at the town hall."])  # doctest: +SKIP
+        >>> store.similarity_search("where do I renew my passport?", k=1)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, embedding: Embeddings, path: str | os.PathLike[str] | None = None, *, fingerprint: str | None = None
+    ) -> None:
+        self._embedding = embedding
+        self._encoder = encoder_of(embedding, fingerprint)
+        temporary = None
+        if path is None:
+            path = temporary = tempfile.mkdtemp(prefix="glot-rag-")
+        try:
+            self._index = _open_or_create(path, self._encoder)
+        except BaseException:
+            if temporary is not None:
+                shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        self._end = weakref.finalize(self, _release, self._index, temporary, os.getpid())
+
+    @classmethod
+    def from_texts(
+        cls,
+        texts: list[str],
+        embedding: Embeddings,
+        metadatas: list[dict[str, Any]] | None = None,
+        *,
+        ids: list[str] | None = None,
+        path: str | os.PathLike[str] | None = None,
+        fingerprint: str | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Make a store (see the class) and add texts to it (see `add_texts`)."""
+        _refuse_unknown(kwargs)
+        store = cls(embedding, path, fingerprint=fingerprint)
+        try:
+            store.add_texts(texts, metadatas, ids=ids)
+        except BaseException:
+            store.close()  # its caller will never get it, and an exception can keep it from being garbage
+            raise
+        return store
+
+    @classmethod
+    def from_faiss(
+        cls,
+        store: FaissStore,
+        embedding: Embeddings,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        fingerprint: str | None = None,
+    ) -> Self:
+        """Take over the documents, ids and vectors of a FAISS store that is in memory; nothing is embedded again.
+
+        Vectors are scaled to norm 1 and compared by their cosine. Where the FAISS index compared vectors of other norms
+        by L2 distance or inner product, the order of results can change. A compressed index (PQ, SQ, LSH) gives only
+        approximations of the vectors that went in.
+
+        Args:
+            store: `FAISS` of langchain-community, or another object with its `index`, `docstore` and
+                `index_to_docstore_id`. Its pickle is never read.
+            embedding: The one that made the vectors. This cannot be checked beyond their length.
+            path: As for the class; an index that is there already gets the documents added.
+            fingerprint: As for the class.
+
+        Raises:
+            InputError: The index does not give its vectors back, they have another length than the embeddings', or
+                the three parts do not fit together. Batches before the one with the error may have been added.
+        """
+        made = cls(embedding, path, fingerprint=fingerprint)
+        try:
+            for documents, vectors in read_faiss(store):
+                made._index.add_vectors(documents, vectors)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    @property
+    def embeddings(self) -> Embeddings:
+        """The embeddings that were given."""
+        return self._embedding
+
+    @property
+    def index(self) -> GlotIndex:
+        """The index, for `verify`, `stats` and the rest of what it does."""
+        return self._index
+
+    # -- writing
+
+    def add_texts(
+        self,
+        texts: Iterable[str],
+        metadatas: Sequence[Mapping[str, Any] | None] | None = None,
+        *,
+        ids: Sequence[str | None] | None = None,
+        batch_size: int = BATCH,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Add texts; one whose id is there already replaces the old one, and is embedded only if the text changed.
+
+        Args:
+            texts: N of them.
+            metadatas: N of them: JSON objects, or None.
+            ids: N of them; None for one to be generated.
+            batch_size: Texts embedded and committed together.
+            kwargs: None are known.
+
+        Returns:
+            The N ids.
+
+        Raises:
+            InputError: A text, metadata or an id that cannot be stored, or not as many of them as texts. Nothing of
+                its batch was stored.
+        """
+        _refuse_unknown(kwargs)
+        if isinstance(texts, str):
+            raise InputError("texts must be a list of str, got one str; put it in a list")
+        texts = list(texts)
+        metadatas = [None] * len(texts) if metadatas is None else metadatas
+        ids = [None] * len(texts) if ids is None else ids
+        for name, values in (("metadatas", metadatas), ("ids", ids)):
+            if len(values) != len(texts):
+                raise InputError(f"got {len(values)} {name} for {len(texts)} texts")
+        documents = map(IndexDocument, texts, ids, metadatas)
+        return self._index.add(documents, batch_size=batch_size)
+
+    def add_documents(
+        self,
+        documents: Sequence[Document],
+        *,
+        ids: Sequence[str | None] | None = None,
+        batch_size: int = BATCH,
+        **kwargs: Any,
+    ) -> list[str]:
+        """As `add_texts`, for documents, which are not changed.
+
+        Args:
+            documents: N of them. The id of each is its own; without one it is generated.
+            ids: N ids instead of the documents' own; None for one to be generated.
+            batch_size: Documents embedded and committed together.
+            kwargs: None are known.
+
+        Returns:
+            The N ids.
+
+        Raises:
+            InputError: As `add_texts`.
+        """
+        return self.add_texts(
+            [document.page_content for document in documents],
+            [document.metadata for document in documents],
+            ids=[document.id for document in documents] if ids is None else ids,
+            batch_size=batch_size,
+            **kwargs,
+        )
+
+    def delete(self, ids: Sequence[str] | None = None, **kwargs: Any) -> bool:
+        """Delete documents in one commit; ids that are not there are passed over.
+
+        Args:
+            ids: Their ids. None deletes all documents, as LangChain has it.
+            kwargs: None are known.
+
+        Returns:
+            True.
+
+        Raises:
+            InputError: A str in place of a list, or an unknown argument; nothing was deleted.
+        """
+        _refuse_unknown(kwargs)
+        self._index.delete([document.id for document in self._index] if ids is None else _possible(ids))
+        return True
+
+    # -- reading
+
+    def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+        """The documents of those ids that exist, in the order of `ids`."""
+        return [
+            Document(id=document.id, page_content=document.text, metadata=dict(document.metadata))
+            for document in self._index.get(_possible(ids))
+        ]
+
+    def similarity_search(self, query: str, k: int = 4, filter: Filter | None = None, **kwargs: Any) -> list[Document]:
+        """The `k` documents nearest to a text, best first; fewer if there are fewer.
+
+        Args:
+            query: The text.
+            k: How many.
+            filter: Only documents whose metadata match.
+            kwargs: None are known.
+
+        Raises:
+            InputError: An argument that cannot be used.
+        """
+        return [document for document, _ in self.similarity_search_with_score(query, k, filter, **kwargs)]
+
+    def similarity_search_with_score(
+        self, query: str, k: int = 4, filter: Filter | None = None, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        """As `similarity_search`, each document with its cosine with the query in [-1, 1]: higher is nearer."""
+        _refuse_unknown(kwargs)
+        return [(_found(hit), hit.score) for hit in self._index.search(query, k, filter)]
+
+    def similarity_search_by_vector(
+        self, embedding: list[float], k: int = 4, filter: Filter | None = None, **kwargs: Any
+    ) -> list[Document]:
+        """As `similarity_search`, for a query's vector of D numbers."""
+        _refuse_unknown(kwargs)
+        return [_found(hit) for hit in self._index.search_vectors([embedding], k, filter)[0]]
+
+    def max_marginal_relevance_search(
+        self,
+        query: str,
+        k: int = 4,
+        fetch_k: int = 20,
+        lambda_mult: float = 0.5,
+        filter: Filter | None = None,
+        **kwargs: Any,
+    ) -> list[Document]:
+        """`k` documents that are near to a text and unlike each other, best first.
+
+        Args:
+            query: The text.
+            k: How many.
+            fetch_k: Chosen from so many nearest ones, or from `k` if that is more.
+            lambda_mult: From 0, as unlike as can be, to 1, a similarity search.
+            filter: Only documents whose metadata match.
+            kwargs: None are known.
+
+        Raises:
+            InputError: An argument that cannot be used.
+        """
+        vector = self._encoder.encode_queries([query])[0]
+        return self.max_marginal_relevance_search_by_vector(vector.tolist(), k, fetch_k, lambda_mult, filter, **kwargs)
+
+    def max_marginal_relevance_search_by_vector(
+        self,
+        embedding: list[float],
+        k: int = 4,
+        fetch_k: int = 20,
+        lambda_mult: float = 0.5,
+        filter: Filter | None = None,
+        **kwargs: Any,
+    ) -> list[Document]:
+        """As `max_marginal_relevance_search`, for a query's vector of D numbers."""
+        _refuse_unknown(kwargs)
+        hits, vectors = self._with_vectors(embedding, max(check_k(k), check_k(fetch_k)), filter)
+        chosen = maximal_marginal_relevance(np.array(embedding, np.float32), vectors.tolist(), lambda_mult, k)
+        return [_found(hits[number]) for number in chosen]
+
+    def _with_vectors(self, embedding: list[float], k: int, filter: Filter | None) -> tuple[list[Hit], Vectors]:
+        while True:
+            hits = self._index.search_vectors([embedding], k, filter)[0]
+            try:
+                return hits, self._index.vectors([hit.id for hit in hits])
+            except InputError:
+                continue  # one of them was deleted since; the next search does not find it
+
+    def _select_relevance_score_fn(self) -> Callable[[float], float]:
+        return _relevance
+
+    # -- end
+
+    def close(self) -> None:
+        """Close the index, and remove it if it has no path. Safe to call twice.
+
+        Warns:
+            IndexRecoveryWarning: As `GlotIndex.close`.
+        """
+        self._end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _open_or_create(path: str | os.PathLike[str], encoder: Embedder) -> GlotIndex:
+    try:
+        return GlotIndex.open(path, encoder)
+    except IndexNotFoundError:
+        return GlotIndex.create(path, encoder)
+
+
+def _release(index: GlotIndex, temporary: str | None, process: int) -> None:
+    if os.getpid() != process:
+        return  # after a fork, the index and its directory are still the parent's
+    try:
+        index.close()
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _refuse_unknown(arguments: Mapping[str, Any]) -> None:
+    if arguments:
+        raise InputError(f"unknown arguments: {', '.join(arguments)}")
+
+
+def _possible(ids: Sequence[str]) -> list[str]:
+    """Without what can be no id in the index, and so has no document: to look it up would be an error."""
+    if isinstance(ids, str):
+        raise InputError(f"ids must be a list of str, got the str {ids!r}; write [{ids!r}]")
+    return [id for id in ids if _can_be_id(id)]
+
+
+def _can_be_id(id: object) -> bool:
+    try:
+        check_id(id)
+    except InputError:
+        return False
+    return True
+
+
+def _found(hit: Hit) -> Document:
+    return Document(id=hit.id, page_content=hit.text, metadata=dict(hit.metadata))
+
+
+def _relevance(cosine: float) -> float:
+    """[-1, 1] -> [0, 1], growing; rounding can put a cosine just outside."""
+    return min(max((1 + cosine) / 2, 0.0), 1.0)
