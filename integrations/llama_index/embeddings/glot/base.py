@@ -32,6 +32,7 @@ class GlotEmbedding(BaseEmbedding):
         document_prompt: put before documents.
         prune: True drops what looks like noise from documents before they are embedded; None is the saved encoder's
             choice, or no.
+        show_progress: draw LlamaIndex's progress bar for every list of texts, not only where a call asks for it.
         embeddings_cache: LlamaIndex's cache of vectors. It knows a vector by its text alone, so that a query that is
             also a document's text would get the document's vector: only an encoder that treats both alike may have one.
 
@@ -48,15 +49,18 @@ class GlotEmbedding(BaseEmbedding):
 
     model_config = ConfigDict(extra="forbid")
 
-    model_name: str = "minilm"
-    pooling: str | None = None
-    head: str | None = None
-    device: str | None = None
-    dtype: str | None = None
-    max_tokens: int | None = None
-    query_prompt: str | None = None
-    document_prompt: str | None = None
-    prune: bool | None = None
+    # Frozen: the model is loaded already, and a cache was looked at already.
+    model_name: str = Field(default="minilm", frozen=True)
+    pooling: str | None = Field(default=None, frozen=True)
+    head: str | None = Field(default=None, frozen=True)
+    device: str | None = Field(default=None, frozen=True)
+    dtype: str | None = Field(default=None, frozen=True)
+    max_tokens: int | None = Field(default=None, frozen=True)
+    query_prompt: str | None = Field(default=None, frozen=True)
+    document_prompt: str | None = Field(default=None, frozen=True)
+    prune: bool | None = Field(default=None, frozen=True)
+    embeddings_cache: Any | None = Field(default=None, frozen=True)
+    show_progress: bool = False
     # Batches are packed by tokens further down: the larger the list that arrives there, the less padding.
     embed_batch_size: int = Field(default=512, gt=0, le=2048)
 
@@ -92,11 +96,13 @@ class GlotEmbedding(BaseEmbedding):
 
     def __getstate__(self) -> dict[str, Any]:
         """The settings without the model: the receiver loads it."""
-        encoder, self._encoder = self._encoder, None  # type: ignore[assignment]
-        try:
-            return super().__getstate__()
-        finally:
-            self._encoder = encoder
+        # LlamaIndex's own method would write the weights. Callbacks and rate limiters belong to this process.
+        left_out = {"callback_manager", "rate_limiter"}
+        return {"__dict__": {name: value for name, value in self.__dict__.items() if name not in left_out}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Load the model again. LlamaIndex's own method would hide that it cannot be."""
+        self.__init__(**state["__dict__"])  # type: ignore[misc]
 
     @classmethod
     def class_name(cls) -> str:
@@ -107,6 +113,16 @@ class GlotEmbedding(BaseEmbedding):
     def encoder(self) -> GlotEncoder:
         """The encoder, for `GlotIndex` and `explain`."""
         return self._encoder
+
+    def get_text_embedding_batch(self, texts: list[str], show_progress: bool = False, **kwargs: Any) -> list[Embedding]:
+        """N texts -> N unit vectors as lists of floats."""
+        return super().get_text_embedding_batch(texts, show_progress or self.show_progress, **kwargs)
+
+    async def aget_text_embedding_batch(
+        self, texts: list[str], show_progress: bool = False, **kwargs: Any
+    ) -> list[Embedding]:
+        """As `get_text_embedding_batch`, in a thread."""
+        return await super().aget_text_embedding_batch(texts, show_progress or self.show_progress, **kwargs)
 
     def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
         vectors: list[Embedding] = self._encoder.encode_documents(texts).tolist()

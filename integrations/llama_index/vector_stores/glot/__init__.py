@@ -1,0 +1,14 @@
+"""glot-rag in LlamaIndex: `GlotVectorStore`, a vector store over a `GlotIndex`."""
+
+from __future__ import annotations
+
+try:
+    import llama_index.core as _  # noqa: F401
+except ImportError as error:
+    from glot_rag.errors import MissingExtraError
+
+    raise MissingExtraError("llama-index-core", "llama-index") from error
+
+from llama_index.vector_stores.glot.base import GlotVectorStore
+
+__all__ = ["GlotVectorStore"]

@@ -1,0 +1,34 @@
+"""LlamaIndex's nodes as documents of a `GlotIndex`, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llama_index.core.schema import BaseNode, MetadataMode, TextNode
+from llama_index.core.schema import Document as SourceDocument
+from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
+
+from glot_rag.index import Document
+
+REF_DOC_ID = "ref_doc_id"
+NODE_ID = "_node_id"  # what a filter can tell a node by; the index's filters see metadata only
+_SOURCE_KEYS = (REF_DOC_ID, "doc_id", "document_id")  # the same id under the names that LlamaIndex uses
+
+
+def to_document(node: BaseNode) -> Document:
+    """A node as it is stored: its text, and all else in its metadata."""
+    metadata = node_to_metadata_dict(node, remove_text=True)
+    # LlamaIndex writes the text "None" where a node has no source: deleting the document of that name would take all
+    # such nodes along. A whole document is its own source, so that an ingestion pipeline finds it when it is gone.
+    source = node.ref_doc_id or (node.node_id if isinstance(node, SourceDocument) else None)
+    metadata |= dict.fromkeys(_SOURCE_KEYS, source)
+    metadata[NODE_ID] = node.node_id
+    return Document(node.get_content(metadata_mode=MetadataMode.NONE), node.node_id, metadata)
+
+
+def to_node(id: str, text: str, metadata: Mapping[str, Any]) -> BaseNode:
+    """The node that was stored; a document that came into the index another way becomes a `TextNode`."""
+    if "_node_content" in metadata:
+        return metadata_dict_to_node(dict(metadata), text)
+    return TextNode(id_=id, text=text, metadata=dict(metadata))
