@@ -82,7 +82,6 @@ class GlotEncoder:
         *,
         pooling: str | None = None,
         head: str | os.PathLike[str] | None = None,
-        backend: str = "torch",
         device: str | None = None,
         dtype: str | None = None,
         max_tokens: int | None = None,
@@ -97,7 +96,6 @@ class GlotEncoder:
                 or .gguf file, or a directory that `save` wrote.
             pooling: "glot" (the default), "adapool", "mean", "max", "cls" or "last".
             head: directory of a trained head (`glot-rag train --out`); None takes the one shipped for the backbone.
-            backend: "torch".
             device: "cpu", "cuda", …; None chooses.
             dtype: "float32", "float16", "bfloat16"; None is bfloat16 where the hardware computes in it.
             max_tokens: longest input; None is the model's own limit.
@@ -112,8 +110,6 @@ class GlotEncoder:
             MissingExtraError: transformers or gguf is not installed.
             InputError: an argument that cannot be used.
         """
-        if backend != "torch":
-            raise InputError(f"backend must be 'torch'; got {backend!r}")
         saved: dict[str, Any] = {}
         as_saved = False
         backbone_name = name_or_path
@@ -203,6 +199,12 @@ class GlotEncoder:
     def dimension(self) -> int:
         """The length of every vector."""
         return self.pooling.output_size
+
+    @property
+    def embeds_alike(self) -> bool:
+        """Whether a text has the same vector as a query and as a document."""
+        same_pooling = self.query_pooling is self.pooling and not self.prune
+        return same_pooling and self.query_prompt == self.document_prompt
 
     @property
     def max_tokens(self) -> int:
