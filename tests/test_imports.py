@@ -24,6 +24,7 @@ LAYERS = [
     ("graph",),
     ("head",),
     ("batches", "poolings"),
+    ("chunks",),
     ("denoise",),
     ("encoder",),
     ("loading",),
