@@ -19,7 +19,7 @@ from glot_rag.backbone import Backbone
 from glot_rag.batches import unit
 from glot_rag.embedder import Vectors
 from glot_rag.errors import InputError
-from glot_rag.head import Pooling
+from glot_rag.head import Pooled, Pooling
 from glot_rag.head.pooling import real_states
 from glot_rag.tokens import BATCH_TOKENS, TokenBatch, TokenisedText, pack
 
@@ -124,9 +124,10 @@ def _pool(
         chosen[chunk, torch.from_numpy(here)] = True
     row = torch.tensor(rows, device=backbone.device)
     if not pooling.drops:
-        states, _ = backbone.hidden_states(batch, pooling.layers)
-        picked = _pick(torch.cat(states, dim=-1), row, chosen)
-        return pooling(*picked).vector, picked[1].sum(1).float()
+        by_layer, _ = backbone.hidden_states(batch, pooling.layers)
+        states, mask = _pick(torch.cat(by_layer, dim=-1), row, chosen)
+        pooled: Pooled = pooling(states, mask)
+        return pooled.vector, mask.sum(1).float()
 
     def choose(states: Tensor, mask: Tensor) -> Tensor:
         pooled = pooling(states, mask)
