@@ -130,7 +130,7 @@ def _pool(
         return pooled.vector, mask.sum(1).float()
 
     def choose(states: Tensor, mask: Tensor) -> Tensor:
-        pooled = pooling(states, mask)
+        pooled: Pooled = pooling(states, mask)
         assert pooled.logits is not None
         of_chunk = torch.where(chosen, pooled.logits[row], torch.finfo(torch.float32).min)  # (C, L)
         surest = torch.zeros_like(pooled.logits).index_put((row, of_chunk.argmax(1)), torch.ones(()).to(of_chunk))
