@@ -33,9 +33,12 @@ class Run:
         drop_before: the layer that sees chosen tokens only, as all above do; None to drop none.
         mask: (B, L), the real tokens.
         choose: called once, with the states in `wanted`'s order side by side.
+        shorten: True takes the dropped tokens out; False leaves them in place, where no token sees them any more. The
+            others' states are the same; only the second is one graph of fixed shape, which ONNX needs.
         states: layer -> (B, L, D).
-        kept: (B, L'), each remaining token's place among the L; L' is the largest number that any text keeps.
-        kept_mask: (B, L'), False where a text keeps fewer.
+        kept: (B, L'), each remaining token's place among the L; L' is the largest number that any text keeps. None
+            where nothing is taken out.
+        kept_mask: (B, L'), False where a text keeps fewer; without `shorten` (B, L), True for what goes on.
     """
 
     wanted: Collection[int]
@@ -43,6 +46,7 @@ class Run:
     drop_before: int | None = None
     mask: Tensor | None = None
     choose: Choose | None = None
+    shorten: bool = True
     states: dict[int, Tensor] = field(default_factory=dict)
     kept: Tensor | None = None
     kept_mask: Tensor | None = None
@@ -97,7 +101,7 @@ class LayerTap:
         if number == run.drop_before:
             given["hidden_states"] = self._drop(run, given["hidden_states"])
         given["attention_mask"] = self._attention_mask(run, given["hidden_states"].dtype)
-        for name in ("position_embeddings", "position_ids"):
+        for name in ("position_embeddings", "position_ids") if run.shorten else ():
             if given.get(name) is not None:
                 given[name] = _at(given[name], run)
         return (), given
@@ -116,6 +120,9 @@ class LayerTap:
         assert run.choose is not None
         assert run.mask is not None
         keep = run.choose(torch.cat([run.states[n] for n in run.wanted], dim=-1), run.mask) & run.mask
+        if not run.shorten:
+            run.kept_mask = keep
+            return states
         counts = keep.sum(dim=1)
         # The kept tokens first, in their order.
         order = torch.argsort((~keep).to(torch.uint8), dim=1, stable=True)
