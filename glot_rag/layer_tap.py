@@ -75,15 +75,32 @@ class LayerTap:
         if self.found:
             self._layers[-1].register_forward_hook(self._after_all)
 
+    # Models are pickled, to other processes, with their hooks.
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_local"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _local=threading.local())
+
     def run(self, run: Run, forward: Callable[[], Any]) -> Any:
         """Call `forward` as `run` says; its result, or None if it was stopped."""
-        self._local.run = run
+        self.start(run)
         try:
             return forward()
         except _Stopped:
             return None
         finally:
-            self._local.run = None
+            self.end()
+
+    def start(self, run: Run) -> None:
+        """Do as `run` says from now on, in this thread, for a caller that cannot wrap the forward pass."""
+        self._local.run = run
+
+    def end(self) -> Run | None:
+        """Do nothing more; the run that was in progress."""
+        run: Run | None = getattr(self._local, "run", None)
+        self._local.run = None
+        return run
 
     def _before(
         self, number: int, parameters: list[str], layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
