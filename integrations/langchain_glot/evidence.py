@@ -7,20 +7,30 @@ from typing import Any
 from langchain_core.embeddings import Embeddings
 
 from glot_rag.config import TRAINED_POOLINGS
+from glot_rag.errors import InputError
+from glot_rag.onnx_encoder import OnnxEncoder
 from langchain_glot.adapter import glot_inside
 
 EVIDENCE = "glot_evidence"
 
 
-def tells_noise(embeddings: Embeddings) -> bool:
-    """True for `GlotEmbeddings` with a trained pooling, in a cache or not."""
+def check_evidence(embeddings: Embeddings) -> None:
+    """See whether `evidence_of` can be asked.
+
+    Raises:
+        InputError: not `GlotEmbeddings`, in a cache or not; no trained pooling; or an exported encoder.
+    """
     glot = glot_inside(embeddings)
-    return glot is not None and glot.encoder.pooling.name in TRAINED_POOLINGS
+    if glot is None or isinstance(glot.encoder, OnnxEncoder) or glot.encoder.pooling.name not in TRAINED_POOLINGS:
+        raise InputError(
+            "evidence needs GlotEmbeddings with a trained pooling, 'glot' or 'adapool', that runs through torch"
+        )
 
 
 def evidence_of(embeddings: Embeddings, text: str) -> dict[str, Any]:
-    """The kept words, their spans in the text and their share, as JSON holds them; for what `tells_noise`."""
+    """The kept words, their spans in the text and their share, as JSON holds them; after `check_evidence`."""
     glot = glot_inside(embeddings)
     assert glot is not None
+    assert not isinstance(glot.encoder, OnnxEncoder)
     denoised = glot.encoder.denoise(text)
     return {"text": denoised.text, "spans": [list(span) for span in denoised.spans], "kept": denoised.kept}

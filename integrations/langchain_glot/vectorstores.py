@@ -23,7 +23,7 @@ from glot_rag.index import GlotIndex, Hit
 from glot_rag.index.filters import Filter
 from glot_rag.index.validation import check_id, check_k
 from langchain_glot.adapter import encoder_of
-from langchain_glot.evidence import EVIDENCE, evidence_of, tells_noise
+from langchain_glot.evidence import EVIDENCE, check_evidence, evidence_of
 from langchain_glot.faiss_store import FaissStore, read_faiss
 
 if TYPE_CHECKING:
@@ -264,7 +264,8 @@ class GlotVectorStore(VectorStore):
     ) -> list[tuple[Document, float]]:
         """As `similarity_search`, each document with its cosine with the query in [-1, 1]: higher is nearer."""
         _refuse_unknown(kwargs)
-        self._check_evidence(evidence)
+        if evidence:
+            check_evidence(self._embedding)
         return [(self._found(hit, evidence), hit.score) for hit in self._index.search(query, k, filter)]
 
     def similarity_search_by_vector(
@@ -272,7 +273,8 @@ class GlotVectorStore(VectorStore):
     ) -> list[Document]:
         """As `similarity_search`, for a query's vector of D numbers."""
         _refuse_unknown(kwargs)
-        self._check_evidence(evidence)
+        if evidence:
+            check_evidence(self._embedding)
         return [self._found(hit, evidence) for hit in self._index.search_vectors([embedding], k, filter)[0]]
 
     def max_marginal_relevance_search(
@@ -300,7 +302,8 @@ class GlotVectorStore(VectorStore):
         Raises:
             InputError: As `similarity_search`.
         """
-        self._check_evidence(evidence)
+        if evidence:
+            check_evidence(self._embedding)
         vector = self._encoder.encode_queries([query])[0]
         return self.max_marginal_relevance_search_by_vector(
             vector.tolist(), k, fetch_k, lambda_mult, filter, evidence=evidence, **kwargs
@@ -319,14 +322,11 @@ class GlotVectorStore(VectorStore):
     ) -> list[Document]:
         """As `max_marginal_relevance_search`, for a query's vector of D numbers."""
         _refuse_unknown(kwargs)
-        self._check_evidence(evidence)
+        if evidence:
+            check_evidence(self._embedding)
         hits, vectors = self._with_vectors(embedding, max(check_k(k), check_k(fetch_k)), filter)
         chosen = maximal_marginal_relevance(np.array(embedding, np.float32), vectors.tolist(), lambda_mult, k)
         return [self._found(hits[number], evidence) for number in chosen]
-
-    def _check_evidence(self, evidence: bool) -> None:
-        if evidence and not tells_noise(self._embedding):
-            raise InputError("evidence needs GlotEmbeddings with a trained pooling: 'glot' or 'adapool'")
 
     def _found(self, hit: Hit, evidence: bool) -> Document:
         metadata = dict(hit.metadata)

@@ -95,7 +95,7 @@ class GlotTransformer(Transformer):
         special = torch.isin(features["input_ids"], self._special_ids(mask.device))
 
         def choose(states: Tensor, mask: Tensor) -> Tensor:
-            kept: Tensor = self._float32(states, mask & ~special).weights > 0
+            kept: Tensor = self._float32(states, mask).weights > 0
             return kept | special
 
         layers = [layer % (self.model.config.get_text_config().num_hidden_layers + 1) for layer in self.head.layers]
