@@ -407,7 +407,7 @@ def test_threads_do_not_drop_each_others_tokens(small_backbones: dict[str, Backb
 def test_layers_that_cannot_be_found_cannot_drop(minilm: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = batch_of(minilm, ["a b"])
     expected, _ = minilm.hidden_states(batch, (2, -1))
-    monkeypatch.setattr(minilm._tap, "found", False)
+    monkeypatch.setattr(minilm.tap, "found", False)
     states, _ = minilm.hidden_states(batch, (2, -1))
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(states, expected, strict=True))
     with pytest.raises(BundleError, match="cannot be dropped"):

@@ -77,8 +77,16 @@ def test_evaluate_writes_the_documented_json(
     assert "ceiling" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("form", "layers", "objectives"), [("drop", [2], (0, 0, 1)), ("residual", [2, -1], (1, 0.1, 0.3))]
+)
 def test_train_gives_a_head_that_loads(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    form: str,
+    layers: list[int],
+    objectives: tuple[float, ...],
 ) -> None:
     rng = np.random.default_rng(0)
     words = (KETTLE + " " + BICYCLE).split()
@@ -86,12 +94,17 @@ def test_train_gives_a_head_that_loads(
     lines = [{"text": " ".join(rng.permutation(words)), "title": f"{words[i % 9]} {i}"} for i in range(12)]
     texts.write_text("".join(json.dumps(line) + "\n" for line in lines))
     out = tmp_path / "head"
-    options = ["--epochs", "1", "--views", "1", "--batch-texts", "4", "--hidden-size", "16", "--convolution", "gcn"]
+    options = ["--epochs", "1", "--batch-texts", "4", "--hidden-size", "16"]
+    options += ["--form", form] if form != "drop" else []  # the form of the head that ships
     assert run(monkeypatch, "train", "--text", texts, "--out", out, *options) == 0
     assert "best of 1 epochs is 1" in capsys.readouterr().out
     encoder = GlotEncoder.from_pretrained(head=out)
     assert encoder.encode_documents([KETTLE]).shape == (1, 384)
-    assert json.loads((out / "config.json").read_text())["details"]["files"] == ["texts.jsonl"]
+    config = json.loads((out / "config.json").read_text())
+    assert config["details"]["files"] == ["texts.jsonl"]
+    assert (config["head"]["form"], config["head"]["layers"]) == (form, layers)
+    training = config["details"]["training"]
+    assert (training["denoising"], training["contrastive"], training["tokens"]) == objectives
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ EXPECTED = {
     "sentence_transformers_rag": ("sentence_transformers", ["The answer (*) first: mean", "Saved and loaded"]),
     "haystack_rag": ("haystack", ["pooling='mean'", "pooling='glot'", "The pipeline's prompt"]),
 }
-# Slower than a minute, and tested in its parts: the README's `make demo`.
-LONG = {"demo"}
+# Slower than a minute, and tested in their parts: the README's `make demo`, and a training.
+LONG = {"demo", "train_your_own"}
 RUN = """
 import runpy, socket, sys
 

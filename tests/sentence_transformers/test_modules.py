@@ -79,31 +79,41 @@ def test_baselines_become_stock_modules(minilm: Backbone, mixed_texts: list[str]
 
 
 @pytest.fixture(scope="module")
-def shipped(minilm_folder: Path) -> SentenceTransformer:
-    """As a user puts one together."""
-    transformer = Transformer(str(minilm_folder), model_kwargs={"dtype": torch.float32}, max_seq_length=256)
-    return SentenceTransformer(modules=[transformer, GlotPooling.from_head("minilm"), Normalize()], device="cpu")
+def encoder(minilm: Backbone, make_head: Callable[..., GlotHead]) -> GlotEncoder:
+    return GlotEncoder(minilm, make_head(seed=1, **FORMS["residual"]), query_pooling=BaselinePooling("mean", 384))
 
 
 @pytest.fixture(scope="module")
-def encoder() -> GlotEncoder:
-    return GlotEncoder.from_pretrained(device="cpu", dtype="float32")
+def by_hand(minilm_folder: Path, encoder: GlotEncoder, tmp_path_factory: pytest.TempPathFactory) -> SentenceTransformer:
+    """As a user puts one together around a head of their own."""
+    folder = tmp_path_factory.mktemp("head")
+    save_head(encoder.pooling, folder)
+    transformer = Transformer(str(minilm_folder), model_kwargs={"dtype": torch.float32}, max_seq_length=256)
+    return SentenceTransformer(modules=[transformer, GlotPooling.from_head(folder), Normalize()], device="cpu")
 
 
-def test_put_together_by_hand(shipped: SentenceTransformer, encoder: GlotEncoder, mixed_texts: list[str]) -> None:
-    np.testing.assert_allclose(
-        shipped.encode_document(mixed_texts[::4]), encoder.encode_documents(mixed_texts[::4]), rtol=0, atol=1e-5
+def test_put_together_by_hand(by_hand: SentenceTransformer, encoder: GlotEncoder, mixed_texts: list[str]) -> None:
+    assert_same_vectors(by_hand, encoder, mixed_texts[::4])
+
+
+def test_the_head_that_ships(minilm_folder: Path, mixed_texts: list[str]) -> None:
+    transformer = GlotTransformer.from_head(
+        str(minilm_folder), "minilm", model_kwargs={"dtype": torch.float32}, max_seq_length=256
     )
-    np.testing.assert_allclose(
-        shipped.encode_query(mixed_texts[::4]), encoder.encode_queries(mixed_texts[::4]), rtol=0, atol=1e-5
-    )
+    model = SentenceTransformer(modules=[transformer, Pooling(384, "mean"), Normalize()], device="cpu")
+    assert_same_vectors(model, GlotEncoder.from_pretrained(device="cpu", dtype="float32"), mixed_texts[::4])
+
+
+def assert_same_vectors(model: SentenceTransformer, encoder: GlotEncoder, texts: list[str]) -> None:
+    np.testing.assert_allclose(model.encode_document(texts), encoder.encode_documents(texts), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(model.encode_query(texts), encoder.encode_queries(texts), rtol=0, atol=1e-5)
 
 
 def test_several_processes(
-    shipped: SentenceTransformer, minilm: Backbone, make_head: Callable[..., GlotHead], mixed_texts: list[str]
+    by_hand: SentenceTransformer, minilm: Backbone, make_head: Callable[..., GlotHead], mixed_texts: list[str]
 ) -> None:
-    alone = shipped.encode_document(mixed_texts[:6])
-    together = shipped.encode_document(mixed_texts[:6], device=["cpu"], chunk_size=3)
+    alone = by_hand.encode_document(mixed_texts[:6])
+    together = by_hand.encode_document(mixed_texts[:6], device=["cpu"], chunk_size=3)
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5)
     # What the drop form adds can be sent there, too, once it has been used.
     dropping = from_encoder(GlotEncoder(minilm, make_head(seed=1, **FORMS["drop"])))
@@ -128,17 +138,17 @@ def test_prompts(minilm: Backbone, make_head: Callable[..., GlotHead], tmp_path:
     assert np.abs(model.encode(texts) - model.encode_document(texts)).max() > 1e-3
 
 
-def features_of(shipped: SentenceTransformer, texts: list[str]) -> dict[str, Any]:
+def features_of(by_hand: SentenceTransformer, texts: list[str]) -> dict[str, Any]:
     with torch.inference_mode():
-        features = shipped[0](shipped.preprocess(texts))
+        features = by_hand[0](by_hand.preprocess(texts))
     return {key: features[key] for key in ("input_ids", "attention_mask", "token_embeddings", LAYER_STATES)}
 
 
-def test_flattened_left_padded_and_without_a_mask(shipped: SentenceTransformer, mixed_texts: list[str]) -> None:
-    features = features_of(shipped, mixed_texts[:6])
+def test_flattened_left_padded_and_without_a_mask(by_hand: SentenceTransformer, mixed_texts: list[str]) -> None:
+    features = features_of(by_hand, mixed_texts[:6])
     mask = features["attention_mask"].bool()
     lengths = mask.sum(1)
-    pooling: GlotPooling = shipped[1]
+    pooling: GlotPooling = by_hand[1]
     expected = pooling({**features})["sentence_embedding"]
 
     # As FlashAttention's path leaves them.
@@ -173,9 +183,9 @@ def test_flattened_left_padded_and_without_a_mask(shipped: SentenceTransformer, 
         torch.testing.assert_close(pooling(alone)["sentence_embedding"], expected[row : row + 1], rtol=0, atol=1e-5)
 
 
-def test_left_padding_by_the_tokeniser(shipped: SentenceTransformer, mixed_texts: list[str]) -> None:
+def test_left_padding_by_the_tokeniser(by_hand: SentenceTransformer, mixed_texts: list[str]) -> None:
     # BERT counts positions from the left, so its states differ; the module has to follow the mask all the same.
-    model = copy.deepcopy(shipped)
+    model = copy.deepcopy(by_hand)
     model[0].tokenizer.padding_side = "left"
     features = model[0](model.preprocess(mixed_texts[:4]))
     real = features["attention_mask"].bool()
@@ -203,18 +213,18 @@ def test_bfloat16(
     assert (vectors.numpy() * expected).sum(1).min() > 0.99
 
 
-def test_autocast_does_not_reach_the_graph(shipped: SentenceTransformer, mixed_texts: list[str]) -> None:
-    features = features_of(shipped, mixed_texts[:6])
-    expected = shipped[1]({**features})["sentence_embedding"]
+def test_autocast_does_not_reach_the_graph(by_hand: SentenceTransformer, mixed_texts: list[str]) -> None:
+    features = features_of(by_hand, mixed_texts[:6])
+    expected = by_hand[1]({**features})["sentence_embedding"]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        got = shipped[1]({**features})["sentence_embedding"]
+        got = by_hand[1]({**features})["sentence_embedding"]
     assert torch.equal(got, expected)
 
 
 def test_a_saved_pooling_is_a_head_directory(
-    shipped: SentenceTransformer, encoder: GlotEncoder, tmp_path: Path
+    by_hand: SentenceTransformer, encoder: GlotEncoder, tmp_path: Path
 ) -> None:
-    shipped.save(str(tmp_path), safe_serialization=False)
+    by_hand.save(str(tmp_path), safe_serialization=False)
     assert sorted(path.name for path in (tmp_path / "1_GlotPooling").iterdir()) == ["config.json", "head.safetensors"]
     texts = ["We use cookies. Boils a litre in two minutes."]
     for backbone in ("minilm", tmp_path):
@@ -236,14 +246,14 @@ def test_two_models_over_one_transformer(minilm_folder: Path, mixed_texts: list[
         torch.testing.assert_close(model[1](features)["sentence_embedding"], expected)
 
 
-def test_loading(shipped: SentenceTransformer, tmp_path: Path) -> None:
+def test_loading(by_hand: SentenceTransformer, tmp_path: Path) -> None:
     saved = tmp_path / "saved"
-    shipped.save(str(saved))
+    by_hand.save(str(saved))
     with pytest.raises(ValueError, match="trust_remote_code"):
         SentenceTransformer(str(saved))
     trusting = SentenceTransformer(str(saved), trust_remote_code=True, device="cpu")
     assert isinstance(trusting[1], GlotPooling)
-    np.testing.assert_allclose(trusting.encode(["a b"]), shipped.encode(["a b"]), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(trusting.encode(["a b"]), by_hand.encode(["a b"]), rtol=0, atol=1e-6)
     half = load(saved, device="cpu", model_kwargs={"dtype": torch.bfloat16})
     assert half[0].model.dtype == torch.bfloat16
     with pytest.raises(InputError, match="runs no code"):
@@ -273,7 +283,7 @@ def test_what_does_not_fit_is_refused(
     minilm_folder: Path,
     minilm: Backbone,
     make_head: Callable[..., GlotHead],
-    shipped: SentenceTransformer,
+    by_hand: SentenceTransformer,
     tmp_path: Path,
 ) -> None:
     with pytest.raises(InputError, match="use GlotTransformer"):
@@ -291,16 +301,16 @@ def test_what_does_not_fit_is_refused(
     with pytest.raises(InputError, match="queries are pooled by 'cls'"):
         from_encoder(GlotEncoder(minilm, make_head(), query_pooling=BaselinePooling("cls", 384)))
 
-    features = features_of(shipped, ["a b c"])
+    features = features_of(by_hand, ["a b c"])
     narrow = GlotPooling(HeadConfig(100))
     with pytest.raises(BundleError, match="width 100, the transformer gives 384"):
         narrow({**features})
     deep = GlotPooling(HeadConfig(384, layers=(9, -1)))
     with pytest.raises(BundleError, match=r"reads layer 9; the transformer has 0 to 6"):
-        SentenceTransformer(modules=[shipped[0], deep], device="cpu")
+        SentenceTransformer(modules=[by_hand[0], deep], device="cpu")
     del features[LAYER_STATES]
     with pytest.raises(InputError, match=r"pooling\.on_model_ready\(model\)"):
-        shipped[1](features)
+        by_hand[1](features)
     dropping = GlotTransformer(str(minilm_folder), head=HeadConfig(384, form="drop", layers=(2,)))
     with pytest.raises(TrainingError, match="has no gradient"):
         dropping.train()(dropping.preprocess(["a b"]))
