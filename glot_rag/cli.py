@@ -268,38 +268,56 @@ def train(
     without: Annotated[str, typer.Option(help="Comma-separated families of noise to leave out.")] = "",
     backbone: Backbone = "minilm",
     pooling: Annotated[str, typer.Option(help=", ".join(TRAINED_POOLINGS))] = "glot",
-    convolution: Annotated[str, typer.Option(help=", ".join(CONVOLUTIONS))] = "gat",
-    num_layers: Annotated[int, typer.Option(min=1, help="K, graph layers.")] = 2,
+    convolution: Annotated[str, typer.Option(help=", ".join(CONVOLUTIONS))] = "transformer",
+    num_layers: Annotated[int, typer.Option(min=1, help="K, graph layers.")] = 3,
     hidden_size: Annotated[int, typer.Option(min=1)] = 128,
     threshold: Annotated[float, typer.Option(help="tau: tokens with a higher cosine are joined.")] = 0.3,
     jumping: Annotated[str, typer.Option(help=", ".join(JUMPING))] = "cat",
-    form: Annotated[str, typer.Option(help=", ".join(FORMS))] = "residual",
-    norm: Annotated[str, typer.Option(help=", ".join(NORMS))] = "none",
-    keep: Annotated[float, typer.Option(help="Least share of a text that a round of dropping leaves.")] = 0.7,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of dropping, at most.")] = 3,
+    form: Annotated[str, typer.Option(help=", ".join(FORMS))] = "drop",
+    norm: Annotated[str, typer.Option(help=", ".join(NORMS))] = "layer",
+    keep: Annotated[float, typer.Option(help="Least share of a text that a round of dropping leaves.")] = 0.1,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of dropping, at most.")] = 1,
     readout: Annotated[str, typer.Option(help=", ".join(READOUTS))] = "sigmoid",
-    layers: Annotated[str, typer.Option(help="Backbone layers that the head reads; the last one is pooled.")] = "2,-1",
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            help="Backbone layers that the head reads, like 2,-1; the last one is pooled, or dropped after in the "
+            "drop form. If not given: a third of the way up, and in the other forms the last one, too.",
+            show_default=False,
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=4, help="Texts to train on, drawn at random.")] = None,
-    views: Annotated[int, typer.Option(min=1, help="Noisy views of each text.")] = 2,
-    epochs: Annotated[int, typer.Option(min=1)] = 8,
+    views: Annotated[int, typer.Option(min=1, help="Noisy views of each text.")] = 1,
+    epochs: Annotated[int, typer.Option(min=1)] = 2,
     patience: Annotated[int, typer.Option(min=1, help="Epochs without progress before it stops.")] = 3,
     batch_texts: Annotated[int, typer.Option(min=2)] = 64,
     learning_rate: Annotated[float, typer.Option()] = 1e-3,
-    denoising: Annotated[float, typer.Option(help="Weight of the denoising objective.")] = 1.0,
-    contrastive: Annotated[float, typer.Option(help="Weight of the contrastive objective.")] = 0.1,
-    tokens: Annotated[float, typer.Option(help="Weight of the token-noise objective.")] = 0.3,
-    rarity: Annotated[float, typer.Option(help="How much more a rare token costs to lose; 0: as much as any.")] = 0.0,
+    denoising: Annotated[
+        float | None, typer.Option(help="Weight of the denoising objective: 0 in the drop form, else 1.")
+    ] = None,
+    contrastive: Annotated[
+        float | None, typer.Option(help="Weight of the contrastive objective: 0 in the drop form, else 0.1.")
+    ] = None,
+    tokens: Annotated[
+        float | None, typer.Option(help="Weight of the token-noise objective: 1 in the drop form, else 0.3.")
+    ] = None,
+    rarity: Annotated[float, typer.Option(help="How much more a rare token costs to lose; 0: as much as any.")] = 0.5,
     cache: Annotated[Path | None, typer.Option(help="Directory of the hidden states; OUT/cache if not given.")] = None,
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
-    """Train a head on clean texts, which it learns to recognise among noise."""
+    """Train a head on clean texts, which it learns to recognise among noise.
+
+    What is not given is as it was for the head that ships.
+    """
     from glot_rag.backbone import Backbone as FrozenBackbone
     from glot_rag.training.config import TrainingConfig
     from glot_rag.training.loop import train
     from glot_rag.training.texts import read_lines, read_texts, sample
 
+    # The drop form's choice of tokens has no gradient: it is trained on token labels alone.
+    weights = (0.0, 0.0, 1.0) if form == "drop" else (1.0, 0.1, 0.3)
     config = TrainingConfig(
         seed=seed,
         views=views,
@@ -307,20 +325,23 @@ def train(
         patience=patience,
         batch_texts=batch_texts,
         learning_rate=learning_rate,
-        denoising=denoising,
-        contrastive=contrastive,
-        tokens=tokens,
+        denoising=weights[0] if denoising is None else denoising,
+        contrastive=weights[1] if contrastive is None else contrastive,
+        tokens=weights[2] if tokens is None else tokens,
         rarity=rarity,
         without=tuple(filter(None, without.split(","))),
     )
     try:
-        read = tuple(int(layer) for layer in layers.split(","))
+        read = None if layers is None else tuple(int(layer) for layer in layers.split(","))
     except ValueError:
         raise InputError(f"--layers must be numbers with commas between them, like 2,-1; got {layers!r}") from None
     texts = read_texts(text)
     if limit is not None:
         texts = sample(texts, limit, seed)
     frozen = FrozenBackbone.load(backbone, device=device, dtype=dtype)
+    if read is None:
+        early = max(1, frozen.num_layers // 3)
+        read = (early,) if form == "drop" else (early, -1)
     head_config = HeadConfig(
         state_size=frozen.state_size,
         layers=read,

@@ -1,0 +1,86 @@
+"""Fill the result tables of Markdown files from the JSON of `glot-rag evaluate`.
+
+    python benchmarks/tables.py README.md glot_rag/pretrained/minilm/MODEL_CARD.md
+
+A table stands between two comments, the first of which names the files, relative to the repository:
+
+    <!-- results: benchmarks/results/cranfield.json benchmarks/results/cisi.json -->
+    <!-- end of results -->
+
+`--check` writes nothing and fails where a table is not what the JSON says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from glot_rag.evaluation.results import PRIMARY_METRIC, Report
+
+ROOT = Path(__file__).resolve().parents[1]
+_BLOCK = re.compile(r"(<!-- results: (?P<files>[^>]+?) -->\n).*?(<!-- end of results -->)", re.DOTALL)
+_TITLES = {
+    "mean": "mean",
+    "adapool": "AdaPool",
+    "glot": "GLOT",
+    "glot+prune": "GLOT, pruned",
+    "max": "max",
+    "cls": "CLS",
+}
+
+
+def table(reports: list[Report]) -> str:
+    """Rows are collection and noise, columns poolings; nDCG@10 × 100, and what GLOT wins over mean pooling."""
+    poolings = list(dict.fromkeys(pooling for report in reports for pooling in report.poolings))
+    titles = [_TITLES.get(pooling, pooling) for pooling in poolings]
+    head = ["collection", "noise", *titles, "ceiling", "GLOT − mean", "won back"]
+    lines = [head, ["---"] * len(head)]
+    for report in reports:
+        for noise, ratio in report.settings:
+            lines.append(_row(report, noise, ratio, poolings))
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _row(report: Report, noise: str, ratio: float, poolings: list[str]) -> list[str]:
+    results = {pooling: report.result(pooling, noise, ratio) for pooling in poolings}
+    values = {pooling: 100 * found.metrics[PRIMARY_METRIC] for pooling, found in results.items() if found}
+    best = max(round(value, 1) for value in values.values())
+    cells = [f"{values[each]:.1f}" if each in values else "" for each in poolings]
+    cells = [f"**{cell}**" if cell == f"{best:.1f}" else cell for cell in cells]
+    glot = results["glot"]
+    assert glot is not None
+    return [
+        report.dataset,
+        "none" if noise == "none" else f"{noise} {ratio:.0%}",
+        *cells,
+        f"{100 * glot.ceiling[PRIMARY_METRIC]:.1f}",
+        f"{values['glot'] - values['mean']:+.1f}",
+        "" if glot.recovery is None else f"{glot.recovery:.0%}",
+    ]
+
+
+def filled(text: str) -> str:
+    """The Markdown with every table made anew."""
+
+    def fill(block: re.Match[str]) -> str:
+        return block[1] + table([Report.load(ROOT / name) for name in block["files"].split()]) + block[3]
+
+    return _BLOCK.sub(fill, text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", type=Path, nargs="+", help="Markdown files")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a table is out of date")
+    options = parser.parse_args()
+    for path in options.files:
+        text = path.read_text(encoding="utf-8")
+        if options.check and filled(text) != text:
+            sys.exit(f"{path}: a table is not what its JSON says: run python benchmarks/tables.py {path}")
+        path.write_text(filled(text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
