@@ -64,22 +64,66 @@ def pool_texts(
 
 @torch.inference_mode()
 def _pool_batch(backbone: Backbone, poolings: Mapping[str, Pooling], batch: TokenBatch) -> dict[str, Pooled]:
-    """One batch through the backbone and every pooling; in the drop form once more each, from the dropping layer on."""
-    pooled = {name: pool_kept(backbone, pooling, batch) for name, pooling in poolings.items() if pooling.drops}
-    rest = {name: pooling for name, pooling in poolings.items() if not pooling.drops}
-    if rest:
-        layers = sorted({layer for pooling in rest.values() for layer in pooling.layers})
-        states, mask = backbone.hidden_states(batch, layers)
-        by_layer = dict(zip(layers, states, strict=True))
-        pooled |= {name: pooling(join_layers(by_layer, pooling.layers), mask) for name, pooling in rest.items()}
-    return {name: pooled[name] for name in poolings}
+    """One batch through the backbone and every pooling; what is dropped in the backbone takes a pass of its own."""
+    layers = {layer for pooling in poolings.values() if not pooling.drops for layer in pooling.layers}
+    for pooling in poolings.values():
+        if pooling.drops and pooling.trust < 1:
+            layers |= {*pooling.layers, -1}
+    by_layer: dict[int, Tensor] = {}
+    if layers:
+        states, mask = backbone.hidden_states(batch, sorted(layers))
+        by_layer = dict(zip(sorted(layers), states, strict=True))
+
+    def pooled(pooling: Pooling) -> Pooled:
+        if pooling.drops:
+            return pool_dropping(backbone, pooling, batch, by_layer)
+        out: Pooled = pooling(join_layers(by_layer, pooling.layers), mask)
+        return out
+
+    return {name: pooled(pooling) for name, pooling in poolings.items()}
 
 
-def pool_kept(backbone: Backbone, pooling: Pooling, batch: TokenBatch) -> Pooled:
-    """The drop form: the mean of the last layer's states of the tokens that the head let go on."""
+@torch.inference_mode()
+def pool_dropping(
+    backbone: Backbone, pooling: Pooling, batch: TokenBatch, by_layer: Mapping[int, Tensor] | None = None
+) -> Pooled:
+    """The drop form: the mean of the tokens that the head let go on, mixed with the whole text's (`Pooling.trust`).
+
+    Args:
+        backbone: the frozen transformer.
+        pooling: one that drops.
+        batch: token ids and mask, (B, L) each.
+        by_layer: states (B, L, D) of a pass over the whole texts, of the layers that the pooling reads and of the last
+            one (-1), if there was one; it is read only for a trust below 1.
+    """
+    if pooling.trust == 1:
+        return _pool_kept(backbone, pooling, batch)
+    if by_layer is None:
+        layers = sorted({*pooling.layers, -1})
+        by_layer = dict(zip(layers, backbone.hidden_states(batch, layers)[0], strict=True))
+    mask = torch.from_numpy(batch.mask).to(backbone.device)
+    weights = mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
+    vector = torch.einsum("bl,bld->bd", weights, real_states(by_layer[-1], mask))
+    head = pooling(join_layers(by_layer, pooling.layers), mask)
+    stays = (head.weights > 0) | torch.from_numpy(backbone.tokenizer.is_special(batch.ids)).to(backbone.device)
+    # A text of which everything stays has its vector already.
+    some = (mask & ~stays).any(dim=1).nonzero()[:, 0]
+    if len(some):
+        rows = some.cpu().numpy()
+        part = TokenBatch(batch.rows[rows], batch.ids[rows], batch.mask[rows])
+        kept = _pool_kept(backbone, pooling, part, stays[some])
+        vector[some] = torch.lerp(vector[some], kept.vector, pooling.trust)
+        weights[some] = torch.lerp(weights[some], kept.weights, pooling.trust)
+    return Pooled(vector, weights, head.logits)
+
+
+def _pool_kept(backbone: Backbone, pooling: Pooling, batch: TokenBatch, stays: Tensor | None = None) -> Pooled:
+    """The mean of the last layer's states of the tokens that go on: the head's choice, or `stays` (B, L)."""
     seen: list[Pooled] = []
 
     def choose(states: Tensor, mask: Tensor) -> Tensor:
+        if stays is not None:
+            return stays
         seen.append(pooling(states, mask))
         return seen[0].weights > 0
 
@@ -87,7 +131,7 @@ def pool_kept(backbone: Backbone, pooling: Pooling, batch: TokenBatch) -> Pooled
     shares = mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
     vector = torch.einsum("bl,bld->bd", shares, real_states(states, mask))
     weights = torch.zeros(batch.ids.shape, device=shares.device).scatter_add(1, kept, shares)
-    return Pooled(vector, weights, seen[0].logits)
+    return Pooled(vector, weights, seen[0].logits if seen else None)
 
 
 def join_layers(by_layer: Mapping[int, Tensor], layers: Sequence[int]) -> Tensor:

@@ -138,8 +138,16 @@ def _pool(
 
     states, kept, mask = backbone.hidden_states_of_kept(batch, pooling.layers, choose)
     stays = torch.take_along_dim(chosen, kept[row], dim=1) & mask[row]  # (C, L')
-    counts = stays.sum(1, keepdim=True)
-    return torch.einsum("cl,cld->cd", stays / counts, real_states(states, mask)[row]), counts[:, 0].float()
+    vectors = _means(states, stays, row)
+    if pooling.trust < 1:
+        (whole,), _ = backbone.hidden_states(batch, (-1,))
+        vectors = torch.lerp(_means(whole, chosen, row), vectors, pooling.trust)
+    return vectors, stays.sum(1).float()
+
+
+def _means(states: Tensor, of: Tensor, row: Tensor) -> Tensor:
+    """The mean of each chunk's tokens: states (B, L, D), tokens (C, L), the chunks' rows (C,) -> (C, D)."""
+    return torch.einsum("cl,cld->cd", of / of.sum(1, keepdim=True), real_states(states[row], of))
 
 
 def _pick(states: Tensor, row: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:

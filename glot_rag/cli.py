@@ -277,6 +277,10 @@ def train(
     norm: Annotated[str, typer.Option(help=", ".join(NORMS))] = "layer",
     keep: Annotated[float, typer.Option(help="Least share of a text that a round of dropping leaves.")] = 0.1,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of dropping, at most.")] = 1,
+    trust: Annotated[
+        float | None,
+        typer.Option(help="Part of the kept tokens in the drop form's vector, 0.2; the rest is mean pooling."),
+    ] = None,
     readout: Annotated[str, typer.Option(help=", ".join(READOUTS))] = "sigmoid",
     layers: Annotated[
         str | None,
@@ -316,6 +320,8 @@ def train(
     from glot_rag.training.loop import train
     from glot_rag.training.texts import read_lines, read_texts, sample
 
+    if trust is None:
+        trust = 0.2 if form == "drop" else 1.0
     # The drop form's choice of tokens has no gradient: it is trained on token labels alone.
     weights = (0.0, 0.0, 1.0) if form == "drop" else (1.0, 0.1, 0.3)
     config = TrainingConfig(
@@ -355,6 +361,7 @@ def train(
         norm=norm,
         keep=keep,
         rounds=rounds,
+        trust=trust,
         readout=readout,
         # The denoising target is a vector of the backbone's size.
         output_size=frozen.state_size if form == "paper" else None,

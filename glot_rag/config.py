@@ -59,6 +59,8 @@ class HeadConfig:
         output_size: the paper form's projection; None for none.
         keep: what a round of dropping leaves at least: a token stays if it is more likely signal than noise, or is
             among the surest `keep` of the text.
+        trust: of the drop form, t: z = t · (mean of the kept tokens, which have not seen the others) + (1 - t) · (mean
+            pooling of the whole text). Below 1 a wrong choice of tokens costs less, and the whole text is encoded, too.
         rounds: of dropping, at most. Pruning reads the text again after each, with less noise in the tokens' states;
             the drop form, which cannot, drops as much at once: keep ** rounds stays at least.
         queries: how queries are pooled. "head": as documents; "mean": by mean pooling, which needs a head that stays
@@ -84,6 +86,7 @@ class HeadConfig:
     output_size: int | None = None
     keep: float = 0.7
     rounds: int = 3
+    trust: float = 1.0
     queries: str | None = None
 
     def __post_init__(self) -> None:
@@ -113,6 +116,10 @@ class HeadConfig:
             )
         if not isinstance(self.keep, (int, float)) or not 0.0 <= self.keep <= 1.0:
             raise InputError(f"keep must be in [0, 1]; got {self.keep!r}")
+        if not isinstance(self.trust, (int, float)) or not 0.0 < self.trust <= 1.0:
+            raise InputError(f"trust must be above 0 and at most 1; got {self.trust!r}")
+        if self.trust < 1 and self.form != "drop":
+            raise InputError("trust belongs to the drop form; the other forms drop nothing")
 
         in_mean_space = self.pooling == "adapool" or self.form != "paper"
         object.__setattr__(self, "queries", self.queries or ("mean" if in_mean_space else "head"))

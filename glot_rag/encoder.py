@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from glot_rag.backbone import Backbone
-from glot_rag.batches import pool_kept, pool_texts
+from glot_rag.batches import pool_dropping, pool_texts
 from glot_rag.chunks import pool_chunks
 from glot_rag.config import BASELINE_POOLINGS, POOLINGS
 from glot_rag.denoise import Denoised, denoise_texts
@@ -309,7 +309,7 @@ class GlotEncoder:
         joined = torch.cat(states, dim=-1)
         with torch.inference_mode():
             dropping = self.pooling.drops
-            pooled = pool_kept(self.backbone, self.pooling, batch) if dropping else self.pooling(joined, mask)
+            pooled = pool_dropping(self.backbone, self.pooling, batch) if dropping else self.pooling(joined, mask)
             graph = None
             if isinstance(self.pooling, GlotHead):
                 graph = self.pooling.graph(joined, mask)[0].cpu().numpy()

@@ -54,8 +54,8 @@ class EncoderGraph(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
         """(B, L) int64 each -> (B, O), perhaps (B, O), (B, L) and perhaps (B, L)."""
-        if self.documents.drops and self.queries is None:
-            return self._kept(input_ids, attention_mask)
+        if self.documents.drops and self.documents.trust == 1 and self.queries is None:
+            return self._kept(input_ids, attention_mask, None)
         out = self.model(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True, use_cache=False)
         states = [*out.hidden_states[: self._last], out.last_hidden_state]
         mask = attention_mask.bool()
@@ -64,7 +64,7 @@ class EncoderGraph(nn.Module):
             return torch.cat([states[self._number(layer)] for layer in pooling.layers], dim=-1)
 
         if self.documents.drops:
-            vector, *rest = self._kept(input_ids, attention_mask)
+            vector, *rest = self._kept(input_ids, attention_mask, states[-1])
         else:
             vector, *rest = _outputs(self.documents, joined(self.documents), mask)
         if self.queries is None:
@@ -72,8 +72,8 @@ class EncoderGraph(nn.Module):
         query = functional.normalize(self.queries(joined(self.queries), mask).vector, dim=-1, eps=1e-12)
         return (vector, query, *rest)
 
-    def _kept(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
-        """The drop form: `glot_rag.batches.pool_kept`, with the dropped tokens left in place and unseen."""
+    def _kept(self, input_ids: Tensor, attention_mask: Tensor, whole: Tensor | None) -> tuple[Tensor, ...]:
+        """The drop form: `glot_rag.batches.pool_dropping`, with the dropped tokens left in place and unseen."""
         mask = attention_mask.bool()
         special = (input_ids[..., None] == torch.tensor(self._special)).any(-1) & mask
         logits: list[Tensor] = []
@@ -92,6 +92,12 @@ class EncoderGraph(nn.Module):
         assert run.kept_mask is not None
         weights = run.kept_mask / run.kept_mask.sum(dim=1, keepdim=True).clamp(min=1)
         vector = torch.einsum("bl,bld->bd", weights, real_states(out.last_hidden_state, run.kept_mask))
+        if self.documents.trust < 1:
+            assert whole is not None
+            of_all = mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
+            trust = self.documents.trust
+            vector = (1 - trust) * torch.einsum("bl,bld->bd", of_all, real_states(whole, mask)) + trust * vector
+            weights = (1 - trust) * of_all + trust * weights
         noise = torch.sigmoid(-logits[0]) * mask
         return functional.normalize(vector, dim=-1, eps=1e-12), weights, noise
 

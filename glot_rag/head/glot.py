@@ -69,6 +69,7 @@ class AdaPool(Pooling):
         self.layers = config.layers
         self.output_size = config.state_size
         self.drops = config.form == "drop"
+        self.trust = config.trust
         self.score_layer = score_mlp(config.input_size, config.readout_size)
 
     def forward(self, states: Tensor, mask: Tensor) -> Pooled:
@@ -110,6 +111,7 @@ class GlotHead(Pooling):
         elif config.form == "drop":
             self.output_size = config.state_size
             self.drops = True
+            self.trust = config.trust
         else:
             self.output_size = config.output_size or joint
             if config.output_size is not None:

@@ -35,12 +35,14 @@ class Pooling(nn.Module, ABC):
         layers: the backbone layers whose states it reads, concatenated in this order.
         output_size: O, the length of the vector.
         drops: True if it drops tokens inside the backbone, after the highest of its layers.
+        trust: where it drops, the part of the kept tokens' mean in the vector; the rest is mean pooling's.
     """
 
     name: str
     layers: tuple[int, ...] = (-1,)
     output_size: int
     drops: bool = False
+    trust: float = 1.0
 
     @abstractmethod
     def forward(self, states: Tensor, mask: Tensor) -> Pooled:

@@ -80,6 +80,9 @@ class GlotTransformer(Transformer):
     def forward(self, features: dict[str, Any], task: str | None = None, **kwargs: Any) -> dict[str, Any]:
         """Set `token_embeddings`, (B, L, D) float32, and `attention_mask`, (B, L), to what was kept.
 
+        Where `HeadConfig.trust` is below 1 the mask is that of the whole text, and its tokens' embeddings are weighted
+        so that their mean is the head's vector.
+
         Raises:
             TrainingError: in training, with gradients.
         """
@@ -105,8 +108,16 @@ class GlotTransformer(Transformer):
         assert run.kept_mask is not None
         kept = torch.zeros_like(features["attention_mask"])
         kept.scatter_(1, run.kept, run.kept_mask.to(kept.dtype))
+        states = out["token_embeddings"].float()
+        trust = self.head.trust
+        if trust < 1:
+            whole = super().forward(features, **kwargs)["token_embeddings"].float()
+            # The mean over all tokens of these is that of the whole text and that of the kept tokens, mixed.
+            share = mask.sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp(min=1) * kept
+            states = (1 - trust) * whole + trust * share[..., None] * states
+            kept = features["attention_mask"]
         # A new dictionary: losses that run a batch twice need the mask as it was.
-        return {**out, "token_embeddings": out["token_embeddings"].float(), "attention_mask": kept}
+        return {**out, "token_embeddings": states, "attention_mask": kept}
 
     def _special_ids(self, device: torch.device) -> Tensor:
         tokenizer = self.tokenizer

@@ -36,6 +36,9 @@ from glot_rag.errors import InputError
         ({"form": "paper", "output_size": 0}, "output_size must be a positive whole number or None; got 0"),
         ({"form": "paper", "output_size": 1.5}, "output_size must be a positive whole number or None; got 1.5"),
         ({"form": "residual", "output_size": 64}, "output_size belongs to the paper form"),
+        ({"form": "drop", "trust": 0.0}, "trust must be above 0 and at most 1; got 0.0"),
+        ({"form": "drop", "trust": 1.1}, "trust must be above 0 and at most 1; got 1.1"),
+        ({"form": "residual", "trust": 0.5}, "trust belongs to the drop form"),
         ({"form": "paper", "queries": "mean"}, "not in mean pooling's space: queries must be 'head'"),
     ],
 )

@@ -37,6 +37,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "paper": {"form": "paper", "layers": (1, -1), "output_size": 64},
     "adapool": {"pooling": "adapool", "layers": (2, -1)},
     "drop": {"form": "drop", "layers": (0, 2), "scale": 4.0},
+    "drop-some": {"form": "drop", "layers": (2,), "scale": 4.0, "trust": 0.4},
     "drop-queries": {"form": "drop", "layers": (2,), "queries": "head", "scale": 4.0},
 }
 
