@@ -77,9 +77,10 @@ def main() -> None:
     options = parser.parse_args()
     for path in options.files:
         text = path.read_text(encoding="utf-8")
-        if options.check and filled(text) != text:
+        if not options.check:
+            path.write_text(filled(text), encoding="utf-8")
+        elif filled(text) != text:
             sys.exit(f"{path}: a table is not what its JSON says: run python benchmarks/tables.py {path}")
-        path.write_text(filled(text), encoding="utf-8")
 
 
 if __name__ == "__main__":
