@@ -6,20 +6,26 @@ from glot_rag.evaluation.noise import NOISE_KINDS, Corrupted, NoiseSpec, corrupt
 from glot_rag.evaluation.picture import save_picture
 from glot_rag.evaluation.report import print_report
 from glot_rag.evaluation.results import Report, Result
-from glot_rag.evaluation.retrieval import EmbedTexts, evaluate, search
+from glot_rag.evaluation.retrieval import EmbedTexts, evaluate
+from glot_rag.evaluation.search import search
+from glot_rag.evaluation.significance import Comparison, compare, holm, interval
 from glot_rag.evaluation.stdlib_corpus import load_stdlib
 
 __all__ = [
     "METRICS",
     "NOISE_KINDS",
+    "Comparison",
     "Corrupted",
     "EmbedTexts",
     "NoiseSpec",
     "Report",
     "Result",
     "RetrievalDataset",
+    "compare",
     "corrupt",
     "evaluate",
+    "holm",
+    "interval",
     "load_beir",
     "load_stdlib",
     "measure",
