@@ -188,13 +188,14 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=2, help="Documents of the stdlib corpus, drawn at random.")] = None,
     seed: Seed = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the results here.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write them here as a table too.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw nDCG against noise here (.png or .svg).")] = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
     """Corrupt a collection's documents and measure what each pooling still finds."""
     from glot_rag.encoder import GlotEncoder, encode_documents_together, encode_queries_together
-    from glot_rag.evaluation import NoiseSpec, evaluate, load_beir, load_stdlib, print_report, save_picture
+    from glot_rag.evaluation import NoiseSpec, evaluate, load_beir, load_stdlib, print_report, save_csv, save_picture
 
     noises = [NoiseSpec.parse(spec) for spec in noise]
     poolings = [name.strip() for name in pooling.split(",")]
@@ -229,6 +230,8 @@ def evaluate(
     print_report(report, _console())
     if json_file:
         report.save(json_file)
+    if csv_file:
+        save_csv(report, csv_file)
     if picture:
         save_picture(report, picture)
 

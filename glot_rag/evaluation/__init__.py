@@ -10,6 +10,7 @@ from glot_rag.evaluation.retrieval import EmbedTexts, evaluate
 from glot_rag.evaluation.search import search
 from glot_rag.evaluation.significance import Comparison, compare, holm, interval
 from glot_rag.evaluation.stdlib_corpus import load_stdlib
+from glot_rag.evaluation.table import save_csv
 
 __all__ = [
     "METRICS",
@@ -31,6 +32,7 @@ __all__ = [
     "measure",
     "measure_per_query",
     "print_report",
+    "save_csv",
     "save_picture",
     "search",
 ]
