@@ -189,13 +189,23 @@ def evaluate(
     seed: Seed = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the results here.")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write them here as a table too.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write one self-contained page here.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw nDCG against noise here (.png or .svg).")] = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
     """Corrupt a collection's documents and measure what each pooling still finds."""
     from glot_rag.encoder import GlotEncoder, encode_documents_together, encode_queries_together
-    from glot_rag.evaluation import NoiseSpec, evaluate, load_beir, load_stdlib, print_report, save_csv, save_picture
+    from glot_rag.evaluation import (
+        NoiseSpec,
+        evaluate,
+        load_beir,
+        load_stdlib,
+        print_report,
+        save_csv,
+        save_page,
+        save_picture,
+    )
 
     noises = [NoiseSpec.parse(spec) for spec in noise]
     poolings = [name.strip() for name in pooling.split(",")]
@@ -230,6 +240,8 @@ def evaluate(
     print_report(report, _console())
     if json_file:
         report.save(json_file)
+    if html:
+        save_page(report, html)
     if csv_file:
         save_csv(report, csv_file)
     if picture:

@@ -3,6 +3,7 @@
 from glot_rag.evaluation.datasets import RetrievalDataset, load_beir
 from glot_rag.evaluation.metrics import METRICS, measure, measure_per_query
 from glot_rag.evaluation.noise import NOISE_KINDS, Corrupted, NoiseSpec, corrupt
+from glot_rag.evaluation.page import save_page
 from glot_rag.evaluation.picture import save_picture
 from glot_rag.evaluation.report import print_report
 from glot_rag.evaluation.results import Report, Result
@@ -33,6 +34,7 @@ __all__ = [
     "measure_per_query",
     "print_report",
     "save_csv",
+    "save_page",
     "save_picture",
     "search",
 ]
