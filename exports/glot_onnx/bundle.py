@@ -35,7 +35,7 @@ def export_encoder(encoder: GlotEncoder, path: str | os.PathLike[str]) -> Parity
 
     Raises:
         InputError: the directory holds something else, the backbone is in another dtype or elsewhere, or the encoder
-            prunes or drops tokens.
+            prunes.
         ParityError: the graph does not give the encoder's vectors.
     """
     target = Path(path)

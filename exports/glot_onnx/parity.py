@@ -66,7 +66,7 @@ def sample_texts(seed: int = 0) -> list[str]:
     rng = random.Random(seed)
     words = _WORDS.split()
     lengths = [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610]
-    texts = [" ".join(rng.choices(words, k=length)) for length in lengths for _ in range(4)]
+    texts = [" ".join(rng.choices(words, k=length)) for length in lengths for _ in range(2)]
     return ["", " \n\t", "\x00", "a" * 500, *texts]
 
 

@@ -1,0 +1,18 @@
+"""What the fixtures here hand to the tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from glot_onnx import ParityReport
+
+from glot_rag import GlotEncoder
+
+
+class Exported(NamedTuple):
+    """An encoder, the bundle that it became, and what was measured then."""
+
+    encoder: GlotEncoder
+    path: Path
+    report: ParityReport
