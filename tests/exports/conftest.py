@@ -7,15 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from exported import Exported
+from exported import PROMPTS, Exported
 from glot_onnx import export_encoder
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
 from glot_rag import GlotEncoder
 from glot_rag.backbone import Backbone
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead
-
-PROMPTS = {"query_prompt": "query: ", "document_prompt": "passage: "}
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +22,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, GlotEncod
 
     def make(name: str, encoder: GlotEncoder) -> Exported:
         path = tmp_path_factory.mktemp("exported") / name
-        return Exported(encoder, path, export_encoder(encoder, path))
+        return Exported(encoder, path, export_encoder(encoder, path, texts=20))
 
     return make
 
@@ -45,8 +43,8 @@ def drop_head(make_head: Callable[..., GlotHead | AdaPool]) -> GlotHead | AdaPoo
 def dropping(
     export: Callable[[str, GlotEncoder], Exported], minilm: Backbone, drop_head: GlotHead | AdaPool
 ) -> Exported:
-    """all-MiniLM-L6-v2 with a head that drops tokens between its layers; queries are pooled by the mean."""
-    return export("dropping", GlotEncoder(minilm, drop_head, query_pooling=BaselinePooling("mean", 384)))
+    """all-MiniLM-L6-v2 with a head that drops tokens between its layers; queries are pooled by the maximum."""
+    return export("dropping", GlotEncoder(minilm, drop_head, query_pooling=BaselinePooling("max", 384)))
 
 
 @pytest.fixture(scope="session")
@@ -91,3 +89,14 @@ def small(
     """A tiny encoder with a GLOT head: loaded, exported and checked in a moment."""
     head = make_head(state_size=32, layers=(1, -1), hidden_size=8, readout="sigmoid")
     return export("small", GlotEncoder(tiny("bert"), head, query_pooling=BaselinePooling("mean", 32), **PROMPTS))
+
+
+@pytest.fixture(scope="session")
+def decoder(
+    export: Callable[[str, GlotEncoder], Exported],
+    tiny: Callable[[str], Backbone],
+    make_head: Callable[..., GlotHead | AdaPool],
+) -> Exported:
+    """A tiny decoder with a GLOT head that drops tokens after its first layer."""
+    head = make_head(state_size=32, layers=(1,), form="drop", readout="sigmoid", keep=0.3, hidden_size=8)
+    return export("decoder", GlotEncoder(tiny("llama"), head, query_pooling=BaselinePooling("mean", 32)))

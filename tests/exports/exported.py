@@ -9,6 +9,8 @@ from glot_onnx import ParityReport
 
 from glot_rag import GlotEncoder
 
+PROMPTS = {"query_prompt": "query: ", "document_prompt": "passage: "}
+
 
 class Exported(NamedTuple):
     """An encoder, the bundle that it became, and what was measured then."""
