@@ -116,7 +116,7 @@ def main(
         workers = {system: Worker(system, Path(folder), threads) for system in chosen}
         seconds, latency, vectors = measure(workers, texts, long_texts, rounds, queries)
         memory = {system: worker.end() for system, worker in workers.items()}
-    results = []
+    results: list[dict[str, Any]] = []
     for system, worker in workers.items():
         median, long_median = (statistics.median(each) for each in seconds[system])
         pruned = system.pooling == "glot+prune"  # which runs the backbone over other tokens than those counted

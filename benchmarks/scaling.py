@@ -106,7 +106,7 @@ def by_batch(encoder: GlotEncoder, exported: OnnxEncoder, largest: int, rounds: 
 
 def head_share(encoder: GlotEncoder, rounds: int) -> list[dict[str, Any]]:
     """The head's time beside the backbone's, over batches of about as many tokens."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     layers = encoder.pooling.layers
     for length in (16, 32, 64, 128, 256):
         batch = batch_of(encoder, SHARE_TOKENS // length, length)
