@@ -256,6 +256,11 @@ def export(
     pooling: Pooling = "glot",
     head: Head = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest input; the model's own if not given.")] = None,
+    precision: Annotated[str, typer.Option(help="float32, float16, bfloat16 (half the file) or int8.")] = "float32",
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Write it even if more is lost than is tolerated.")
+    ] = False,
+    texts: Annotated[int | None, typer.Option(min=1, help="Documents to measure over; 200 or 1,000.")] = None,
 ) -> None:
     """Write backbone and head as one ONNX graph, which `--onnx` and OnnxEncoder run without torch."""
     if (out is None) == (check is None):
@@ -263,7 +268,7 @@ def export(
     # What exports is built on this library, so it is looked up only here.
     exporter = importlib.import_module("glot_onnx")
     if check is not None:
-        path, report = check, exporter.check_bundle(check)
+        path, report = check, exporter.check_bundle(check, texts)
     else:
         from glot_rag.encoder import GlotEncoder
 
@@ -271,11 +276,13 @@ def export(
         encoder = GlotEncoder.from_pretrained(
             backbone, pooling=pooling, head=head, max_tokens=max_tokens, dtype="float32", device="cpu", prune=False
         )
-        path, report = out, exporter.export_encoder(encoder, out)
+        path = out
+        report = exporter.export_encoder(encoder, out, precision=precision, accept_loss=accept_loss, texts=texts)
     typer.echo(
-        f"{path}: {report.texts} texts, torch float32 against ONNX Runtime: largest difference "
+        f"{path}: {report.texts} texts, torch float32 against ONNX Runtime {report.precision}: largest difference "
         f"{report.max_difference:.1e}, least cosine {report.min_cosine:.7f}, "
-        f"top-10 overlap {report.top10_overlap:.1%}, alone against in a batch {report.batch_difference:.1e}"
+        f"edges flipped {report.edges_flipped} of {report.edges:,}, top-10 overlap {report.top10_overlap:.1%}, "
+        f"nDCG@10 lost {report.ndcg_lost:.4f}, alone against in a batch {report.batch_difference:.1e}"
     )
 
 
