@@ -317,6 +317,38 @@ class GlotIndex:
             found = {id: snapshot.decode(columns) for id, columns in snapshot.raw_by_id(list(set(wanted))).items()}
         return [found[id].document() for id in wanted if id in found]
 
+    def ids(self, filter: Filter | None = None) -> list[str]:
+        """The ids of all documents, or of those whose metadata match, in the order in which they were added.
+
+        Nothing is searched, so every type of index gives all of them: `index.delete(index.ids({"draft": True}))`.
+
+        Args:
+            filter: See `filters.compile_filter`.
+
+        Raises:
+            InputError: A filter that cannot be used.
+        """
+        self._check_open()
+        with self._store.snapshot() as snapshot:
+            return snapshot.ids(filter)
+
+    def documents(self, filter: Filter | None = None) -> Iterator[Document]:
+        """As `ids`, the documents themselves, one by one: those of the commit at which the iteration starts.
+
+        Raises:
+            InputError: A filter that cannot be used.
+            IndexCorruptedError: A stored document does not match its checksum.
+        """
+        self._check_open()
+        if filter is not None:
+            compile_filter(filter)  # refused now, not at the first document
+        return self._documents(filter)
+
+    def _documents(self, filter: Filter | None) -> Iterator[Document]:
+        with self._store.snapshot() as snapshot:
+            for row in snapshot.rows() if filter is None else snapshot.rows_matching(filter):
+                yield row.document()
+
     def vectors(self, ids: Sequence[str]) -> Vectors:
         """The stored vectors of documents, (N, D) float32 with rows of norm 1, in the order of `ids`.
 
@@ -376,10 +408,7 @@ class GlotIndex:
 
     def __iter__(self) -> Iterator[Document]:
         """All documents of the commit at which the iteration starts."""
-        self._check_open()
-        with self._store.snapshot() as snapshot:
-            for row in snapshot.rows():
-                yield row.document()
+        return self.documents()
 
     # -- end
 

@@ -56,9 +56,11 @@ class Snapshot:
         """A row that was read raw, checked."""
         return Row.from_columns(columns, self._vector_bytes)
 
-    def raw_rows(self, tail: str = "ORDER BY key", parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+    def raw_rows(
+        self, tail: str = "ORDER BY key", parameters: Sequence[object] = (), columns: str = COLUMNS
+    ) -> Iterator[tuple[Any, ...]]:
         """Rows, not checked; all of them by key, unless the end of the query says otherwise."""
-        yield from self._connection.execute(f"SELECT {COLUMNS} FROM documents {tail}", parameters)
+        yield from self._connection.execute(f"SELECT {columns} FROM documents {tail}", parameters)
 
     def rows(self) -> Iterator[Row]:
         """All rows by key; ends with an error if there are fewer or more than were committed."""
@@ -97,6 +99,21 @@ class Snapshot:
         found = self._connection.execute(f"SELECT key FROM documents WHERE {where}", parameters)
         return np.fromiter((key for (key,) in found), dtype=np.int64)
 
+    def ids(self, filter: Filter | None) -> list[str]:
+        """Ids of all documents, or of those that a filter lets through, in the order in which they were added."""
+        if filter is None:
+            sql = "SELECT id FROM documents ORDER BY +key"  # +: sorted, rather than a walk over texts and vectors
+            return [id.decode() for (id,) in self._connection.execute(sql)]
+        found = dict(self._where_in("key", np.sort(self.matching(filter)).tolist(), "key, id"))
+        return [found[key].decode() for key in sorted(found)]
+
+    def rows_matching(self, filter: Filter) -> Iterator[Row]:
+        """The documents that a metadata filter lets through, in the order in which they were added."""
+        keys = np.sort(self.matching(filter)).tolist()
+        for start in range(0, len(keys), CHUNK):
+            found = self.by_key(keys[start : start + CHUNK])
+            yield from (found[key] for key in sorted(found))
+
     def checkpoints(self) -> list[CheckpointRecord]:
         """The FAISS files that may be on disk, oldest first; two while a new one takes its place."""
         found = self._sealed("SELECT sequence, sha256, size, vectors, checksum FROM checkpoints ORDER BY number")
@@ -107,10 +124,10 @@ class Snapshot:
         lines = [line.decode(errors="replace") for (line,) in self._connection.execute("PRAGMA integrity_check")]
         return [] if lines == ["ok"] else [f"SQLite: {line}" for line in lines]
 
-    def _where_in(self, column: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:
+    def _where_in(self, column: str, values: Sequence[object], columns: str = COLUMNS) -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(values), CHUNK):
             part = values[start : start + CHUNK]
-            yield from self.raw_rows(f"WHERE {column} IN ({','.join('?' * len(part))})", part)
+            yield from self.raw_rows(f"WHERE {column} IN ({','.join('?' * len(part))})", part, columns)
 
     def _sealed(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Rows whose last column is the seal over the others, without it."""

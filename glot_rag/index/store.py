@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from glot_rag.errors import IndexCorruptedError, IndexLockedError, IndexReadOnlyError, IndexStoreError
+from glot_rag.index.filter_operators import CASEFOLD
 from glot_rag.index.manifest import Manifest
 from glot_rag.index.rows import seal
 from glot_rag.index.snapshot import Snapshot, State, Transaction
@@ -197,6 +198,7 @@ def _connect(directory: Path, mode: str) -> sqlite3.Connection:
     try:
         for setting in ("synchronous = FULL", "cell_size_check = ON", "trusted_schema = OFF"):
             connection.execute(f"PRAGMA {setting}")
+        connection.create_function(CASEFOLD, 1, str.casefold, deterministic=True)
     except BaseException:
         connection.close()
         raise

@@ -35,9 +35,10 @@ class GlotVectorStore(VectorStore):
     """Documents and vectors in a `GlotIndex`: durable, with deletion and with filters applied before the search.
 
     All methods may be called from many threads; the async ones run in a thread. A search takes `filter=`, a dict like
-    `{"lang": "en", "year": {"$in": [2023, 2024]}}` (see `glot_rag.index.filters.compile_filter`). Scores are cosines,
-    higher is nearer; relevance scores, which a retriever's `score_threshold` is compared with, are (1 + cosine) / 2.
-    An argument that a method does not know is refused: a misspelt filter must not pass for none.
+    `{"lang": "en", "year": {"$gte": 2023}}`, with `$or`, `$not` and more (see
+    `glot_rag.index.filters.compile_filter`). Scores are cosines, higher is nearer; relevance scores, which a
+    retriever's `score_threshold` is compared with, are (1 + cosine) / 2. An argument that a method
+    does not know is refused: a misspelt filter must not pass for none.
 
     Args:
         embedding: Makes the vectors.
@@ -226,7 +227,7 @@ class GlotVectorStore(VectorStore):
             InputError: A str in place of a list, or an unknown argument; nothing was deleted.
         """
         _refuse_unknown(kwargs)
-        self._index.delete([document.id for document in self._index] if ids is None else _possible(ids))
+        self._index.delete(self._index.ids() if ids is None else _possible(ids))
         return True
 
     # -- reading

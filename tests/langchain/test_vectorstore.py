@@ -167,6 +167,12 @@ class TestSearch:
         assert {d.id for d, _ in filled.similarity_search_with_score("text 7", filter=wanted)} == {"d1", "d4"}
         assert {d.id for d in filled.max_marginal_relevance_search("text 7", filter=wanted)} == {"d1", "d4"}
         assert filled.similarity_search("text 7", filter={"lang": "xx"}) == []
+        either = {"$or": [{"n": {"$gt": 3, "$lte": 5}}, {"$not": {"lang": {"$ne": "de"}}, "n": {"$lt": 2}}]}
+        assert {document.id for document in filled.similarity_search("text 7", k=9, filter=either)} == {
+            "d1",
+            "d4",
+            "d5",
+        }
 
     def test_wrong_arguments_are_refused(self, filled: GlotVectorStore) -> None:
         with pytest.raises(InputError, match="unknown operator"):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode, VectorStoreQueryResult
-from llama_index.vector_stores.glot.filters import all_of, one_of, to_conditions, to_filter
+from llama_index.vector_stores.glot.filters import all_of, one_of, to_filter
 from llama_index.vector_stores.glot.mmr import diversify
 from llama_index.vector_stores.glot.nodes import NODE_ID, REF_DOC_ID, to_node
 
@@ -44,13 +43,6 @@ def search(
     return _result([hits[number] for number in diversify([hit.score for hit in hits], vectors, k, threshold)])
 
 
-def all_hits(index: GlotIndex, filter: Filter) -> list[Hit]:
-    """All documents that a filter matches, in no particular order."""
-    # The index promises k matching documents where there are so many, whatever the vector: this lists them without
-    # reading all others.
-    return index.search_vectors([[1.0] * index.dimension], sys.maxsize, filter)[0]
-
-
 def refuse_unknown(arguments: Mapping[str, Any]) -> None:
     """Raise an error that names the arguments, if there are any: a misspelt one must not pass for none.
 
@@ -63,7 +55,7 @@ def refuse_unknown(arguments: Mapping[str, Any]) -> None:
 
 def _filter_of(query: VectorStoreQuery) -> Filter | None:
     nodes = one_of(NODE_ID, query.node_ids or None)
-    return to_filter(all_of([to_conditions(query.filters), one_of(REF_DOC_ID, query.doc_ids), nodes]))
+    return all_of(to_filter(query.filters), one_of(REF_DOC_ID, query.doc_ids), nodes)
 
 
 def _mmr_options(query: VectorStoreQuery, k: int, options: Mapping[str, Any]) -> tuple[float, int]:
