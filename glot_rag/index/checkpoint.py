@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -47,9 +48,22 @@ def publish(directory: Path) -> None:
     sync_directory(directory)
 
 
-def sweep(directory: Path) -> None:
-    """Remove what a writer left behind that died before `publish`."""
-    (directory / TEMPORARY_NAME).unlink(missing_ok=True)
+def settle(directory: Path, records: Sequence[CheckpointRecord]) -> None:
+    """End what a writer began that died before `publish`: a file whose record was committed gets its name.
+
+    Args:
+        directory: That of an index.
+        records: Of the files that count, the newest last.
+    """
+    temporary = directory / TEMPORARY_NAME
+    if not temporary.exists():
+        return
+    with open(temporary, "rb") as file:
+        counts = bool(records) and sha256(file) == records[-1].sha256
+    if counts:
+        publish(directory)
+    else:
+        temporary.unlink()
 
 
 def sha256(file: BinaryIO) -> bytes:

@@ -12,6 +12,7 @@ from glot_rag.errors import (
     IndexNotFoundError,
     IndexReadOnlyError,
 )
+from glot_rag.index import checkpoint
 from glot_rag.index.checkpoint import FILE_NAME
 from glot_rag.index.store import STORE_NAME, Store
 
@@ -52,6 +53,16 @@ def require_index(directory: Path) -> None:
     if (directory / FILE_NAME).exists():
         raise IndexCorruptedError(f"{directory / STORE_NAME} is gone. Restore the directory from a copy")
     raise IndexNotFoundError(f"There is no index in {directory}; make one with GlotIndex.create")
+
+
+def settle(directory: Path, store: Store) -> None:
+    """End what a writer began that died while it wrote the FAISS file. The caller holds the writer's lock."""
+    try:
+        with store.snapshot() as snapshot:
+            records = snapshot.checkpoints()
+    except IndexCorruptedError:
+        return  # to be told when the vectors are loaded, or by `verify`
+    checkpoint.settle(directory, records)
 
 
 def lock_for_writing(directory: Path, timeout: float) -> BaseFileLock:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from glot_rag.embedder import Vectors
 from glot_rag.errors import IndexCorruptedError
 from glot_rag.index.filters import Filter, compile_filter
 from glot_rag.index.rows import COLUMNS, WAY_OUT, Row, seal
 
 Keys = NDArray[np.int64]
 T = TypeVar("T")
+VECTORS_AT_ONCE = 4096
 CHUNK = 500  # values in one `IN (?, …)`; old SQLite builds allow 999
 
 
@@ -71,15 +74,33 @@ class Snapshot:
         if count != self.state.documents:
             raise IndexCorruptedError(f"{count} documents are stored, {self.state.documents} were committed. {WAY_OUT}")
 
-    def rows_since(self, sequence: int) -> Iterator[Row]:
-        """Rows written after commit number `sequence`."""
-        # No ORDER BY: SQLite would rather walk the whole table in order than use the index on the sequence.
-        return map(self.decode, self.raw_rows("WHERE sequence > ?", [sequence]))
+    def rows_after(self, key: int) -> Iterator[Row]:
+        """Rows with a larger key, by key: the vectors that came after it."""
+        return map(self.decode, self.raw_rows("WHERE key > ? ORDER BY key", [key]))
 
-    def rewritten_since(self, sequence: int, largest: int) -> list[int]:
-        """Keys up to `largest` whose row was written after commit number `sequence`."""
-        sql = "SELECT key FROM documents WHERE sequence > ? AND +key <= ?"  # +: by the index on the sequence
-        return [key for (key,) in self._connection.execute(sql, [sequence, largest])]
+    def sample(self, size: int, seed: int) -> Iterator[Row]:
+        """Rows drawn at random, all of them if there are no more than `size`; the same for the same rows and seed."""
+        keys = np.fromiter((key for (key,) in self.raw_rows("ORDER BY id", columns="key")), dtype=np.int64)
+        if len(keys) > size:
+            keys = np.random.default_rng(seed).choice(np.sort(keys), size, replace=False)
+        return map(self.decode, self._where_in("key", np.sort(keys).tolist()))
+
+    def vectors(self, keys: Keys | None) -> Iterator[tuple[Keys, Vectors]]:
+        """Keys (N,) and vectors (N, D) of some documents or of all, in parts. Not checked against the checksums.
+
+        Raises:
+            IndexCorruptedError: A vector of another length.
+        """
+        rows = (
+            self.raw_rows(columns="key, vector")
+            if keys is None
+            else self._where_in("key", np.sort(keys).tolist(), "key, vector")
+        )
+        while part := list(islice(rows, VECTORS_AT_ONCE)):
+            if any(not isinstance(vector, bytes) or len(vector) != self._vector_bytes for _, vector in part):
+                raise IndexCorruptedError(f"A stored vector does not have {self._vector_bytes} bytes. {WAY_OUT}")
+            flat = np.frombuffer(b"".join(vector for _, vector in part), dtype="<f4")
+            yield np.array([key for key, _ in part], dtype=np.int64), flat.reshape(len(part), -1)
 
     def removed_since(self, sequence: int) -> list[int]:
         """Keys deleted or replaced after commit number `sequence`, which must not be before the horizon."""
@@ -181,6 +202,11 @@ class Transaction(Snapshot):
         self._connection.execute("DELETE FROM checkpoints WHERE number < (SELECT max(number) FROM checkpoints)")
         self._connection.execute("DELETE FROM tombstones WHERE sequence <= ?", [record.sequence])
         self._next = self._next._replace(horizon=record.sequence)
+
+    def set_manifest(self, body: str) -> None:
+        """Replace the settings, and forget the FAISS files that were written under the old ones."""
+        self._connection.execute("UPDATE manifest SET body = ?, checksum = ?", [body, seal(body.encode())])
+        self._connection.execute("DELETE FROM checkpoints")
 
     def finish(self) -> None:
         """Write the counters; the last thing before the commit."""

@@ -88,7 +88,7 @@ class Store:
             # SQLite needs to write a WAL's shared memory even to read, except where nothing can ever be written.
             self._mode = "immutable=1" if _on_read_only_file_system(directory) else "mode=ro"
         try:
-            self.manifest = self._read_manifest()
+            self.manifest = self.read_manifest()
         except BaseException:
             self.close()
             raise
@@ -161,7 +161,8 @@ class Store:
         for connection in idle:
             connection.close()
 
-    def _read_manifest(self) -> Manifest:
+    def read_manifest(self) -> Manifest:
+        """The settings as of the last commit."""
         with self._connection() as connection:
             rows = connection.execute("SELECT body, checksum FROM manifest").fetchall()
         if len(rows) != 1 or not isinstance(rows[0][0], bytes) or seal(rows[0][0]) != rows[0][1]:

@@ -26,12 +26,12 @@ from llama_index.core.vector_stores.simple import build_metadata_filter_fn
 from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
 from llama_index.embeddings.glot import GlotEmbedding
 from llama_index.vector_stores.glot import GlotVectorStore
-from llama_index.vector_stores.glot.mmr import diversify
 from pydantic import ValidationError
 
 from glot_rag import Document as IndexDocument
 from glot_rag import GlotIndex
 from glot_rag.errors import FingerprintMismatchError, IndexExistsError, IndexReadOnlyError, InputError
+from glot_rag.index.mmr import diversify
 
 KETTLE = "The kettle boils a litre of water in two minutes and switches itself off when it is done."
 BICYCLE = "Pump the tyres of the bicycle once a week and oil its chain before every winter ride in the rain."
