@@ -2,13 +2,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-matrix lint bench clean
 
 demo: .venv/installed
 	$(BIN)/python examples/demo.py
 
 test: .venv/installed
 	$(BIN)/python -m pytest
+
+# The integrations against the lowest supported and the newest frameworks, each in an environment of its own.
+test-matrix: .venv/installed
+	.ci/matrix lowest
+	.ci/matrix newest
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -29,4 +34,4 @@ bench: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-output runs
+	rm -rf .venv .matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-output runs

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from glot_rag.encoder import GlotEncoder
     from glot_rag.index import Document, GlotIndex, Hit
+    from glot_rag.loading import load_encoder
     from glot_rag.onnx_encoder import OnnxEncoder
 
 __version__ = "0.1.0"
-__all__ = ["Document", "GlotEncoder", "GlotIndex", "Hit", "OnnxEncoder", "__version__"]
+__all__ = ["Document", "GlotEncoder", "GlotIndex", "Hit", "OnnxEncoder", "__version__", "load_encoder"]
 
 _HOMES = {
     "GlotEncoder": "glot_rag.encoder",
@@ -21,6 +22,7 @@ _HOMES = {
     "Document": "glot_rag.index",
     "Hit": "glot_rag.index",
     "OnnxEncoder": "glot_rag.onnx_encoder",
+    "load_encoder": "glot_rag.loading",
 }
 
 

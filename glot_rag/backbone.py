@@ -74,7 +74,7 @@ class Backbone:
         self.num_layers: int = model.config.get_text_config().num_hidden_layers
         self.device: torch.device = model.device
         self.dtype: torch.dtype = model.dtype
-        self._tap = LayerTap(self.model, self.num_layers)
+        self.tap = LayerTap(self.model, self.num_layers)
 
     @classmethod
     def load(
@@ -136,12 +136,12 @@ class Backbone:
         """
         numbers = [self.layer_number(layer) for layer in layers]
         mask = torch.from_numpy(batch.mask).to(self.device)
-        if not self._tap.found:
+        if not self.tap.found:
             out = self._forward(batch, mask, output_hidden_states=True)
             return [out.last_hidden_state if n == self.num_layers else out.hidden_states[n] for n in numbers], mask
         below = [number for number in numbers if number < self.num_layers]
         run = Run(wanted=below, stop=None if len(below) < len(numbers) else max(below))
-        out = self._tap.run(run, lambda: self._forward(batch, mask))
+        out = self.tap.run(run, lambda: self._forward(batch, mask))
         return [out.last_hidden_state if n == self.num_layers else run.states[n] for n in numbers], mask
 
     @torch.inference_mode()
@@ -164,15 +164,15 @@ class Backbone:
         Raises:
             BundleError: the transformer is built in a way that its layers cannot be found.
         """
-        if not self._tap.found:
+        if not self.tap.found:
             raise BundleError(
                 f"the layers of '{self.source.name}' cannot be found: tokens cannot be dropped between them"
             )
         numbers = [self.layer_number(layer) for layer in layers]
         mask = torch.from_numpy(batch.mask).to(self.device)
         special = torch.from_numpy(self.tokenizer.is_special(batch.ids)).to(self.device)
-        run = Run(numbers, None, max(numbers), mask, lambda states, mask: choose(states, mask & ~special) | special)
-        out = self._tap.run(run, lambda: self._forward(batch, mask))
+        run = Run(numbers, None, max(numbers), mask, lambda states, mask: choose(states, mask) | special)
+        out = self.tap.run(run, lambda: self._forward(batch, mask))
         assert run.kept is not None
         assert run.kept_mask is not None
         return torch.take_along_dim(out.last_hidden_state, run.kept[..., None], dim=1), run.kept, run.kept_mask

@@ -288,6 +288,7 @@ def train(
     denoising: Annotated[float, typer.Option(help="Weight of the denoising objective.")] = 1.0,
     contrastive: Annotated[float, typer.Option(help="Weight of the contrastive objective.")] = 0.1,
     tokens: Annotated[float, typer.Option(help="Weight of the token-noise objective.")] = 0.3,
+    rarity: Annotated[float, typer.Option(help="How much more a rare token costs to lose; 0: as much as any.")] = 0.0,
     cache: Annotated[Path | None, typer.Option(help="Directory of the hidden states; OUT/cache if not given.")] = None,
     seed: Seed = 0,
     device: Device = None,
@@ -309,6 +310,7 @@ def train(
         denoising=denoising,
         contrastive=contrastive,
         tokens=tokens,
+        rarity=rarity,
         without=tuple(filter(None, without.split(","))),
     )
     try:

@@ -15,6 +15,7 @@ import torch
 
 from glot_rag.backbone import Backbone
 from glot_rag.batches import pool_kept, pool_texts
+from glot_rag.chunks import pool_chunks
 from glot_rag.config import BASELINE_POOLINGS, POOLINGS
 from glot_rag.denoise import Denoised, denoise_texts
 from glot_rag.embedder import Vectors
@@ -82,7 +83,6 @@ class GlotEncoder:
         *,
         pooling: str | None = None,
         head: str | os.PathLike[str] | None = None,
-        backend: str = "torch",
         device: str | None = None,
         dtype: str | None = None,
         max_tokens: int | None = None,
@@ -97,7 +97,6 @@ class GlotEncoder:
                 or .gguf file, or a directory that `save` wrote.
             pooling: "glot" (the default), "adapool", "mean", "max", "cls" or "last".
             head: directory of a trained head (`glot-rag train --out`); None takes the one shipped for the backbone.
-            backend: "torch".
             device: "cpu", "cuda", …; None chooses.
             dtype: "float32", "float16", "bfloat16"; None is bfloat16 where the hardware computes in it.
             max_tokens: longest input; None is the model's own limit.
@@ -112,8 +111,6 @@ class GlotEncoder:
             MissingExtraError: transformers or gguf is not installed.
             InputError: an argument that cannot be used.
         """
-        if backend != "torch":
-            raise InputError(f"backend must be 'torch'; got {backend!r}")
         saved: dict[str, Any] = {}
         as_saved = False
         backbone_name = name_or_path
@@ -205,6 +202,12 @@ class GlotEncoder:
         return self.pooling.output_size
 
     @property
+    def embeds_alike(self) -> bool:
+        """Whether a text has the same vector as a query and as a document."""
+        same_pooling = self.query_pooling is self.pooling and not self.prune
+        return same_pooling and self.query_prompt == self.document_prompt
+
+    @property
     def max_tokens(self) -> int:
         """Longest input in tokens, special tokens included; what is beyond is cut."""
         return self.backbone.max_tokens
@@ -251,6 +254,32 @@ class GlotEncoder:
     ) -> Vectors:
         """Embed queries: as `encode_documents`, with the query's prompt and pooling."""
         return encode_queries_together({"": self}, texts, show_progress=show_progress, batch_tokens=batch_tokens)[""]
+
+    def encode_chunks(
+        self, text: str, spans: Sequence[tuple[int, int]], *, batch_tokens: int = BATCH_TOKENS
+    ) -> Vectors:
+        """Embed the chunks of one document, each with the text around it in sight (late chunking).
+
+        The backbone runs once over the document, of any length, and each chunk is pooled over its own tokens. One chunk
+        over the whole text is one vector for a document of which nothing is cut. Pruning plays no part here.
+
+        Args:
+            text: the document.
+            spans: N chunks as (first character, end), of any splitter.
+            batch_tokens: tokens a batch may hold, padding included.
+
+        Returns:
+            (N, D) float32, every row of norm 1, to search with `encode_queries`.
+
+        Raises:
+            InputError: a span outside the text or without a token, or the text is no string.
+        """
+        (clean,) = check_texts([text])
+        if len(clean) != len(text):
+            raise InputError("the text has surrogate pairs, so characters cannot be counted: join them before")
+        return pool_chunks(
+            self.backbone, self.pooling, clean, spans, prompt=self.document_prompt, batch_tokens=batch_tokens
+        )
 
     def denoise(self, text: str) -> Denoised:
         """A document without the words that the head takes for noise, for a language model's prompt, say.

@@ -33,9 +33,12 @@ class Run:
         drop_before: the layer that sees chosen tokens only, as all above do; None to drop none.
         mask: (B, L), the real tokens.
         choose: called once, with the states in `wanted`'s order side by side.
+        shorten: True takes the dropped tokens out; False leaves them in place, where no token sees them any more. The
+            others' states are the same; only the second is one graph of fixed shape, which ONNX needs.
         states: layer -> (B, L, D).
-        kept: (B, L'), each remaining token's place among the L; L' is the largest number that any text keeps.
-        kept_mask: (B, L'), False where a text keeps fewer.
+        kept: (B, L'), each remaining token's place among the L; L' is the largest number that any text keeps. None
+            where nothing is taken out.
+        kept_mask: (B, L'), False where a text keeps fewer; without `shorten` (B, L), True for what goes on.
     """
 
     wanted: Collection[int]
@@ -43,6 +46,7 @@ class Run:
     drop_before: int | None = None
     mask: Tensor | None = None
     choose: Choose | None = None
+    shorten: bool = True
     states: dict[int, Tensor] = field(default_factory=dict)
     kept: Tensor | None = None
     kept_mask: Tensor | None = None
@@ -71,15 +75,32 @@ class LayerTap:
         if self.found:
             self._layers[-1].register_forward_hook(self._after_all)
 
+    # Models are pickled, to other processes, with their hooks.
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_local"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _local=threading.local())
+
     def run(self, run: Run, forward: Callable[[], Any]) -> Any:
         """Call `forward` as `run` says; its result, or None if it was stopped."""
-        self._local.run = run
+        self.start(run)
         try:
             return forward()
         except _Stopped:
             return None
         finally:
-            self._local.run = None
+            self.end()
+
+    def start(self, run: Run) -> None:
+        """Do as `run` says from now on, in this thread, for a caller that cannot wrap the forward pass."""
+        self._local.run = run
+
+    def end(self) -> Run | None:
+        """Do nothing more; the run that was in progress."""
+        run: Run | None = getattr(self._local, "run", None)
+        self._local.run = None
+        return run
 
     def _before(
         self, number: int, parameters: list[str], layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -97,7 +118,7 @@ class LayerTap:
         if number == run.drop_before:
             given["hidden_states"] = self._drop(run, given["hidden_states"])
         given["attention_mask"] = self._attention_mask(run, given["hidden_states"].dtype)
-        for name in ("position_embeddings", "position_ids"):
+        for name in ("position_embeddings", "position_ids") if run.shorten else ():
             if given.get(name) is not None:
                 given[name] = _at(given[name], run)
         return (), given
@@ -116,6 +137,9 @@ class LayerTap:
         assert run.choose is not None
         assert run.mask is not None
         keep = run.choose(torch.cat([run.states[n] for n in run.wanted], dim=-1), run.mask) & run.mask
+        if not run.shorten:
+            run.kept_mask = keep
+            return states
         counts = keep.sum(dim=1)
         # The kept tokens first, in their order.
         order = torch.argsort((~keep).to(torch.uint8), dim=1, stable=True)

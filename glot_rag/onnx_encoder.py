@@ -95,6 +95,11 @@ class OnnxEncoder:
         """That of the encoder that was exported."""
         return str(self.record["fingerprint"])
 
+    @property
+    def embeds_alike(self) -> bool:
+        """Whether a text has the same vector as a query and as a document."""
+        return self._query_output == DOCUMENTS and self.query_prompt == self.document_prompt
+
     def __repr__(self) -> str:
         return f"OnnxEncoder({str(self.path)!r}, dimension={self.dimension})"
 

@@ -24,8 +24,10 @@ LAYERS = [
     ("graph",),
     ("head",),
     ("batches", "poolings"),
+    ("chunks",),
     ("denoise",),
     ("encoder",),
+    ("loading",),
     ("cache",),
     ("training",),
     ("index",),
@@ -151,4 +153,4 @@ def test_an_unknown_name() -> None:
 
     with pytest.raises(AttributeError, match="module 'glot_rag' has no attribute 'Encoder'"):
         _ = glot_rag.Encoder
-    assert glot_rag.__all__ == ["Document", "GlotEncoder", "GlotIndex", "Hit", "OnnxEncoder", "__version__"]
+    assert set(glot_rag.__all__) == {*glot_rag._HOMES, "__version__"}

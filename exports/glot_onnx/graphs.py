@@ -18,7 +18,9 @@ from torch.nn import functional
 import glot_rag
 from glot_rag.encoder import GlotEncoder
 from glot_rag.errors import InputError
-from glot_rag.head import AdaPool, GlotHead, Pooling
+from glot_rag.head import AdaPool, GlotHead, Pooled, Pooling
+from glot_rag.head.pooling import real_states
+from glot_rag.layer_tap import Run
 from glot_rag.onnx_encoder import DOCUMENTS, QUERIES
 
 OPSET = 20
@@ -45,11 +47,15 @@ class EncoderGraph(nn.Module):
         self.model = encoder.backbone.model
         self.documents = _dense(encoder.pooling)
         self.queries = None if encoder.query_pooling is encoder.pooling else _dense(encoder.query_pooling)
+        self._tap = encoder.backbone.tap
+        self._special = encoder.backbone.tokenizer.special_ids
         self._last = encoder.backbone.num_layers
         self._number = encoder.backbone.layer_number
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
         """(B, L) int64 each -> (B, O), perhaps (B, O), (B, L) and perhaps (B, L)."""
+        if self.documents.drops and self.queries is None:
+            return self._kept(input_ids, attention_mask)
         out = self.model(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True, use_cache=False)
         states = [*out.hidden_states[: self._last], out.last_hidden_state]
         mask = attention_mask.bool()
@@ -57,11 +63,37 @@ class EncoderGraph(nn.Module):
         def joined(pooling: Pooling) -> Tensor:
             return torch.cat([states[self._number(layer)] for layer in pooling.layers], dim=-1)
 
-        vector, *rest = _outputs(self.documents, joined(self.documents), mask)
+        if self.documents.drops:
+            vector, *rest = self._kept(input_ids, attention_mask)
+        else:
+            vector, *rest = _outputs(self.documents, joined(self.documents), mask)
         if self.queries is None:
             return (vector, *rest)
         query = functional.normalize(self.queries(joined(self.queries), mask).vector, dim=-1, eps=1e-12)
         return (vector, query, *rest)
+
+    def _kept(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
+        """The drop form: `glot_rag.batches.pool_kept`, with the dropped tokens left in place and unseen."""
+        mask = attention_mask.bool()
+        special = (input_ids[..., None] == torch.tensor(self._special)).any(-1) & mask
+        logits: list[Tensor] = []
+
+        def choose(states: Tensor, mask: Tensor) -> Tensor:
+            pooled: Pooled = self.documents(states, mask)
+            assert pooled.logits is not None
+            logits.append(pooled.logits)
+            return (pooled.weights > 0) | special
+
+        numbers = [self._number(layer) for layer in self.documents.layers]
+        run = Run(numbers, None, max(numbers), mask, choose, shorten=False)
+        out = self._tap.run(
+            run, lambda: self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+        )
+        assert run.kept_mask is not None
+        weights = run.kept_mask / run.kept_mask.sum(dim=1, keepdim=True).clamp(min=1)
+        vector = torch.einsum("bl,bld->bd", weights, real_states(out.last_hidden_state, run.kept_mask))
+        noise = torch.sigmoid(-logits[0]) * mask
+        return functional.normalize(vector, dim=-1, eps=1e-12), weights, noise
 
 
 def export_head(head: GlotHead | AdaPool, path: str | os.PathLike[str]) -> Path:
@@ -90,12 +122,11 @@ def export_graph(encoder: GlotEncoder, path: Path) -> None:
     """Write an encoder's fused graph: `input_ids` and `attention_mask` (batch, seq) -> `sentence_embedding` first.
 
     Raises:
-        InputError: the encoder drops tokens or prunes, which is more than one pass through one graph.
+        InputError: the encoder prunes, which is more than one pass through one graph.
     """
-    if encoder.prune or encoder.pooling.drops:
+    if encoder.prune:
         raise InputError(
-            "an encoder that prunes or drops tokens runs its backbone in parts, which one graph cannot hold: export it "
-            "with prune=False, or another pooling"
+            "an encoder that prunes reads every text twice, which one graph cannot hold: export it with prune=False"
         )
     names = [DOCUMENTS]
     if encoder.query_pooling is not encoder.pooling:

@@ -26,6 +26,8 @@ class TrainingConfig:
         contrastive: weight of symmetric InfoNCE between queries and noisy texts (texts without a query take no part).
         tokens: weight of the binary cross-entropy of the readout's scores against "this token is signal". With the
             other two weights 0 the backbone is run only up to the highest layer that the head reads.
+        rarity: how much more it costs to lose a rare token than a frequent one
+            (`glot_rag.training.objectives.signal_costs`); 0 makes all cost the same.
         without: families of noise to leave out (`glot_rag.training.noise.FAMILIES`), to measure what the head makes of
             noise of a kind that it never saw.
 
@@ -46,6 +48,7 @@ class TrainingConfig:
     denoising: float = 1.0
     contrastive: float = 0.1
     tokens: float = 0.3
+    rarity: float = 0.0
     without: tuple[str, ...] = ()
 
     @property
@@ -63,7 +66,7 @@ class TrainingConfig:
         for name in ("learning_rate", "temperature"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be above 0; got {getattr(self, name)}")
-        for name in ("weight_decay", "denoising", "contrastive", "tokens"):
+        for name in ("weight_decay", "denoising", "contrastive", "tokens", "rarity"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} must be at least 0; got {getattr(self, name)}")
         if not self.denoising + self.contrastive + self.tokens > 0:

@@ -27,9 +27,9 @@ from glot_rag.poolings import nothing_above
 from glot_rag.progress import bar
 from glot_rag.records import write_atomically
 from glot_rag.training.config import TrainingConfig
-from glot_rag.training.objectives import contrastive_loss, denoising_loss, token_loss
+from glot_rag.training.objectives import contrastive_loss, denoising_loss, signal_costs, token_loss
 from glot_rag.training.texts import TrainingText
-from glot_rag.training.views import SPECIAL, cache_views, rows_a_text, what_is_read
+from glot_rag.training.views import SIGNAL, SPECIAL, cache_views, rows_a_text, what_is_read
 
 _POOL = 32  # batches' worth of texts that are sorted by length together, so that padding stays small
 
@@ -144,6 +144,7 @@ class _Run:
         steps = config.epochs * math.ceil(len(self.training) / config.batch_texts)
         self.schedule = get_cosine_schedule_with_warmup(self.optimiser, round(steps * config.warmup), steps)
         self.history: list[Epoch] = []
+        self._token_costs: Tensor | None = None
         self._settings = {
             "head": head_config.to_dict() | {"layers": list(head_config.layers)},
             "training": dataclasses.asdict(config),
@@ -212,7 +213,7 @@ class _Run:
         self, cache: HiddenStateCache, rows: NDArray[np.int64], queries: NDArray[np.int64]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         config, head = self.config, self.head
-        states, mask, labels = gather(cache, rows)
+        states, mask, labels, ids = gather(cache, rows)
         pooled = head(states, mask)
         parts: dict[str, Tensor] = {}
         if config.denoising:
@@ -221,16 +222,23 @@ class _Run:
         if config.contrastive:
             parts["contrastive"] = self._contrastive(cache, queries, pooled.vector)
         assert pooled.logits is not None
-        parts["tokens"] = token_loss(pooled.logits, labels)
+        parts["tokens"] = token_loss(pooled.logits, labels, self._costs(cache)[ids])
         loss = sum((getattr(config, name) * value for name, value in parts.items()), torch.zeros(()))
         return loss, parts
+
+    def _costs(self, cache: HiddenStateCache) -> Tensor:
+        if self._token_costs is None:
+            signal = cache.column("label")[:, 0] == SIGNAL
+            counts = np.bincount(cache.column("id")[signal, 0], minlength=int(cache.column("id").max()) + 1)
+            self._token_costs = signal_costs(torch.from_numpy(counts), self.config.rarity)
+        return self._token_costs
 
     def _contrastive(self, cache: HiddenStateCache, queries: NDArray[np.int64], vectors: Tensor) -> Tensor:
         asked = self.has_query[queries // rows_a_text(self.config.views, True)]
         if self.head.config.queries == "mean":
             query = torch.from_numpy(np.array(cache.column("target")[queries[asked]]))
         elif asked.any():
-            query_states, query_mask, _ = gather(cache, queries[asked])
+            query_states, query_mask, *_ = gather(cache, queries[asked])
             query = self.head(query_states, query_mask).vector
         else:
             query = vectors[:0]
@@ -307,16 +315,18 @@ def _batches(
         yield batch, batch // per_text * per_text + config.views
 
 
-def gather(cache: HiddenStateCache, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows of the cache as a padded batch: states (B, L, S·D), mask (B, L), labels (B, L)."""
+def gather(cache: HiddenStateCache, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rows of the cache as a padded batch: states (B, L, S·D), mask (B, L), labels (B, L), token ids (B, L)."""
     starts, stops = cache.ends[rows], cache.ends[rows + 1]
     longest = int((stops - starts).max())
-    states_column, label_column = cache.column("states"), cache.column("label")
+    states_column, label_column, id_column = cache.column("states"), cache.column("label"), cache.column("id")
     states = np.zeros((len(rows), longest, states_column.shape[1]), states_column.dtype)
     labels = np.full((len(rows), longest), SPECIAL, np.uint8)
+    ids = np.zeros((len(rows), longest), np.int64)
     mask = np.zeros((len(rows), longest), np.bool_)
     for place, (start, stop) in enumerate(zip(starts, stops, strict=True)):
         states[place, : stop - start] = states_column[start:stop]
         labels[place, : stop - start] = label_column[start:stop, 0]
+        ids[place, : stop - start] = id_column[start:stop, 0]
         mask[place, : stop - start] = True
-    return from_stored(states), torch.from_numpy(mask), torch.from_numpy(labels)
+    return from_stored(states), torch.from_numpy(mask), torch.from_numpy(labels), torch.from_numpy(ids)

@@ -6,7 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from glot_rag.training.views import NOISE, SPECIAL
+from glot_rag.training.views import NOISE, SIGNAL, SPECIAL
+
+# A token of this share of all tokens costs 1: about where function words end and words with a meaning begin.
+_TYPICAL_SHARE = 5e-4
 
 
 def denoising_loss(vectors: Tensor, targets: Tensor) -> Tensor:
@@ -29,11 +32,37 @@ def contrastive_loss(queries: Tensor, vectors: Tensor, temperature: float) -> Te
     return (functional.cross_entropy(scores, own) + functional.cross_entropy(scores.T, own)) / 2
 
 
-def token_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def token_loss(logits: Tensor, labels: Tensor, costs: Tensor | None = None) -> Tensor:
     """Binary cross-entropy of the readout's scores: high for signal, low for noise. (B, L) each; SPECIAL is left out.
 
     Every text counts the same, however long it is.
+
+    Args:
+        logits: the scores.
+        labels: SIGNAL, NOISE or SPECIAL.
+        costs: (B, L), what it costs to lose each token where it is signal (`signal_costs`); None is 1. To keep a noise
+            token always costs 1. A head that is trained with cost c keeps a token from a probability of 1 / (1 + c) on.
     """
     counted = (labels != SPECIAL).float()
     loss = functional.binary_cross_entropy_with_logits(logits, (labels != NOISE).float(), reduction="none")
+    if costs is not None:
+        loss = torch.where(labels == SIGNAL, loss * costs, loss)
     return ((loss * counted).sum(-1) / counted.sum(-1).clamp(min=1)).mean()
+
+
+def signal_costs(counts: Tensor, exponent: float) -> Tensor:
+    """What it costs to drop a token that is signal, for each of a vocabulary: (a / p) ** exponent.
+
+    A text is found by its rare words, so these are worth a risk that "the" is not. The form is that of the smooth
+    inverse frequency weights for averaging word vectors (Arora et al. 2017: a / (a + p)), without their limit of 1 for
+    rare words.
+
+    Args:
+        counts: (V,), how often each token stands in clean text.
+        exponent: 0 makes every token cost 1.
+
+    Returns:
+        (V,) float32, within [0.05, 20].
+    """
+    share = (counts.double() + 1) / (counts.sum() + len(counts))
+    return ((_TYPICAL_SHARE / share) ** exponent).clamp(0.05, 20.0).float()

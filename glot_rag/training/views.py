@@ -58,8 +58,8 @@ def cache_views(
         show_progress: draw a progress bar on stderr.
 
     Returns:
-        A complete cache of T·(V + 1) rows with columns "states" (tokens, S·D), "label" (tokens, 1) and "target"
-        (rows, D), the mean-pooled vector of the row's own clean words; or T·V rows without "target".
+        A complete cache of T·(V + 1) rows with columns "states" (tokens, S·D), "label" and "id" (tokens, 1) and
+        "target" (rows, D), the mean-pooled vector of the row's own clean words; or T·V rows without "target".
     """
     clean = _clean(texts)
     per_text = rows_a_text(views, targets)
@@ -72,6 +72,7 @@ def cache_views(
         {
             "states": Column(stored_dtype(backbone.dtype), backbone.state_size * len(layers), per_token=True),
             "label": Column("uint8", 1, per_token=True),
+            "id": Column("int32", 1, per_token=True),
         }
         | ({"target": Column("float32", backbone.state_size, per_token=False)} if targets else {}),
         rows=len(clean) * per_text,
@@ -126,6 +127,7 @@ def _append(cache: HiddenStateCache, backbone: Backbone, rows: Sequence[View], l
     columns: dict[str, NDArray[Any]] = {
         "states": np.concatenate(states),
         "label": np.concatenate([_labels(t, row) for t, row in zip(tokenised, rows, strict=True)])[:, None],
+        "id": np.concatenate([t.ids for t in tokenised]).astype(np.int32)[:, None],
     }
     if "target" in cache.columns:
         mean = {"mean": BaselinePooling("mean", backbone.state_size)}

@@ -59,7 +59,15 @@ def encoder_of(embedding: Embeddings, fingerprint: str | None) -> Embedder:
     return embedding.encoder
 
 
+def glot_inside(embeddings: Embeddings) -> GlotEmbeddings | None:
+    """`GlotEmbeddings`, or those in a `CacheBackedEmbeddings`, which gives the same vectors; else None."""
+    inner = getattr(embeddings, "underlying_embeddings", embeddings)
+    return inner if isinstance(inner, GlotEmbeddings) else None
+
+
 def _default_fingerprint(embeddings: Embeddings) -> str:
+    if glot := glot_inside(embeddings):
+        return glot.encoder.fingerprint
     names = (getattr(embeddings, attribute, None) for attribute in ("model", "model_name"))
     name = next((name for name in names if isinstance(name, str)), "")
     return f"langchain:{type(embeddings).__qualname__}:{name}"

@@ -1,4 +1,4 @@
-"""`GlotEmbeddings`: LangChain's `Embeddings` interface over a `GlotEncoder`."""
+"""`GlotEmbeddings`: LangChain's `Embeddings` interface over a `GlotEncoder` or an exported one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.embeddings import Embeddings
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
+from glot_rag.loading import load_encoder
+
 if TYPE_CHECKING:
     from glot_rag.encoder import GlotEncoder
+    from glot_rag.onnx_encoder import OnnxEncoder
 
 
 class GlotEmbeddings(BaseModel, Embeddings):
@@ -19,7 +22,9 @@ class GlotEmbeddings(BaseModel, Embeddings):
     the async methods run in a thread and never block the event loop.
 
     Args:
-        model: "minilm", "smollm2", a hub id, a directory, or a saved encoder (`GlotEncoder.from_pretrained`).
+        model: "minilm", "smollm2", a hub id, a directory, a saved encoder (`GlotEncoder.from_pretrained`), or an
+            exported one (`glot-rag export`), which needs no torch.
+        backend: "torch" or "onnx"; None is what the model calls for.
         pooling: "glot", "adapool", "mean", "max", "cls" or "last"; None is the model's own, which is "glot".
         head: directory of a trained head; None takes the one shipped for the model.
         device: "cpu", "cuda", …; None chooses.
@@ -32,8 +37,8 @@ class GlotEmbeddings(BaseModel, Embeddings):
         show_progress: draw a progress bar for `embed_documents`.
 
     Raises:
-        ModelNotFoundError, MissingExtraError: as `GlotEncoder.from_pretrained`.
-        pydantic.ValidationError: an unknown argument, or one that `GlotEncoder.from_pretrained` refuses with an
+        ModelNotFoundError, MissingExtraError: as `glot_rag.load_encoder`.
+        pydantic.ValidationError: an unknown argument, or one that `glot_rag.load_encoder` refuses with an
             InputError or BundleError; its message is in it.
 
     Example:
@@ -45,6 +50,7 @@ class GlotEmbeddings(BaseModel, Embeddings):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     model: str = "minilm"
+    backend: str | None = None
     pooling: str | None = None
     head: str | None = None
     device: str | None = None
@@ -55,14 +61,13 @@ class GlotEmbeddings(BaseModel, Embeddings):
     prune: bool | None = None
     show_progress: bool = False
 
-    _encoder: GlotEncoder = PrivateAttr()
+    _encoder: GlotEncoder | OnnxEncoder = PrivateAttr()
 
     def model_post_init(self, context: Any, /) -> None:
         """Load the encoder."""
-        from glot_rag.encoder import GlotEncoder
-
-        self._encoder = GlotEncoder.from_pretrained(
+        self._encoder = load_encoder(
             self.model,
+            backend=self.backend,
             pooling=self.pooling,
             head=self.head,
             device=self.device,
@@ -74,7 +79,7 @@ class GlotEmbeddings(BaseModel, Embeddings):
         )
 
     @property
-    def encoder(self) -> GlotEncoder:
+    def encoder(self) -> GlotEncoder | OnnxEncoder:
         """The encoder, for `GlotIndex` and `explain`."""
         return self._encoder
 

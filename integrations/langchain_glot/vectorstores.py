@@ -23,6 +23,7 @@ from glot_rag.index import GlotIndex, Hit
 from glot_rag.index.filters import Filter
 from glot_rag.index.validation import check_id, check_k
 from langchain_glot.adapter import encoder_of
+from langchain_glot.evidence import EVIDENCE, check_evidence, evidence_of
 from langchain_glot.faiss_store import FaissStore, read_faiss
 
 if TYPE_CHECKING:
@@ -239,33 +240,43 @@ class GlotVectorStore(VectorStore):
             for document in self._index.get(_possible(ids))
         ]
 
-    def similarity_search(self, query: str, k: int = 4, filter: Filter | None = None, **kwargs: Any) -> list[Document]:
+    def similarity_search(
+        self, query: str, k: int = 4, filter: Filter | None = None, *, evidence: bool = False, **kwargs: Any
+    ) -> list[Document]:
         """The `k` documents nearest to a text, best first; fewer if there are fewer.
 
         Args:
             query: The text.
             k: How many.
             filter: Only documents whose metadata match.
+            evidence: Put into the metadata of each, as `"glot_evidence"`, what the head takes for signal in it:
+                `{"text": the kept words, "spans": [[start, end], …] in page_content, "kept": their share}`. The
+                backbone reads each document found again for it. The stored metadata stay as they are.
             kwargs: None are known.
 
         Raises:
-            InputError: An argument that cannot be used.
+            InputError: An argument that cannot be used; evidence without `GlotEmbeddings` with a trained pooling.
         """
-        return [document for document, _ in self.similarity_search_with_score(query, k, filter, **kwargs)]
+        found = self.similarity_search_with_score(query, k, filter, evidence=evidence, **kwargs)
+        return [document for document, _ in found]
 
     def similarity_search_with_score(
-        self, query: str, k: int = 4, filter: Filter | None = None, **kwargs: Any
+        self, query: str, k: int = 4, filter: Filter | None = None, *, evidence: bool = False, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         """As `similarity_search`, each document with its cosine with the query in [-1, 1]: higher is nearer."""
         _refuse_unknown(kwargs)
-        return [(_found(hit), hit.score) for hit in self._index.search(query, k, filter)]
+        if evidence:
+            check_evidence(self._embedding)
+        return [(self._found(hit, evidence), hit.score) for hit in self._index.search(query, k, filter)]
 
     def similarity_search_by_vector(
-        self, embedding: list[float], k: int = 4, filter: Filter | None = None, **kwargs: Any
+        self, embedding: list[float], k: int = 4, filter: Filter | None = None, *, evidence: bool = False, **kwargs: Any
     ) -> list[Document]:
         """As `similarity_search`, for a query's vector of D numbers."""
         _refuse_unknown(kwargs)
-        return [_found(hit) for hit in self._index.search_vectors([embedding], k, filter)[0]]
+        if evidence:
+            check_evidence(self._embedding)
+        return [self._found(hit, evidence) for hit in self._index.search_vectors([embedding], k, filter)[0]]
 
     def max_marginal_relevance_search(
         self,
@@ -274,6 +285,8 @@ class GlotVectorStore(VectorStore):
         fetch_k: int = 20,
         lambda_mult: float = 0.5,
         filter: Filter | None = None,
+        *,
+        evidence: bool = False,
         **kwargs: Any,
     ) -> list[Document]:
         """`k` documents that are near to a text and unlike each other, best first.
@@ -284,13 +297,18 @@ class GlotVectorStore(VectorStore):
             fetch_k: Chosen from so many nearest ones, or from `k` if that is more.
             lambda_mult: From 0, as unlike as can be, to 1, a similarity search.
             filter: Only documents whose metadata match.
+            evidence: As `similarity_search`.
             kwargs: None are known.
 
         Raises:
-            InputError: An argument that cannot be used.
+            InputError: As `similarity_search`.
         """
+        if evidence:
+            check_evidence(self._embedding)
         vector = self._encoder.encode_queries([query])[0]
-        return self.max_marginal_relevance_search_by_vector(vector.tolist(), k, fetch_k, lambda_mult, filter, **kwargs)
+        return self.max_marginal_relevance_search_by_vector(
+            vector.tolist(), k, fetch_k, lambda_mult, filter, evidence=evidence, **kwargs
+        )
 
     def max_marginal_relevance_search_by_vector(
         self,
@@ -299,13 +317,23 @@ class GlotVectorStore(VectorStore):
         fetch_k: int = 20,
         lambda_mult: float = 0.5,
         filter: Filter | None = None,
+        *,
+        evidence: bool = False,
         **kwargs: Any,
     ) -> list[Document]:
         """As `max_marginal_relevance_search`, for a query's vector of D numbers."""
         _refuse_unknown(kwargs)
+        if evidence:
+            check_evidence(self._embedding)
         hits, vectors = self._with_vectors(embedding, max(check_k(k), check_k(fetch_k)), filter)
         chosen = maximal_marginal_relevance(np.array(embedding, np.float32), vectors.tolist(), lambda_mult, k)
-        return [_found(hits[number]) for number in chosen]
+        return [self._found(hits[number], evidence) for number in chosen]
+
+    def _found(self, hit: Hit, evidence: bool) -> Document:
+        metadata = dict(hit.metadata)
+        if evidence:
+            metadata[EVIDENCE] = evidence_of(self._embedding, hit.text)
+        return Document(id=hit.id, page_content=hit.text, metadata=metadata)
 
     def _with_vectors(self, embedding: list[float], k: int, filter: Filter | None) -> tuple[list[Hit], Vectors]:
         while True:
@@ -372,10 +400,6 @@ def _can_be_id(id: object) -> bool:
     except InputError:
         return False
     return True
-
-
-def _found(hit: Hit) -> Document:
-    return Document(id=hit.id, page_content=hit.text, metadata=dict(hit.metadata))
 
 
 def _relevance(cosine: float) -> float:

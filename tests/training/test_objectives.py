@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from glot_rag.training.objectives import contrastive_loss, denoising_loss, token_loss
+from glot_rag.training.objectives import contrastive_loss, denoising_loss, signal_costs, token_loss
 from glot_rag.training.views import NOISE, SIGNAL, SPECIAL
 
 
@@ -49,3 +49,32 @@ def test_token_loss_by_hand() -> None:
 
 def test_token_loss_of_special_tokens_only_is_zero() -> None:
     assert token_loss(torch.randn(2, 3), torch.full((2, 3), SPECIAL)).item() == 0
+
+
+def test_a_dear_token_costs_more_to_lose_and_no_more_to_keep() -> None:
+    logits, costs = torch.tensor([[-1.0, -1.0]]), torch.tensor([[3.0, 3.0]])
+    signal, noise = math.log(1 + math.exp(1)), math.log(1 + math.exp(-1))
+    labels = torch.tensor([[SIGNAL, NOISE]])
+    assert token_loss(logits, labels, costs).item() == pytest.approx((3 * signal + noise) / 2, abs=1e-6)
+
+
+def test_costs_move_the_threshold_to_one_over_one_plus_the_cost() -> None:
+    # Ten tokens that look the same, three of them signal: the best score for them all.
+    labels = torch.tensor([[SIGNAL] * 3 + [NOISE] * 7])
+    score = torch.zeros(1, requires_grad=True)
+    optimiser = torch.optim.SGD([score], lr=0.5)
+    for _ in range(500):
+        optimiser.zero_grad()
+        token_loss(score.expand(1, 10), labels, torch.full((1, 10), 4.0)).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    assert score.item() == pytest.approx(math.log(4 * 0.3 / 0.7), abs=1e-4)  # above 0: kept, for 0.3 > 1 / (1 + 4)
+
+
+def test_signal_costs_by_hand() -> None:
+    counts = torch.tensor([999_999, 499, 0])  # of 10**6 + 498 tokens
+    total = 1_000_498 + 3  # each counted once more
+    costs = signal_costs(counts, 0.5)
+    assert costs[1].item() == pytest.approx((5e-4 * total / 500) ** 0.5, rel=1e-6)
+    assert costs[0].item() == pytest.approx(0.05)
+    assert costs[2].item() == 20.0
+    assert torch.equal(signal_costs(counts, 0.0), torch.ones(3))

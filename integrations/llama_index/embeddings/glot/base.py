@@ -1,4 +1,4 @@
-"""`GlotEmbedding`: LlamaIndex's embedding interface over a `GlotEncoder`."""
+"""`GlotEmbedding`: LlamaIndex's embedding interface over a `GlotEncoder` or an exported one."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from glot_rag.errors import InputError
+from glot_rag.loading import load_encoder
 
 if TYPE_CHECKING:
     from glot_rag.encoder import GlotEncoder
+    from glot_rag.onnx_encoder import OnnxEncoder
 
 
 class GlotEmbedding(BaseEmbedding):
@@ -22,7 +24,9 @@ class GlotEmbedding(BaseEmbedding):
     settings; the model is loaded again on the other side.
 
     Args:
-        model_name: "minilm", "smollm2", a hub id, a directory, or a saved encoder (`GlotEncoder.from_pretrained`).
+        model_name: "minilm", "smollm2", a hub id, a directory, a saved encoder (`GlotEncoder.from_pretrained`), or an
+            exported one (`glot-rag export`), which needs no torch.
+        backend: "torch" or "onnx"; None is what the model calls for.
         pooling: "glot", "adapool", "mean", "max", "cls" or "last"; None is the model's own, which is "glot".
         head: directory of a trained head; None takes the one shipped for the model.
         device: "cpu", "cuda", …; None chooses.
@@ -37,9 +41,9 @@ class GlotEmbedding(BaseEmbedding):
             also a document's text would get the document's vector: only an encoder that treats both alike may have one.
 
     Raises:
-        ModelNotFoundError, MissingExtraError: as `GlotEncoder.from_pretrained`.
+        ModelNotFoundError, MissingExtraError: as `glot_rag.load_encoder`.
         pydantic.ValidationError: an unknown argument, a cache where queries and documents differ, or an argument that
-            `GlotEncoder.from_pretrained` refuses with an InputError or BundleError; its message is in it.
+            `glot_rag.load_encoder` refuses with an InputError or BundleError; its message is in it.
 
     Example:
         >>> from llama_index.embeddings.glot import GlotEmbedding
@@ -51,6 +55,7 @@ class GlotEmbedding(BaseEmbedding):
 
     # Frozen: the model is loaded already, and a cache was looked at already.
     model_name: str = Field(default="minilm", frozen=True)
+    backend: str | None = Field(default=None, frozen=True)
     pooling: str | None = Field(default=None, frozen=True)
     head: str | None = Field(default=None, frozen=True)
     device: str | None = Field(default=None, frozen=True)
@@ -64,14 +69,13 @@ class GlotEmbedding(BaseEmbedding):
     # Batches are packed by tokens further down: the larger the list that arrives there, the less padding.
     embed_batch_size: int = Field(default=512, gt=0, le=2048)
 
-    _encoder: GlotEncoder = PrivateAttr()
+    _encoder: GlotEncoder | OnnxEncoder = PrivateAttr()
 
     def model_post_init(self, context: Any, /) -> None:
         """Load the encoder."""
-        from glot_rag.encoder import GlotEncoder
-
-        self._encoder = GlotEncoder.from_pretrained(
+        self._encoder = load_encoder(
             self.model_name,
+            backend=self.backend,
             pooling=self.pooling,
             head=self.head,
             device=self.device,
@@ -81,13 +85,7 @@ class GlotEmbedding(BaseEmbedding):
             document_prompt=self.document_prompt,
             prune=self.prune,
         )
-        encoder = self._encoder
-        alike = (
-            encoder.query_pooling is encoder.pooling
-            and encoder.query_prompt == encoder.document_prompt
-            and not encoder.prune
-        )
-        if self.embeddings_cache is not None and not alike:
+        if self.embeddings_cache is not None and not self._encoder.embeds_alike:
             raise InputError(
                 "embeddings_cache knows a vector by its text alone, and this encoder embeds queries and documents "
                 "differently: a query could get a document's vector. Leave embeddings_cache out, or cache nodes with "
@@ -110,7 +108,7 @@ class GlotEmbedding(BaseEmbedding):
         return "GlotEmbedding"
 
     @property
-    def encoder(self) -> GlotEncoder:
+    def encoder(self) -> GlotEncoder | OnnxEncoder:
         """The encoder, for `GlotIndex` and `explain`."""
         return self._encoder
 

@@ -1,0 +1,151 @@
+"""`GlotTransformer`: a transformer that drops noise tokens on its way, for heads in the drop form."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers.base.modules import Transformer
+from sentence_transformers.util import load_dir_path
+from torch import Tensor
+
+from glot_rag.config import HeadConfig
+from glot_rag.errors import BundleError, InputError, TrainingError
+from glot_rag.head import load_head
+from glot_rag.head.storage import build_head
+from glot_rag.layer_tap import LayerTap, Run
+from sentence_transformers_glot.head_module import Float32Head, Head, read_head, write_head
+
+_FOLDER = "glot_head"
+
+
+class GlotTransformer(Transformer):
+    """A `Transformer` in which a head in the drop form lets only signal go on to the upper layers.
+
+    What comes out is `token_embeddings`, float32 in any model, with an `attention_mask` of the tokens that were kept,
+    so a mean `Pooling` after it gives the head's vector. Where `HeadConfig.queries` is "mean", `encode_query` drops
+    none.
+
+    The choice of tokens has no gradient: such a head is trained with `glot-rag train`, not with a trainer of
+    sentence-transformers.
+
+    Args:
+        model_name_or_path: as `Transformer`.
+        head: the drop-form configuration, for fresh parameters; `from_head` takes a trained head.
+        kwargs: as `Transformer`. Inputs are always padded, never flattened.
+
+    Raises:
+        InputError: the head is not in the drop form.
+        BundleError: the head does not fit the transformer.
+    """
+
+    forward_kwargs: set[str] = {"task"}  # noqa: RUF012 -- as its base class has it
+
+    def __init__(self, model_name_or_path: str, *, head: HeadConfig, **kwargs: Any) -> None:
+        if head.form != "drop":
+            raise InputError(f"GlotTransformer is for heads in the drop form, got {head.form!r}: use GlotPooling")
+        super().__init__(model_name_or_path, **{**kwargs, "unpad_inputs": False})
+        self._float32 = Float32Head(build_head(head))
+        self._details: dict[str, Any] = {}
+        config = self.model.config.get_text_config()
+        self._tap = LayerTap(self.model, config.num_hidden_layers)
+        self._check(head, config.hidden_size, config.num_hidden_layers)
+
+    @classmethod
+    def from_head(
+        cls,
+        model_name_or_path: str,
+        head: str | os.PathLike[str],
+        *,
+        pooling: str = "glot",
+        **kwargs: Any,
+    ) -> GlotTransformer:
+        """A transformer with a trained head: a directory that `glot-rag train --out` wrote, or the name of one."""
+        return cls._over(model_name_or_path, *read_head(head, pooling), **kwargs)
+
+    @classmethod
+    def _over(cls, model_name_or_path: str, head: Head, details: dict[str, Any], **kwargs: Any) -> GlotTransformer:
+        module = cls(model_name_or_path, head=head.config, **kwargs)
+        module._float32 = Float32Head(head)
+        module._details = details
+        return module
+
+    @property
+    def head(self) -> Head:
+        """The head."""
+        return self._float32.head
+
+    def forward(self, features: dict[str, Any], task: str | None = None, **kwargs: Any) -> dict[str, Any]:
+        """Set `token_embeddings`, (B, L, D) float32, and `attention_mask`, (B, L), to what was kept.
+
+        Raises:
+            TrainingError: in training, with gradients.
+        """
+        if (task or features.get("task")) == "query" and self.head.config.queries == "mean":
+            out = super().forward(features, **kwargs)
+            return {**out, "token_embeddings": out["token_embeddings"].float()}
+        if self.training and torch.is_grad_enabled():
+            raise TrainingError(
+                "a head in the drop form decides by a threshold, which has no gradient: train it with `glot-rag "
+                "train`, or train a head in residual form here"
+            )
+        mask: Tensor = features["attention_mask"].bool()
+        special = torch.isin(features["input_ids"], self._special_ids(mask.device))
+
+        def choose(states: Tensor, mask: Tensor) -> Tensor:
+            kept: Tensor = self._float32(states, mask).weights > 0
+            return kept | special
+
+        layers = [layer % (self.model.config.get_text_config().num_hidden_layers + 1) for layer in self.head.layers]
+        run = Run(layers, None, max(layers), mask, choose)
+        out = self._tap.run(run, lambda: super(GlotTransformer, self).forward({**features}, **kwargs))
+        assert run.kept is not None
+        assert run.kept_mask is not None
+        kept = torch.zeros_like(features["attention_mask"])
+        kept.scatter_(1, run.kept, run.kept_mask.to(kept.dtype))
+        # A new dictionary: losses that run a batch twice need the mask as it was.
+        return {**out, "token_embeddings": out["token_embeddings"].float(), "attention_mask": kept}
+
+    def _special_ids(self, device: torch.device) -> Tensor:
+        tokenizer = self.tokenizer
+        return torch.tensor(tokenizer.all_special_ids if tokenizer is not None else [], device=device)
+
+    def _check(self, head: HeadConfig, width: int, count: int) -> None:
+        if head.state_size != width:
+            raise BundleError(
+                f"the head was made for states of width {head.state_size}, the transformer gives {width}: train a head "
+                "for it with `glot-rag train --backbone`"
+            )
+        if not self._tap.found:
+            raise BundleError("the transformer's layers cannot be found: tokens cannot be dropped between them")
+        if any(not -count - 1 <= layer <= count or layer % (count + 1) == count for layer in head.layers):
+            raise BundleError(
+                f"the head reads layers {head.layers}: in the drop form they must lie below the last of {count}"
+            )
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write the transformer, and the head into the folder `glot_head` beside it."""
+        super().save(output_path, *args, safe_serialization=safe_serialization, **kwargs)
+        write_head(self.head, Path(output_path) / _FOLDER, self._details)
+
+    @classmethod
+    def load(cls, model_name_or_path: str, subfolder: str = "", *args: Any, **kwargs: Any) -> GlotTransformer:
+        """Read what `save` wrote. Keywords as `Module.load`.
+
+        Raises:
+            BundleError: the head's files are missing or damaged.
+        """
+        where = {key: kwargs[key] for key in ("token", "cache_folder", "revision", "local_files_only") if key in kwargs}
+        directory = load_dir_path(model_name_or_path, subfolder=str(Path(subfolder) / _FOLDER), **where)
+        if directory is None:
+            raise BundleError(f"{model_name_or_path} has no folder {_FOLDER!r} with the head")
+        head, details = load_head(directory)
+        defaults = {**(kwargs.pop("init_defaults", None) or {}), "head": head.config}
+        module: GlotTransformer = super().load(
+            model_name_or_path, subfolder=subfolder, init_defaults=defaults, **kwargs
+        )
+        module._float32 = Float32Head(head)
+        module._details = details
+        return module

@@ -1,0 +1,172 @@
+"""mteb's own evaluation, offline: retrieval, STS and classification, each against an oracle."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mteb", reason="these are tests of an integration")
+
+import mteb
+from datasets import Dataset, DatasetDict
+from mteb.abstasks.classification import AbsTaskClassification
+from mteb.abstasks.sts import AbsTaskSTS
+from mteb.abstasks.task_metadata import TaskMetadata
+from mteb.models.models_protocols import EncoderProtocol
+from mteb_glot import GlotModel, LocalRetrieval, get_model, get_model_meta
+from scipy.stats import spearmanr
+
+from glot_rag.encoder import GlotEncoder
+from glot_rag.errors import DatasetError, FingerprintMismatchError, MissingExtraError, ModelNotFoundError
+
+COMMON: dict[str, Any] = {
+    "category": "t2t",
+    "description": "For this test.",
+    "dataset": {"path": "local", "revision": "local"},
+    "eval_splits": ["test"],
+    "eval_langs": ["eng-Latn"],
+    "modalities": ["text"],
+}
+
+
+@pytest.fixture(scope="module")
+def encoder() -> GlotEncoder:
+    return GlotEncoder.from_pretrained(device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def model(encoder: GlotEncoder) -> GlotModel:
+    return GlotModel(encoder)
+
+
+def run(model: Any, task: Any) -> dict[str, Any]:
+    """The scores of the only split and subset."""
+    result = mteb.evaluate(model, task, cache=None, show_progress_bar=False, co2_tracker=False)
+    ((scores,),) = [task.scores["test"] for task in result.task_results]
+    return scores
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, prose: list[tuple[str, str]]) -> Path:
+    """A BEIR folder: find a function's documentation by its name."""
+    folder = tmp_path_factory.mktemp("standard library")
+    picked = [(name, " ".join(text.split()[:30])) for name, text in prose[:60]]
+    documents = [{"_id": f"d{n}", "title": "", "text": text} for n, (_, text) in enumerate(picked)]
+    queries = [{"_id": str(n), "text": name} for n, (name, _) in enumerate(picked[:25])]
+    for name, rows in (("corpus", documents), ("queries", queries)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "qrels").mkdir()
+    lines = [f"{n}\td{n}\t2\n{n}\td{n + 1}\t1\n" for n in range(25)]
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines))
+    return folder
+
+
+def test_retrieval_is_what_glot_rag_evaluate_says(model: GlotModel, folder: Path, tmp_path: Path) -> None:
+    from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+    from sentence_transformers_glot import from_encoder
+    from typer.testing import CliRunner
+
+    from glot_rag.cli import app
+    from glot_rag.evaluation.datasets import load_beir
+
+    out = tmp_path / "out.json"
+    arguments = ["evaluate", "--dataset", str(folder), "--noise", "none", "--pooling", "glot", "--json", str(out)]
+    result = CliRunner().invoke(app, [*arguments, "--dtype", "float32", "--device", "cpu", "--max-words", "0"])
+    assert result.exit_code == 0, result.output
+    (ours,) = json.loads(out.read_text())["results"]
+    expected = ours["metrics"]["ndcg@10"]
+    assert 0.3 < expected < 0.99
+
+    assert run(model, LocalRetrieval(folder))["ndcg_at_10"] == pytest.approx(expected, abs=1e-4)
+
+    dataset = load_beir(folder)
+    binary = {q: {d for d, grade in grades.items() if grade == 2} for q, grades in dataset.qrels.items()}
+    task = LocalRetrieval(load_beir(folder))
+    task._loaded.qrels.update({q: dict.fromkeys(found, 1) for q, found in binary.items()})
+    theirs = InformationRetrievalEvaluator(dataset.queries, dataset.documents, binary, ndcg_at_k=[10])
+    assert run(model, task)["ndcg_at_10"] == pytest.approx(
+        theirs(from_encoder(model.model))["cosine_ndcg@10"], abs=1e-4
+    )
+
+
+def test_sts(model: GlotModel, encoder: GlotEncoder, prose: list[tuple[str, str]]) -> None:
+    left, right = [name for name, _ in prose[:20]], [" ".join(text.split()[:20]) for _, text in prose[:20]]
+    gold = np.random.default_rng(0).permutation(20).astype(float).tolist()
+
+    class Pairs(AbsTaskSTS):
+        metadata = TaskMetadata(name="LocalSTS", type="STS", main_score="cosine_spearman", **COMMON)
+        min_score, max_score = 0, 19
+
+        def load_data(self, num_proc: int | None = None, **kwargs: Any) -> None:
+            columns = {"sentence1": left, "sentence2": right, "score": gold}
+            self.dataset = DatasetDict({"test": Dataset.from_dict(columns)})
+            self.data_loaded = True
+
+    cosines = (encoder.encode_documents(left) * encoder.encode_documents(right)).sum(axis=1)
+    assert run(model, Pairs())["cosine_spearman"] == pytest.approx(spearmanr(cosines, gold).statistic, abs=1e-6)
+
+
+def test_classification(model: GlotModel, prose: list[tuple[str, str]]) -> None:
+    picked = [(" ".join(text.split()[:15]), name.split()[0]) for name, text in prose]
+    modules = ["argparse", "logging", "subprocess"]
+    rows = {module: [text for text, name in picked if name == module][:16] for module in modules}
+
+    class Modules(AbsTaskClassification):
+        metadata = TaskMetadata(name="LocalClassification", type="Classification", main_score="accuracy", **COMMON)
+        n_experiments, samples_per_label = 2, 6
+
+        def load_data(self, num_proc: int | None = None, **kwargs: Any) -> None:
+            def part(where: slice) -> Dataset:
+                pairs = [(text, label) for label, m in enumerate(modules) for text in rows[m][where]]
+                return Dataset.from_dict({"text": [t for t, _ in pairs], "label": [n for _, n in pairs]})
+
+            self.dataset = DatasetDict({"train": part(slice(0, 8)), "test": part(slice(8, 16))})
+            self.data_loaded = True
+
+    assert run(model, Modules())["accuracy"] > 0.6  # chance is a third
+
+
+def test_queries_and_documents_are_told_apart(model: GlotModel, encoder: GlotEncoder) -> None:
+    assert isinstance(model, EncoderProtocol)
+    texts = ["We use cookies. Boils a litre.", "short"]
+    where: dict[str, Any] = {"task_metadata": LocalRetrieval.metadata, "hf_split": "test", "hf_subset": "default"}
+    batches: Any = [{"text": texts[:1]}, {"text": texts[1:]}]
+    for prompt_type, expected in (
+        (mteb.types.PromptType.query, encoder.encode_queries(texts)),
+        (mteb.types.PromptType.document, encoder.encode_documents(texts)),
+        (None, encoder.encode_documents(texts)),
+    ):
+        np.testing.assert_array_equal(model.encode(batches, prompt_type=prompt_type, **where), expected)
+
+
+def test_loading_by_name(encoder: GlotEncoder) -> None:
+    meta = get_model_meta("minilm", dtype="float32")
+    assert (meta.name, meta.revision) == ("glot-rag/minilm-glot", encoder.fingerprint[:16])
+    model = meta.load_model(device="cpu")
+    assert isinstance(model, GlotModel)
+    assert model.mteb_model_meta.revision == encoder.fingerprint[:16]
+    assert model.mteb_model_meta.embed_dim == 384
+    assert get_model("minilm", encoder.fingerprint[:16], pooling="glot").model.fingerprint == encoder.fingerprint
+    with pytest.raises(FingerprintMismatchError, match="revision 'abc' was asked for"):
+        get_model("minilm", "abc")
+    with pytest.raises(ModelNotFoundError, match="No model 'no/such/thing'"):
+        get_model("no/such/thing", pooling="mean")
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="BEIR layout"):
+        LocalRetrieval(tmp_path)
+
+
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mteb_glot
+
+    monkeypatch.setitem(sys.modules, "mteb", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'glot-rag\[mteb\]'"):
+        importlib.reload(mteb_glot)

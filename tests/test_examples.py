@@ -1,0 +1,56 @@
+"""Every example runs as it is, without a network, and says what it found."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+# name: (what it needs, what it prints)
+EXPECTED = {
+    "langchain_rag": (
+        "langchain_core",
+        ["pooling='mean', the three", "pooling='glot', the three", "Ausweis|Reisepass"],
+    ),
+    "llama_index_rag": ("llama_index.core", ["Right page first", "mean", "glot"]),
+    "sentence_transformers_rag": ("sentence_transformers", ["The answer (*) first: mean", "Saved and loaded"]),
+    "haystack_rag": ("haystack", ["pooling='mean'", "pooling='glot'", "The pipeline's prompt"]),
+}
+# Slower than a minute, and tested in its parts: the README's `make demo`.
+LONG = {"demo"}
+RUN = """
+import runpy, socket, sys
+
+def refuse(*arguments):
+    raise OSError("an example reached for the network")
+
+socket.socket.connect = socket.getaddrinfo = refuse
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
+def test_none_is_left_out() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*EXPECTED, *LONG}
+
+
+@pytest.mark.parametrize("name", list(EXPECTED))
+def test_example(name: str, minilm_folder: Path, tmp_path: Path) -> None:
+    needs, phrases = EXPECTED[name]
+    pytest.importorskip(needs, reason="the example's framework is not installed")
+    result = subprocess.run(
+        [sys.executable, "-c", RUN, str(EXAMPLES / f"{name}.py")],
+        cwd=tmp_path,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    for phrase in phrases:
+        assert any(each in result.stdout for each in phrase.split("|")), result.stdout
+    assert not list(tmp_path.iterdir()), "an example left files behind"
