@@ -75,12 +75,22 @@ def sha256(file: BinaryIO) -> bytes:
     return digest.hexdigest().encode()
 
 
-def read(file: BinaryIO, record: CheckpointRecord) -> Any:
+def read(file: BinaryIO, record: CheckpointRecord, *, memory_map: bool = False) -> Any:
     """Parse a file whose SHA-256 is that of `record`.
 
     Reading goes through the descriptor that was hashed: the name may point to another file by now.
+
+    Args:
+        file: Open, at its start.
+        record: What was noted when it was written.
+        memory_map: Leave the vectors in the file, where the system and FAISS (from 1.11 on) can. To add to such an
+            index would end the process.
     """
     faiss = load_faiss()
+
+    flags = getattr(faiss, "IO_FLAG_MMAP_IFC", None)
+    if memory_map and flags is not None and os.name == "posix":
+        return faiss.read_index(f"/dev/fd/{file.fileno()}", flags)
 
     # The hash already says that these are our bytes. The limit is for the day when a bug says so wrongly: no vector
     # in the file can be larger than the file. FAISS keeps it per process, hence the guard.

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from glot_rag.errors import (
     IndexCorruptedError,
@@ -14,7 +19,7 @@ from glot_rag.errors import (
 )
 from glot_rag.index import checkpoint
 from glot_rag.index.checkpoint import FILE_NAME
-from glot_rag.index.store import STORE_NAME, Store
+from glot_rag.index.store import STORE_NAME, Store, sync_directory
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -39,6 +44,31 @@ def refuse_used(directory: Path) -> None:
         raise IndexExistsError(f"There is an index in {directory}; use GlotIndex.open, or delete the directory first")
     if rest:
         raise IndexExistsError(f"{directory} is not an index and not empty (it holds {min(rest)!r}); choose another")
+
+
+@contextmanager
+def made_whole(directory: Path) -> Iterator[Path]:
+    """A directory to fill, which gets its name once the block has ended: it is there as a whole or not at all.
+
+    Raises:
+        IndexExistsError: There is something already.
+    """
+    if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
+        raise IndexExistsError(f"{directory} exists and is not an empty directory; choose another")
+    parent = directory.absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    beside = parent / f".{directory.name}-{uuid4().hex}"
+    beside.mkdir()
+    try:
+        yield beside
+        sync_directory(beside)
+        if directory.exists():
+            directory.rmdir()
+        os.rename(beside, directory)
+        sync_directory(parent)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
 
 
 def require_index(directory: Path) -> None:

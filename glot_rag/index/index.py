@@ -48,8 +48,15 @@ class GlotIndex(ReadableIndex):
     methods may be called from many threads; writes take turns. After a fork, open the index again in the child.
     """
 
-    def __init__(self, path: Path, store: Store, encoder: Embedder | None, lock: BaseFileLock | None) -> None:
-        super().__init__(path, store, encoder)
+    def __init__(
+        self,
+        path: Path,
+        store: Store,
+        encoder: Embedder | None,
+        lock: BaseFileLock | None,
+        memory_map: bool = False,
+    ) -> None:
+        super().__init__(path, store, encoder, memory_map)
         self.read_only = lock is None
         self._file_lock = lock
         self._write_lock = threading.RLock()
@@ -108,6 +115,7 @@ class GlotIndex(ReadableIndex):
         *,
         read_only: bool = False,
         check: bool = True,
+        memory_map: bool = False,
         lock_timeout: float = 0.0,
     ) -> GlotIndex:
         """Open an index that exists.
@@ -119,9 +127,14 @@ class GlotIndex(ReadableIndex):
             check: Check every stored checksum and load the vectors now (about 2 s for 100,000 documents). False:
                 documents are still checked when a search or `get` gives them back, but a damaged byte can hide a
                 document from a filter or from a look-up by id. Meant for `verify` and repair.
+            memory_map: Leave the vectors in the FAISS file, from where the system brings in what searches touch and
+                which many processes share: for a large index with little memory. Only with `read_only`, and only as
+                long as all documents are in the file: once some were added, vectors are loaded as without it. Windows
+                always loads them.
             lock_timeout: Seconds to wait for another writer; -1 waits for ever.
 
         Raises:
+            InputError: `memory_map` without `read_only`.
             IndexNotFoundError: There is none.
             IndexCorruptedError: It is damaged.
             IndexLockedError: Another process is writing to it.
@@ -130,6 +143,8 @@ class GlotIndex(ReadableIndex):
         Warns:
             IndexRecoveryWarning: The FAISS file was missing or damaged and is rebuilt from the stored vectors.
         """
+        if memory_map and not read_only:
+            raise InputError("memory_map goes with read_only=True: FAISS cannot add to a mapped file")
         directory = Path(path)
         require_index(directory)
         lock = None if read_only else lock_for_writing(directory, lock_timeout)
@@ -140,7 +155,7 @@ class GlotIndex(ReadableIndex):
                 store.manifest.check_encoder(encoder)
             if lock is not None:
                 settle(directory, store)
-            index = cls(directory, store, encoder, lock)
+            index = cls(directory, store, encoder, lock, memory_map)
             if check:
                 check_store(store)
                 with index._mirror.synchronised():
@@ -299,6 +314,23 @@ class GlotIndex(ReadableIndex):
         self._check_writable()
         with self._write_lock:
             self._mirror.write_file()
+            self._unsaved = 0
+
+    def compact(self) -> None:
+        """Give back the space of what was deleted: SQLite's file is written anew, and the FAISS index is built anew.
+
+        Needs as much free disk as the index takes. A process that dies on the way leaves the index as it was.
+
+        Raises:
+            OSError: The disk is full or failing. The documents are safe.
+            IndexStoreError: As `OSError`, or another process reads without a pause.
+            IndexReadOnlyError: The index is read-only or closed.
+        """
+        self._check_writable()
+        with self._write_lock:
+            self._check_writable()
+            self._mirror.write_file(anew=True)
+            self._store.compact()
             self._unsaved = 0
 
     # -- end

@@ -35,11 +35,14 @@ class Mirror:
     searches undisturbed, at the price of copying all N·D numbers for every batch; a replay of a batch takes
     milliseconds.
 
+    A reader may leave the vectors in the file (`memory_map`) until there are some that are not in it.
+
     What takes long, training and building anew, happens where the writer writes the FAISS file, beside the searches.
     """
 
-    def __init__(self, directory: Path, store: Store) -> None:
+    def __init__(self, directory: Path, store: Store, memory_map: bool = False) -> None:
         self._directory = directory
+        self._memory_map = memory_map
         self._store = store
         self._lock = SharedLock()
         self._table: VectorTable | None = None
@@ -122,7 +125,7 @@ class Mirror:
         assert self._table is not None
         return self._table.contents()
 
-    def write_file(self, index_type: str | None = None) -> None:
+    def write_file(self, index_type: str | None = None, *, anew: bool = False) -> None:
         """Write the FAISS file. The caller holds the writer's lock; searches go on.
 
         The order of the steps leaves, at every point where a process can die, a file that a record describes:
@@ -132,6 +135,7 @@ class Mirror:
         Args:
             index_type: Build an index of this (checked) type, and make it the index's type in the same commit as the
                 new file's record.
+            anew: Build it from the store, without what was deleted, also where the old one would do.
 
         Raises:
             InputError: There are too few documents to train that type; nothing was changed.
@@ -140,7 +144,7 @@ class Mirror:
         manifest = self._store.manifest
         if index_type is not None:
             manifest = replace(manifest, index_type=index_type)
-        self._build_anew(manifest.index_type, always=index_type is not None)
+        self._build_anew(manifest.index_type, asked=index_type is not None, always=anew or index_type is not None)
         with self.synchronised():
             assert self._table is not None
             record = checkpoint.write_temporary(self._directory, self._table.file_form(), self.sequence)
@@ -154,12 +158,12 @@ class Mirror:
             transaction.keep_only_checkpoint(record)
         self.file_is_stale = False
 
-    def _build_anew(self, index_type: str, *, always: bool) -> None:
+    def _build_anew(self, index_type: str, *, asked: bool, always: bool) -> None:
         """Build another index, if there is one that fits the documents better."""
         with self.synchronised() as snapshot:
             rows, dimension = snapshot.state.documents, self._store.manifest.dimension
             plan = index_types.plan(index_type, dimension, rows)
-            if always and plan.missing:
+            if asked and plan.missing:
                 raise InputError(
                     f"index type {index_type!r} takes {rows + plan.missing:,} documents to train, there are {rows:,}; "
                     "add more first, or choose 'flat', 'hnsw' or 'auto'"
@@ -171,7 +175,7 @@ class Mirror:
         if always or not fits or DEAD_SHARE * table.dead > len(table) + table.dead:
             # Nobody else commits meanwhile, so the new index is at the commit of the old one.
             with self._store.snapshot() as snapshot:
-                table = VectorTable.build(snapshot, plan, dimension) if always else self._built(snapshot, plan)
+                table = VectorTable.build(snapshot, plan, dimension) if asked else self._built(snapshot, plan)
                 sequence = snapshot.state.sequence
             with self._lock.exclusive():
                 self._table, self.sequence = table, sequence
@@ -180,7 +184,8 @@ class Mirror:
         try:
             if self._table is not None:
                 with self._store.snapshot() as snapshot:
-                    if self.sequence >= snapshot.state.horizon and self._replay(self._table, snapshot):
+                    usable = self.sequence >= snapshot.state.horizon and self._can_take(self._table, snapshot)
+                    if usable and self._replay(self._table, snapshot):
                         return
             self._load()
         except BaseException:
@@ -215,9 +220,17 @@ class Mirror:
                 record = next((r for r in snapshot.checkpoints() if r.sha256 == digest), None)
                 if record is None or record.sequence < snapshot.state.horizon:
                     return False
-                table = VectorTable.from_file_form(checkpoint.read(file, record))
+                read = checkpoint.read(file, record, memory_map=self._memory_map)
+                table = VectorTable.from_file_form(read, mapped=self._memory_map)
+                if not self._can_take(table, snapshot):
+                    table = VectorTable.from_file_form(checkpoint.read(file, record))
                 self._table, self.sequence = table, record.sequence
                 return self._replay(table, snapshot)
+
+    @staticmethod
+    def _can_take(table: VectorTable, snapshot: Snapshot) -> bool:
+        """Whether what is new can be added to it."""
+        return not table.mapped or not snapshot.has_rows_after(table.largest)
 
     def _replay(self, table: VectorTable, snapshot: Snapshot) -> bool:
         """Apply the commits after `self.sequence`; False if the result does not add up."""

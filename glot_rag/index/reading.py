@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 class ReadableIndex:
     """The half of `GlotIndex` that changes nothing."""
 
-    def __init__(self, path: Path, store: Store, encoder: Embedder | None) -> None:
+    def __init__(self, path: Path, store: Store, encoder: Embedder | None, memory_map: bool = False) -> None:
         self.path = path
         self.encoder = encoder
         self._store = store
-        self._mirror = Mirror(path, store)
+        self._mirror = Mirror(path, store, memory_map)
         self._closed = False
         self._process = os.getpid()
 

@@ -78,6 +78,10 @@ class Snapshot:
         """Rows with a larger key, by key: the vectors that came after it."""
         return map(self.decode, self.raw_rows("WHERE key > ? ORDER BY key", [key]))
 
+    def has_rows_after(self, key: int) -> bool:
+        """Whether there is a row with a larger key."""
+        return next(self.raw_rows("WHERE key > ? LIMIT 1", [key], "key"), None) is not None
+
     def sample(self, size: int, seed: int) -> Iterator[Row]:
         """Rows drawn at random, all of them if there are no more than `size`; the same for the same rows and seed."""
         keys = np.fromiter((key for (key,) in self.raw_rows("ORDER BY id", columns="key")), dtype=np.int64)
@@ -206,6 +210,10 @@ class Transaction(Snapshot):
     def set_manifest(self, body: str) -> None:
         """Replace the settings, and forget the FAISS files that were written under the old ones."""
         self._connection.execute("UPDATE manifest SET body = ?, checksum = ?", [body, seal(body.encode())])
+        self.forget_checkpoints()
+
+    def forget_checkpoints(self) -> None:
+        """From now on there is no FAISS file."""
         self._connection.execute("DELETE FROM checkpoints")
 
     def finish(self) -> None:

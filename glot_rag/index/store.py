@@ -153,6 +153,21 @@ class Store:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
 
+    def copy_to(self, directory: Path) -> None:
+        """Write a copy, as of one commit, into an empty directory. Writers go on meanwhile."""
+        with typed_errors(directory), self._connection() as source:
+            target = _connect(directory, "mode=rwc")
+            try:
+                source.backup(target)  # in one step, so within one read transaction
+            finally:
+                target.close()
+
+    def compact(self) -> None:
+        """Give the space of what was deleted back to the file system. The caller holds the writer's lock."""
+        with self._connection() as connection:
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def close(self) -> None:
         """Close what is idle now, and the rest as it comes back."""
         with self._guard:

@@ -35,9 +35,11 @@ class VectorTable:
         index: FAISS index with N vectors.
         keys: (N,) in ascending order, `GONE` for those that are not alive.
         owner: Kept as long as the index: FAISS frees one object with the other.
+        mapped: The vectors are in a file; nothing can be appended.
     """
 
-    def __init__(self, index: Any, keys: Keys, owner: Any = None) -> None:
+    def __init__(self, index: Any, keys: Keys, owner: Any = None, *, mapped: bool = False) -> None:
+        self.mapped = mapped
         self._index = index
         self._owner = owner
         self._alive: NDArray[np.bool_] = keys != GONE
@@ -66,11 +68,13 @@ class VectorTable:
         return table
 
     @classmethod
-    def from_file_form(cls, file_form: Any) -> VectorTable:
+    def from_file_form(cls, file_form: Any, *, mapped: bool = False) -> VectorTable:
         """From what `file_form` gave."""
         faiss = load_faiss()
 
-        return cls(faiss.downcast_index(file_form.index), faiss.vector_to_array(file_form.id_map), file_form)
+        return cls(
+            faiss.downcast_index(file_form.index), faiss.vector_to_array(file_form.id_map), file_form, mapped=mapped
+        )
 
     def file_form(self) -> Any:
         """A FAISS index with the keys in it, which shares the vectors with this one."""
@@ -89,6 +93,7 @@ class VectorTable:
         rows = iter(rows)
         keys = [self._keys]
         while batch := list(islice(rows, BATCH)):
+            assert not self.mapped, "FAISS would end the process"
             self._index.add(_matrix(batch))
             keys.append(np.array([row.key for row in batch], dtype=np.int64))
         if len(keys) > 1:
