@@ -85,8 +85,15 @@ def read(file: BinaryIO, record: CheckpointRecord, *, memory_map: bool = False) 
         record: What was noted when it was written.
         memory_map: Leave the vectors in the file, where the system and FAISS (from 1.11 on) can. To add to such an
             index would end the process.
+
+    Raises:
+        RuntimeError: FAISS cannot parse it, or it would take more memory than it can hold data.
+        ValueError: It has another size than `record` says.
     """
     faiss = load_faiss()
+
+    if os.fstat(file.fileno()).st_size != record.size:
+        raise ValueError(f"it has {os.fstat(file.fileno()).st_size} bytes, not {record.size}")
 
     flags = getattr(faiss, "IO_FLAG_MMAP_IFC", None)
     if memory_map and flags is not None and os.name == "posix":

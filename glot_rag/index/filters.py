@@ -65,6 +65,8 @@ class _Compiler:
         if not isinstance(filter, Mapping):
             raise InputError(f"{what} must be a dict like {{'lang': 'en'}}, got {type(filter).__name__}")
         _check_depth(depth)
+        if not filter:
+            self._count(0, 0, 1)  # it takes a place in the SQL all the same
         return _join(" AND ", [self._entry(key, value, depth) for key, value in filter.items()])
 
     def _entry(self, key: object, value: object, depth: int) -> Clause:
@@ -73,6 +75,8 @@ class _Compiler:
         if key in _JOINERS:
             if not is_list(value):
                 raise InputError(f"{key} takes a list of filters, got {type(value).__name__}")
+            if not value:
+                self._count(0, 0, 1)
             inside = f"a filter in {key}"
             return _join(_JOINERS[key], [self.all_of(part, inside, depth + 1) for part in value])
         if key == "$not":

@@ -186,6 +186,11 @@ def is_exact(index: Any) -> bool:
     return all(_class_name(layer) in _EXACT for layer in layers(index))
 
 
+def is_searchable(index: Any) -> bool:
+    """Whether it can be searched among chosen vectors only."""
+    return all(_class_name(layer) in _CLASSES for layer in layers(index))
+
+
 def takes(index_type: str, part: str) -> bool:
     """Whether an index of a type can have a part, "ivf" or "hnsw", that a setting of a search is for."""
     return index_type == "auto" or re.search(part, index_type, re.IGNORECASE) is not None

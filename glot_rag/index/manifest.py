@@ -53,7 +53,9 @@ class Manifest:
         """
         try:
             values = json.loads(text)
-            version = int(values["format_version"])
+            version = values["format_version"]
+            if type(version) is not int or version < 1:
+                raise ValueError(f"format_version {version!r:.50}")
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise IndexCorruptedError(f"The manifest is none: {error!r:.200}. {WAY_OUT}") from None
         if version > FORMAT_VERSION:
@@ -66,7 +68,15 @@ class Manifest:
         manifest = cls(**values)
         sizes = type(manifest.dimension) is int and 1 <= manifest.dimension <= MAX_DIMENSION
         if not sizes or not isinstance(manifest.fingerprint, str):
-            raise IndexCorruptedError(f"The manifest has a dimension of {manifest.dimension!r}. {WAY_OUT}")
+            raise IndexCorruptedError(
+                f"The manifest has a dimension of {manifest.dimension!r:.50} and a fingerprint of type "
+                f"{type(manifest.fingerprint).__name__}. {WAY_OUT}"
+            )
+        if (manifest.metric, manifest.dtype) != (cls.metric, cls.dtype):
+            raise IndexVersionError(
+                f"The index holds {manifest.dtype!r:.50} compared by {manifest.metric!r:.50}, this library knows "
+                f"{cls.dtype!r} compared by {cls.metric!r}. Upgrade: pip install -U glot-rag"
+            )
         try:
             check_type(manifest.index_type, manifest.dimension)
         except InputError as error:

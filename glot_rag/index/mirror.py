@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 from glot_rag.embedder import Vectors
 from glot_rag.errors import IndexRecoveryWarning, InputError
@@ -14,7 +15,7 @@ from glot_rag.index import checkpoint, index_types
 from glot_rag.index.exact import Found, exact_search
 from glot_rag.index.index_types import Plan
 from glot_rag.index.locks import SharedLock
-from glot_rag.index.snapshot import Keys, Snapshot
+from glot_rag.index.snapshot import CheckpointRecord, Keys, Snapshot
 from glot_rag.index.store import Store
 from glot_rag.index.vector_table import GONE, VectorTable
 
@@ -220,12 +221,21 @@ class Mirror:
                 record = next((r for r in snapshot.checkpoints() if r.sha256 == digest), None)
                 if record is None or record.sequence < snapshot.state.horizon:
                     return False
-                read = checkpoint.read(file, record, memory_map=self._memory_map)
-                table = VectorTable.from_file_form(read, mapped=self._memory_map)
-                if not self._can_take(table, snapshot):
-                    table = VectorTable.from_file_form(checkpoint.read(file, record))
+                table = self._parse(file, record, self._memory_map)
+                if table is not None and not self._can_take(table, snapshot):
+                    table = self._parse(file, record, False)
+                if table is None or table.largest >= snapshot.state.next_key:
+                    return False
                 self._table, self.sequence = table, record.sequence
                 return self._replay(table, snapshot)
+
+    def _parse(self, file: BinaryIO, record: CheckpointRecord, memory_map: bool) -> VectorTable | None:
+        """The index in a file; None if it is none that a mirror of this store could have written."""
+        try:
+            read = checkpoint.read(file, record, memory_map=memory_map)
+            return VectorTable.from_file_form(read, self._store.manifest.dimension, mapped=memory_map)
+        except (RuntimeError, ValueError, MemoryError):
+            return None
 
     @staticmethod
     def _can_take(table: VectorTable, snapshot: Snapshot) -> bool:

@@ -6,7 +6,8 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 
 from glot_rag.errors import IndexCorruptedError, IndexLockedError, IndexReadOnlyError, IndexStoreError
@@ -17,6 +18,7 @@ from glot_rag.index.snapshot import Snapshot, State, Transaction
 
 STORE_NAME = "store.sqlite"
 BUSY_SECONDS = 30.0
+MAX_MANIFEST_BYTES = 1 << 16
 IDLE_CONNECTIONS = 8
 START = State(sequence=0, next_key=1, documents=0, horizon=0)
 
@@ -88,6 +90,7 @@ class Store:
             # SQLite needs to write a WAL's shared memory even to read, except where nothing can ever be written.
             self._mode = "immutable=1" if _on_read_only_file_system(directory) else "mode=ro"
         try:
+            self._check_schema()
             self.manifest = self.read_manifest()
         except BaseException:
             self.close()
@@ -179,12 +182,27 @@ class Store:
     def read_manifest(self) -> Manifest:
         """The settings as of the last commit."""
         with self._connection() as connection:
-            rows = connection.execute("SELECT body, checksum FROM manifest").fetchall()
+            # Its size comes before it is read: the file may be anybody's.
+            sql = "SELECT CASE WHEN length(CAST(body AS BLOB)) <= ? THEN body END, checksum FROM manifest LIMIT 2"
+            rows = connection.execute(sql, [MAX_MANIFEST_BYTES]).fetchall()
         if len(rows) != 1 or not isinstance(rows[0][0], bytes) or seal(rows[0][0]) != rows[0][1]:
             raise IndexCorruptedError(
                 f"The manifest in {self._directory / STORE_NAME} is damaged. Restore it from a copy"
             )
         return Manifest.from_json(rows[0][0])
+
+    def _check_schema(self) -> None:
+        """Refuse tables, views and triggers that this library did not make: they could run for ever, or alter data."""
+        with self._connection() as connection:
+            found = connection.execute("SELECT type, name, sql FROM sqlite_master LIMIT 100").fetchall()
+        known = _schema()
+        strange = [row for row in found if row not in known]
+        if strange:
+            name = str(strange[0][1], errors="replace") if isinstance(strange[0][1], bytes) else strange[0][1]
+            raise IndexCorruptedError(
+                f"{self._directory / STORE_NAME} is damaged or not an index: {name!r:.80} in it is none of an index's "
+                "tables. Restore the directory from a copy"
+            )
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -219,6 +237,15 @@ def _connect(directory: Path, mode: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+@cache
+def _schema() -> frozenset[tuple[bytes | None, ...]]:
+    """What SQLite notes about the tables of an index."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.text_factory = bytes
+        connection.executescript(SCHEMA)
+        return frozenset(connection.execute("SELECT type, name, sql FROM sqlite_master"))
 
 
 def _on_read_only_file_system(directory: Path) -> bool:

@@ -68,13 +68,28 @@ class VectorTable:
         return table
 
     @classmethod
-    def from_file_form(cls, file_form: Any, *, mapped: bool = False) -> VectorTable:
-        """From what `file_form` gave."""
+    def from_file_form(cls, file_form: Any, dimension: int, *, mapped: bool = False) -> VectorTable:
+        """From what `file_form` gave.
+
+        Raises:
+            ValueError: It is something else.
+        """
         faiss = load_faiss()
 
-        return cls(
-            faiss.downcast_index(file_form.index), faiss.vector_to_array(file_form.id_map), file_form, mapped=mapped
-        )
+        if type(file_form) is not faiss.IndexIDMap:
+            raise ValueError(f"the file holds an {type(file_form).__name__}")
+        index, keys = faiss.downcast_index(file_form.index), faiss.vector_to_array(file_form.id_map)
+        alive = keys[keys != GONE]
+        if not (
+            index_types.is_searchable(index)
+            and all(part.metric_type == faiss.METRIC_INNER_PRODUCT for part in index_types.layers(index))
+            and index.d == dimension
+            and index.ntotal == len(keys)
+            and (alive > 0).all()
+            and (np.diff(alive) > 0).all()
+        ):
+            raise ValueError("the file holds an index that this library did not make")
+        return cls(index, keys, file_form, mapped=mapped)
 
     def file_form(self) -> Any:
         """A FAISS index with the keys in it, which shares the vectors with this one."""
