@@ -2,7 +2,7 @@
 
 The way of a document: `readers` (files), `validation`, `ingest`, `store` (SQLite, the truth), `mirror` (FAISS in
 memory: `vector_table`, of one of the `index_types`), `checkpoint` (FAISS on disk, derived); and back through
-`reading` and `search`.
+`reading` and `search`. Beside it: `verify`, `backup`, and `transfer` to and from plain files.
 """
 
 from glot_rag.index.backup import backup_index

@@ -169,7 +169,12 @@ class Store:
         """Give the space of what was deleted back to the file system. The caller holds the writer's lock."""
         with self._connection() as connection:
             connection.execute("VACUUM")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            # A reader in the middle of an iteration keeps the log as it is; it is emptied later, no need to wait.
+            connection.execute("PRAGMA busy_timeout = 0").fetchall()
+            try:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS:.0f}").fetchall()
 
     def close(self) -> None:
         """Close what is idle now, and the rest as it comes back."""
