@@ -19,12 +19,11 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
-import faiss
 import numpy as np
 import typer
 from numpy.typing import NDArray
@@ -33,9 +32,11 @@ from rich.console import Console
 from rich.table import Table
 
 from glot_rag.index import Document, GlotIndex, index_types
+from glot_rag.index.lazy_faiss import load_faiss
 
 Vectors = NDArray[np.float32]
 Figures = dict[str, Any]
+faiss = load_faiss()
 K = 10
 CLUSTERS = 1_000
 SPREAD = 0.8  # length of the noise around a centre, which has length 1
@@ -51,11 +52,11 @@ class Given:
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
 
-    def encode_documents(self, texts: list[str], *, show_progress: bool = False) -> Vectors:
+    def encode_documents(self, texts: Sequence[str], *, show_progress: bool = False) -> Vectors:
         """Not called."""
         raise NotImplementedError
 
-    def encode_queries(self, texts: list[str], *, show_progress: bool = False) -> Vectors:
+    def encode_queries(self, texts: Sequence[str], *, show_progress: bool = False) -> Vectors:
         """Not called."""
         raise NotImplementedError
 
