@@ -135,7 +135,7 @@ class LanceDb:
         asked = self._table.search(query).distance_type("dot").limit(k)
         if self.lists:
             asked = asked.nprobes(max(8, self.lists // 32))
-        return [row["text"] for row in asked.select(["id", "text", "share"]).to_list()]
+        return [row["text"] for row in asked.select(["id", "text", "share", "_distance"]).to_list()]
 
 
 class LanceDbLists(LanceDb):
