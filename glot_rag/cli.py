@@ -1,4 +1,4 @@
-"""The command line: `glot-rag train | index | search | evaluate | export`.
+"""The command line: `glot-rag train | index | search | evaluate | export`, and the `index_commands`.
 
 Results go to stdout, progress to stderr. Exit code 0 on success, 2 on bad arguments or bad input with one message.
 """
@@ -16,6 +16,7 @@ import typer
 
 from glot_rag.config import CONVOLUTIONS, FORMS, JUMPING, NORMS, READOUTS, TRAINED_POOLINGS, HeadConfig
 from glot_rag.errors import GlotError, InputError
+from glot_rag.index_commands import register
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+register(app)
 
 
 class Queries(str, Enum):
