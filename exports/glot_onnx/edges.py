@@ -105,4 +105,5 @@ def _give_edges(model: onnx.ModelProto, threshold: float) -> str:
     ]
     assert len(found) == 1, f"expected one comparison with tau = {threshold} in the graph, found {found}"
     model.graph.output.append(helper.make_tensor_value_info(found[0], TensorProto.BOOL, ["batch", "seq", "seq"]))
-    return found[0]
+    name: str = found[0]
+    return name

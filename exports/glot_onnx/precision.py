@@ -15,6 +15,7 @@ Weights take 7 bits: CPUs without VNNI add pairs of products in 16 bits, which 8
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -148,7 +149,7 @@ class _Editor:
             self.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
-    def add(self, kind: str, inputs: list[str], output: str, **attributes: int) -> str:
+    def add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """A node, after those before it."""
         self.nodes.append(helper.make_node(kind, inputs, [output], name=f"node_{output}", **attributes))
         return output
