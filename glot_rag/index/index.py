@@ -46,6 +46,10 @@ class GlotIndex(ReadableIndex):
     Once `add` or `delete` has returned (for a long `add`: once a batch is committed) the change survives the end of the
     process at any point. One process writes; any number read, and each search sees the last commit of that moment. All
     methods may be called from many threads; writes take turns. After a fork, open the index again in the child.
+
+    A change (for a long `add`: a batch) that a full or failing disk ended with an error is not acknowledged: it is
+    there as a whole or not at all, and where it is not, the next opening may still find it, as a whole.
+    The next write that returns settles it: from then on every opening builds on what that write began with.
     """
 
     def __init__(

@@ -216,9 +216,13 @@ class Transaction(Snapshot):
         """From now on there is no FAISS file."""
         self._connection.execute("DELETE FROM checkpoints")
 
-    def finish(self) -> None:
-        """Write the counters; the last thing before the commit."""
-        if self.changes:
+    def finish(self, *, settle: bool = False) -> None:
+        """Write the counters; the last thing before the commit.
+
+        Args:
+            settle: Count up even if nothing changed, as SQLite writes nothing for a row that stays the same.
+        """
+        if self.changes or settle:
             self._next = self._next._replace(sequence=self.state.sequence + 1)
         if self._next != self.state:
             sql = "UPDATE state SET sequence = ?, next_key = ?, documents = ?, horizon = ?, checksum = ?"

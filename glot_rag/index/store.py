@@ -85,6 +85,7 @@ class Store:
         self._idle: list[sqlite3.Connection] = []
         self._guard = threading.Lock()
         self._closed = False
+        self._in_doubt = False  # a commit failed: its pages may be in the log, whole, for the next opening to find
         self._mode = "mode=rw"
         if read_only:
             # SQLite needs to write a WAL's shared memory even to read, except where nothing can ever be written.
@@ -144,14 +145,21 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Change the store: all of it, durably, once the block has ended; nothing if it raises."""
+        """Change the store: all of it, durably, once the block has ended; nothing if it raises.
+
+        Where the commit itself fails, say for want of a sync, SQLite goes on without the change, yet may find it in its
+        log when the store is next opened. So the next transaction commits something even if it changes nothing, over
+        the failed one's place in the log: what is acknowledged then ("no such document") stays true.
+        """
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 transaction = Transaction(connection, self.manifest.vector_bytes)
                 yield transaction
-                transaction.finish()
+                transaction.finish(settle=self._in_doubt)
+                self._in_doubt = True
                 connection.execute("COMMIT")
+                self._in_doubt = False
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")

@@ -1,12 +1,13 @@
 """Runs one history of an index again and again, letting another system call fail each time. See test_index_faults.py.
 
-Arguments: a directory, the shared library of faults.c, and how many failing calls to try at most. The library is
-preloaded. Prints a line of counts as JSON.
+Arguments: a directory, the shared library of faults.c, which is preloaded, and how many calls of the history to let
+fail at most, evenly spread. Prints a line of counts as JSON.
 """
 
 import ctypes
 import errno
 import json
+import shutil
 import sys
 import warnings
 from contextlib import contextmanager
@@ -51,12 +52,11 @@ def keep(state):
 
 
 HISTORY = [
-    add(0, 12),
+    add(0, 5),
     (GlotIndex.checkpoint, keep),
-    delete(3, 4, 5),
-    describe(7),
-    (lambda index: index.reindex("hnsw"), keep),
-    add(2, 9, "new"),
+    delete(3, 4),
+    describe(1),
+    add(2, 6, "new"),
     (GlotIndex.compact, keep),
     delete(0),
     (GlotIndex.close, keep),
@@ -89,9 +89,13 @@ def stored(index):
 
 
 def live(path, faults, nth, code, lasting):
-    """One history. Gives the number of calls, and how many operations raised or warned."""
+    """One history. Gives the number of calls, and how many operations raised or warned.
+
+    What the next opening may show is what the index showed last, or that with one operation that raised since the last
+    one that returned.
+    """
     GlotIndex.create(path, ENCODER).close()
-    index, state, noticed = GlotIndex.open(path, ENCODER), {}, 0
+    index, state, doubtful, noticed = GlotIndex.open(path, ENCODER), {}, [], 0
     faults.arm(path, nth, code, lasting)
     for operation, change in HISTORY:
         after = change(state)
@@ -100,12 +104,15 @@ def live(path, faults, nth, code, lasting):
             try:
                 operation(index)
                 state = after
+                if operation is not GlotIndex.close:
+                    doubtful = []
             except (OSError, GlotError):  # anything else fails the test
                 noticed += 1
                 if operation is not GlotIndex.close:
                     with faults.paused():
                         now = stored(index)
                     assert now in (state, after), "half an operation is stored"
+                    doubtful = [*doubtful, after] if now == state else []
                     state = now
         noticed += len(caught)
         assert all(warning.category is IndexRecoveryWarning for warning in caught), caught
@@ -115,7 +122,9 @@ def live(path, faults, nth, code, lasting):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IndexRecoveryWarning)
         with GlotIndex.open(path, ENCODER) as index:
-            assert stored(index) == state, "not what was acknowledged"
+            opened = stored(index)
+            assert opened == state or opened in doubtful, "not what was acknowledged"
+            state = opened
             assert_same_hits(index.search("text 1", 5), brute_force(ENCODER, list(state.values()), "text 1", 5))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -126,24 +135,64 @@ def live(path, faults, nth, code, lasting):
     return calls, noticed
 
 
+def settle(folder, faults, code):
+    """An addition fails at each of its calls in turn; then a deletion finds nothing of it to delete.
+
+    Each time, what an opening shows before and after that deletion is looked up in a copy of the files, as a killed
+    process would leave them. Gives how often the addition was found before. After, it must be gone for good.
+    """
+    extra = [Document("extra", "extra")]
+    found, nth, failed = 0, 0, True
+    while failed:
+        nth, failed = nth + 1, False
+        path = folder / f"settle-{code}-{nth}"
+        index = GlotIndex.create(path, ENCODER)
+        index.add([Document("first", "first")])
+        faults.arm(path, nth, code, True)
+        try:
+            index.add(extra)
+        except (OSError, GlotError):
+            failed = True
+        faults.arm("", 0, 0, False)
+        if failed:
+            assert set(stored(index)) == {"first"}
+            found += shown(path, folder / f"before-{code}-{nth}") == {"first", "extra"}
+            assert index.delete(["extra"]) == 0
+            after = shown(path, folder / f"after-{code}-{nth}")
+            assert after == {"first"}, f"{after} is there, after what failed at call {nth} was not there to delete"
+            index.close()
+            with GlotIndex.open(path, ENCODER) as again:
+                assert set(stored(again)) == {"first"}
+                assert again.verify().problems == ()
+        else:
+            index.close()
+    return found
+
+
+def shown(path, copy):
+    """The ids that an opening shows, if the process ended now."""
+    shutil.copytree(path, copy, ignore=shutil.ignore_patterns("*-shm", "*.lock"))
+    with GlotIndex.open(copy, ENCODER) as index:
+        return set(stored(index))
+
+
 def main():
     folder, faults, most = Path(sys.argv[1]), Faults(sys.argv[2]), int(sys.argv[3])
     calls, noticed = live(folder / "counted", faults, 0, 0, False)
     assert calls > 50, f"only {calls} calls were seen"
     assert noticed == 0
     counts = {"calls": calls, "faults": 0, "noticed": 0}
-    stride = max(1, calls * 4 // most)
-    for case, (code, lasting) in enumerate(
-        (c, lasting) for c in (errno.ENOSPC, errno.EIO) for lasting in (False, True)
-    ):
-        for nth in range(1 + case % stride, calls + 1, stride):
-            try:
-                _, seen = live(folder / f"{code}-{nth}-{lasting}", faults, nth, code, lasting)
-            except BaseException as error:
-                faults.arm("", 0, 0, False)
-                raise AssertionError(f"call {nth} failed with {errno.errorcode[code]}, lasting: {lasting}") from error
-            counts["faults"] += 1
-            counts["noticed"] += seen > 0
+    cases = [(code, lasting) for lasting in (False, True) for code in (errno.ENOSPC, errno.EIO)]
+    for number, nth in enumerate(range(1, calls + 1, -(-calls // most))):
+        code, lasting = cases[number % 4]
+        try:
+            _, seen = live(folder / f"{nth}", faults, nth, code, lasting)
+        except BaseException as error:
+            faults.arm("", 0, 0, False)
+            raise AssertionError(f"call {nth} failed with {errno.errorcode[code]}, lasting: {lasting}") from error
+        counts["faults"] += 1
+        counts["noticed"] += seen > 0
+    counts["doubtful"] = settle(folder, faults, errno.EIO)
     sys.stdout.write(json.dumps(counts) + "\n")
 
 

@@ -1,4 +1,5 @@
-/* Preloaded into a test's process: lets the n-th write, fsync, truncation or rename below a directory fail. */
+/* Preloaded into a test's process: lets the n-th write, fsync, truncation or rename below a directory fail.
+ * A sync that does not fail does nothing: what another process or opening reads does not depend on it. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -46,8 +47,8 @@ static int fails_on(int descriptor) {
 ssize_t write(int f, const void *b, size_t n) { return fails_on(f) ? -1 : REAL(write)(f, b, n); }
 ssize_t pwrite(int f, const void *b, size_t n, off_t o) { return fails_on(f) ? -1 : REAL(pwrite)(f, b, n, o); }
 ssize_t pwrite64(int f, const void *b, size_t n, off64_t o) { return fails_on(f) ? -1 : REAL(pwrite64)(f, b, n, o); }
-int fsync(int f) { return fails_on(f) ? -1 : REAL(fsync)(f); }
-int fdatasync(int f) { return fails_on(f) ? -1 : REAL(fdatasync)(f); }
+int fsync(int f) { return fails_on(f) ? -1 : 0; }
+int fdatasync(int f) { return fails_on(f) ? -1 : 0; }
 int ftruncate(int f, off_t n) { return fails_on(f) ? -1 : REAL(ftruncate)(f, n); }
 int ftruncate64(int f, off64_t n) { return fails_on(f) ? -1 : REAL(ftruncate64)(f, n); }
 int rename(const char *a, const char *b) { return fails(a) ? -1 : REAL(rename)(a, b); }
