@@ -1,4 +1,4 @@
-"""The command line: `glot-rag train | index | search | evaluate | export`.
+"""The command line: `glot-rag train | index | search | evaluate | export`, and the `index_commands`.
 
 Results go to stdout, progress to stderr. Exit code 0 on success, 2 on bad arguments or bad input with one message.
 """
@@ -16,11 +16,16 @@ import typer
 
 from glot_rag.config import CONVOLUTIONS, FORMS, JUMPING, NORMS, READOUTS, TRAINED_POOLINGS, HeadConfig
 from glot_rag.errors import GlotError, InputError
+from glot_rag.index_commands import register
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
+    from glot_rag.embedder import Vectors
     from glot_rag.encoder import GlotEncoder
+    from glot_rag.evaluation.systems import TextSearch
     from glot_rag.index import Hit
     from glot_rag.onnx_encoder import OnnxEncoder
 
@@ -31,6 +36,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+register(app)
 
 
 class Queries(str, Enum):
@@ -170,6 +176,9 @@ def evaluate(
     pooling: Annotated[
         str, typer.Option(help="Comma-separated: mean,max,cls,last,adapool,glot,glot+prune.")
     ] = "mean,adapool,glot",
+    system: Annotated[
+        str, typer.Option(help="Comma-separated, beside the poolings: bm25,best-chunk,stripped,stock,hybrid.")
+    ] = "",
     backbone: Backbone = "minilm",
     head: Annotated[
         list[Path] | None, typer.Option(help="Directory of a trained head, used for the pooling it was trained as.")
@@ -181,16 +190,28 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=2, help="Documents of the stdlib corpus, drawn at random.")] = None,
     seed: Seed = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the results here.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write them here as a table too.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write one self-contained page here.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw nDCG against noise here (.png or .svg).")] = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
     """Corrupt a collection's documents and measure what each pooling still finds."""
     from glot_rag.encoder import GlotEncoder, encode_documents_together, encode_queries_together
-    from glot_rag.evaluation import NoiseSpec, evaluate, load_beir, load_stdlib, print_report, save_picture
+    from glot_rag.evaluation import (
+        NoiseSpec,
+        evaluate,
+        load_beir,
+        load_stdlib,
+        print_report,
+        save_csv,
+        save_page,
+        save_picture,
+    )
 
     noises = [NoiseSpec.parse(spec) for spec in noise]
     poolings = [name.strip() for name in pooling.split(",")]
+    chosen = _chosen_systems(system)
     data = load_stdlib(limit, seed=seed) if dataset == "stdlib" else load_beir(dataset, queries.value)
     mean = GlotEncoder.from_pretrained(backbone, pooling="mean", device=device, dtype=dtype)
     heads = {_head_pooling(path): path for path in head or []}
@@ -201,6 +222,8 @@ def evaluate(
             raise InputError(f"after a pooling's name only '+prune' may stand, as in 'glot+prune'; got {name!r}")
         encoders[name] = mean.with_pooling(base, heads.get(base), prune=bool(plus))
     encoders["mean"] = mean
+    if "hybrid" in chosen and "glot" not in encoders:
+        encoders["glot"] = mean.with_pooling("glot", heads.get("glot"))
     messages = _console(stderr=True)
     report = evaluate(
         data,
@@ -212,11 +235,17 @@ def evaluate(
         max_words=max_words,
         embed_ceiling=lambda texts: {"mean": mean.encode_documents(texts, show_progress=True)},
         encoders={name: encoders[name].fingerprint for name in poolings},
+        systems=_searches(chosen, mean, backbone),
+        hybrids={"hybrid": ("bm25", "glot")} if "hybrid" in chosen else None,
         progress=lambda message: messages.print(message, style="dim", highlight=False),
     )
     print_report(report, _console())
     if json_file:
         report.save(json_file)
+    if html:
+        save_page(report, html)
+    if csv_file:
+        save_csv(report, csv_file)
     if picture:
         save_picture(report, picture)
 
@@ -229,6 +258,11 @@ def export(
     pooling: Pooling = "glot",
     head: Head = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest input; the model's own if not given.")] = None,
+    precision: Annotated[str, typer.Option(help="float32, float16, bfloat16 (half the file) or int8.")] = "float32",
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Write it even if more is lost than is tolerated.")
+    ] = False,
+    texts: Annotated[int | None, typer.Option(min=1, help="Documents to measure over; 200 or 1,000.")] = None,
 ) -> None:
     """Write backbone and head as one ONNX graph, which `--onnx` and OnnxEncoder run without torch."""
     if (out is None) == (check is None):
@@ -236,7 +270,7 @@ def export(
     # What exports is built on this library, so it is looked up only here.
     exporter = importlib.import_module("glot_onnx")
     if check is not None:
-        path, report = check, exporter.check_bundle(check)
+        path, report = check, exporter.check_bundle(check, texts)
     else:
         from glot_rag.encoder import GlotEncoder
 
@@ -244,12 +278,46 @@ def export(
         encoder = GlotEncoder.from_pretrained(
             backbone, pooling=pooling, head=head, max_tokens=max_tokens, dtype="float32", device="cpu", prune=False
         )
-        path, report = out, exporter.export_encoder(encoder, out)
+        path = out
+        report = exporter.export_encoder(encoder, out, precision=precision, accept_loss=accept_loss, texts=texts)
     typer.echo(
-        f"{path}: {report.texts} texts, torch float32 against ONNX Runtime: largest difference "
+        f"{path}: {report.texts} texts, torch float32 against ONNX Runtime {report.precision}: largest difference "
         f"{report.max_difference:.1e}, least cosine {report.min_cosine:.7f}, "
-        f"top-10 overlap {report.top10_overlap:.1%}, alone against in a batch {report.batch_difference:.1e}"
+        f"edges flipped {report.edges_flipped} of {report.edges:,}, top-10 overlap {report.top10_overlap:.1%}, "
+        f"nDCG@10 lost {report.ndcg_lost:.4f}, alone against in a batch {report.batch_difference:.1e}"
     )
+
+
+def _chosen_systems(names: str) -> list[str]:
+    """Names with commas between them; `hybrid` brings bm25 along."""
+    from glot_rag.evaluation.systems import SYSTEMS
+
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    for name in chosen:
+        if name not in SYSTEMS:
+            raise InputError(f"there is no system {name!r}; expected some of: {', '.join(SYSTEMS)}")
+    return [*([] if "bm25" in chosen or "hybrid" not in chosen else ["bm25"]), *dict.fromkeys(chosen)]
+
+
+def _searches(chosen: list[str], mean: GlotEncoder, backbone: str) -> dict[str, TextSearch]:
+    """The systems that search the texts themselves."""
+    from glot_rag.evaluation.systems import BestChunk, EmbeddedSearch, load_stock, search_bm25, strip_boilerplate
+
+    def stripped(texts: Sequence[str]) -> Vectors:
+        return mean.encode_documents([strip_boilerplate(text) for text in texts])
+
+    searches: dict[str, TextSearch] = {}
+    for name in chosen:
+        if name == "bm25":
+            searches[name] = search_bm25
+        elif name == "best-chunk":
+            searches[name] = BestChunk(mean.encode_documents, mean.encode_queries)
+        elif name == "stripped":
+            searches[name] = EmbeddedSearch(stripped, mean.encode_queries)
+        elif name == "stock":
+            stock = load_stock(backbone)
+            searches[name] = EmbeddedSearch(stock, stock)
+    return searches
 
 
 def _head_pooling(path: Path) -> str:

@@ -46,6 +46,7 @@ class OnnxEncoder:
         threads: of ONNX Runtime; None takes the physical cores.
 
     Raises:
+        InputError: threads below 1.
         BundleError: a file is missing, damaged (SHA-256), of another format or version.
         MissingExtraError: onnxruntime or tokenizers is not installed.
     """
@@ -56,6 +57,8 @@ class OnnxEncoder:
             import tokenizers
         except ImportError as error:
             raise MissingExtraError(error.name or "onnxruntime", "onnx") from error
+        if threads is not None and threads < 1:
+            raise InputError(f"threads must be at least 1; got {threads}")
         self.path = Path(path)
         record = read_json_record(self.path / RECORD, FORMAT, FORMAT_VERSION)
         wrong = [key for key, kind in _FIELDS.items() if not isinstance(record.get(key), kind)]
@@ -91,8 +94,13 @@ class OnnxEncoder:
         return int(self.record["dimension"])
 
     @property
+    def precision(self) -> str:
+        """What the graph computes or stores its weights in: float32, float16, bfloat16 or int8."""
+        return str(self.record.get("precision", "float32"))
+
+    @property
     def fingerprint(self) -> str:
-        """That of the encoder that was exported."""
+        """That of the encoder that was exported; one of its own where more than the tolerated loss was accepted."""
         return str(self.record["fingerprint"])
 
     @property
@@ -101,7 +109,7 @@ class OnnxEncoder:
         return self._query_output == DOCUMENTS and self.query_prompt == self.document_prompt
 
     def __repr__(self) -> str:
-        return f"OnnxEncoder({str(self.path)!r}, dimension={self.dimension})"
+        return f"OnnxEncoder({str(self.path)!r}, dimension={self.dimension}, precision={self.precision!r})"
 
     def encode_documents(
         self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int = BATCH_TOKENS
@@ -120,7 +128,7 @@ class OnnxEncoder:
         return self._encode(texts, self.query_prompt, self._query_output, show_progress, batch_tokens)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Copy the bundle into a directory.
+        """Copy what running the bundle needs into a directory.
 
         Raises:
             InputError: the directory holds something else.

@@ -33,6 +33,7 @@ LAYERS = [
     ("index",),
     ("evaluation",),
     ("explain",),
+    ("index_commands",),
     ("cli",),
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

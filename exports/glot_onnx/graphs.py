@@ -161,7 +161,7 @@ def write_graph(
     longest: int,
     metadata: Mapping[str, str],
 ) -> None:
-    """Export, then check the file: the model checker, shape inference, standard operators only."""
+    """Export, and write what stands the checks of `save_graph`."""
     batch, seq = torch.export.Dim("batch"), torch.export.Dim("seq", max=longest)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -177,6 +177,14 @@ def write_graph(
     assert program is not None
     model = program.model_proto
     onnx.helper.set_model_props(model, dict(metadata))
+    save_graph(model, path)
+
+
+def save_graph(model: onnx.ModelProto, path: Path) -> None:
+    """Write a graph after checking it.
+
+    The checks: the model checker, shape inference, standard operators only, open batch and sequence sizes.
+    """
     onnx.checker.check_model(model, full_check=True)
     shapes = {value.name: value.type.tensor_type.shape.dim for value in model.graph.input}
     fixed = [name for name, dims in shapes.items() if [dim.dim_param for dim in dims[:2]] != ["batch", "seq"]]

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from glot_onnx.edges import compare_batches
 from glot_rag.encoder import GlotEncoder
-from glot_rag.errors import BundleError, GlotError
-from glot_rag.onnx_encoder import OnnxEncoder
+from glot_rag.errors import BundleError, GlotError, InputError
+from glot_rag.evaluation import load_stdlib, search
+from glot_rag.evaluation import measure as measure_ranking
+from glot_rag.onnx_encoder import MODEL, OnnxEncoder
 
 REPORT = "parity.json"
-MAX_DIFFERENCE = 1e-4  # of any component of a unit vector
-MIN_COSINE = 0.99999
 _WORDS = """
 the of a search index vector document query token graph noise signal passage model 2026 3.14 https://example.org Zürich
 naïve 東京 привет مرحبا 😀 <div> {} // ERROR cookie privacy menu wing flow boundary layer supersonic
@@ -29,22 +29,81 @@ class ParityError(GlotError):
 
 
 @dataclass(frozen=True)
-class ParityReport:
-    """Torch in float32 against ONNX Runtime, over documents and queries.
+class Tolerance:
+    """What a precision may lose.
 
-    Attributes:
-        texts: how many were compared, of 0 to over `max_tokens` tokens, in batches of 1 and of many.
-        max_difference: the largest absolute difference of a component.
-        min_cosine: the least cosine.
-        top10_overlap: of the ten nearest texts of each text, the share that both agree on.
-        batch_difference: the largest absolute difference between a text's vector alone and in a batch, in ONNX Runtime.
+    Args:
+        max_difference: of a component of a unit vector.
+        min_cosine: the least between a text's two vectors.
+        ndcg_lost: nDCG@10 in [0, 1].
+        batch_difference: of a component of a text's vector, alone and in a batch.
+        texts: documents of the retrieval set that it is measured over.
     """
 
+    max_difference: float
+    min_cosine: float
+    ndcg_lost: float
+    batch_difference: float
+    texts: int
+
+
+TOLERANCES = {
+    "float32": Tolerance(1e-4, 0.99999, 0.005, 1e-4, texts=200),
+    "float16": Tolerance(1.0, 0.99, 0.005, 1e-4, texts=1000),
+    "bfloat16": Tolerance(1.0, 0.99, 0.005, 1e-4, texts=1000),
+    # A row's scale is its own, but a last digit that depends on the batch can move a value to the next level.
+    "int8": Tolerance(1.0, 0.99, 0.005, 2e-2, texts=1000),
+}
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """Torch in float32 against ONNX Runtime.
+
+    Attributes:
+        precision: of the exported graph.
+        texts: how many documents were compared, of one to `max_tokens` tokens: made-up ones, and the documents and
+            queries of a retrieval set (Python's own documentation).
+        max_difference: the largest absolute difference of a component, in batches of 1 to many, padded on either side.
+        min_cosine: the least cosine, over documents and queries.
+        top10_overlap: of the ten nearest documents of each query, the share that both agree on.
+        ndcg: nDCG@10 of the exported encoder on the retrieval set, in [0, 1].
+        ndcg_lost: how much less that is than torch's.
+        batch_difference: the largest absolute difference between a text's vector alone and in a batch, in ONNX Runtime.
+        edges: pairs of tokens in the token graphs that were compared; 0 for a pooling without one.
+        edges_flipped: pairs that lie on the other side of tau.
+    """
+
+    precision: str
     texts: int
     max_difference: float
     min_cosine: float
     top10_overlap: float
+    ndcg: float
+    ndcg_lost: float
     batch_difference: float
+    edges: int
+    edges_flipped: int
+
+    def losses(self) -> list[str]:
+        """What is out of tolerance, each with its figure and the limit."""
+        limit = TOLERANCES[self.precision]
+        figures = [
+            (self.min_cosine >= limit.min_cosine, f"least cosine {self.min_cosine:.7f}, at least {limit.min_cosine}"),
+            (
+                self.max_difference <= limit.max_difference,
+                f"largest difference {self.max_difference:.2e}, at most {limit.max_difference:g}",
+            ),
+            (
+                self.batch_difference <= limit.batch_difference,
+                f"alone against in a batch {self.batch_difference:.2e}, at most {limit.batch_difference:g}",
+            ),
+            (
+                self.ndcg_lost <= limit.ndcg_lost,
+                f"{100 * self.ndcg_lost:.2f} points of nDCG@10 lost, at most {100 * limit.ndcg_lost:g}",
+            ),
+        ]
+        return [text for within, text in figures if not within]
 
     def check(self) -> None:
         """Refuse what is not the same encoder.
@@ -52,12 +111,10 @@ class ParityReport:
         Raises:
             ParityError: a figure is out of tolerance.
         """
-        worst = max(self.max_difference, self.batch_difference)
-        if not (worst <= MAX_DIFFERENCE and self.min_cosine >= MIN_COSINE):
+        if losses := self.losses():
+            way_out = "" if self.precision == "float32" else ". Take another precision, or accept the loss by name"
             raise ParityError(
-                f"the exported graph differs: largest difference {self.max_difference:.2e}, between batches "
-                f"{self.batch_difference:.2e} (at most {MAX_DIFFERENCE:g}), least cosine {self.min_cosine:.7f} "
-                f"(at least {MIN_COSINE}). Nothing was written"
+                f"the exported graph differs ({self.precision}, {self.texts} texts): {'; '.join(losses)}{way_out}"
             )
 
 
@@ -65,39 +122,63 @@ def sample_texts(seed: int = 0) -> list[str]:
     """English-like, multilingual and broken texts of many lengths, the same on every machine."""
     rng = random.Random(seed)
     words = _WORDS.split()
-    lengths = [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610]
-    texts = [" ".join(rng.choices(words, k=length)) for length in lengths for _ in range(4)]
+    lengths = [1, 2, 3, 4, 5, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256, 610]
+    texts = [" ".join(rng.choices(words, k=length)) for length in lengths]
     return ["", " \n\t", "\x00", "a" * 500, *texts]
 
 
-def measure(encoder: GlotEncoder, exported: OnnxEncoder, texts: Sequence[str] | None = None) -> ParityReport:
+def measure(encoder: GlotEncoder, exported: OnnxEncoder, texts: int | None = None) -> ParityReport:
     """Compare a torch encoder, which should be in float32, with an exported one.
 
     Args:
         encoder: what was exported.
         exported: what it became.
-        texts: to compare over; None takes `sample_texts()`.
+        texts: documents of the retrieval set; None takes what `TOLERANCES` asks for.
+
+    Raises:
+        InputError: a number of texts below 1.
     """
-    texts = list(sample_texts() if texts is None else texts)
-    pairs = [
-        (encoder.encode_documents(texts), exported.encode_documents(texts)),
-        (encoder.encode_queries(texts), exported.encode_queries(texts)),
+    count = TOLERANCES[exported.precision].texts if texts is None else texts
+    if count < 1:
+        raise InputError(f"texts must be at least 1; got {count}")
+    odd = sample_texts()
+    collection = load_stdlib(count)
+    written = [*odd, *collection.documents.values()]
+    asked = [*odd, *collection.queries.values()]
+    documents, queries = [], []
+    for each in (encoder, exported):
+        documents.append(each.encode_documents(written))
+        queries.append(each.encode_queries(asked))
+    alone = np.concatenate([exported.encode_documents([text]) for text in odd])
+    rankings = [
+        search(list(collection.documents), vectors[len(odd) :], list(collection.queries), found[len(odd) :], k=10)
+        for vectors, found in zip(documents, queries, strict=True)
     ]
-    alone = np.concatenate([exported.encode_documents([text]) for text in texts])
-    documents, onnx_documents = pairs[0]
-    nearest = [np.argsort(-(each @ each.T), axis=1, kind="stable")[:, :10] for each in (documents, onnx_documents)]
-    overlap = np.mean([len(set(a) & set(b)) / len(a) for a, b in zip(*nearest, strict=True)])
+    ndcg = [measure_ranking(collection.qrels, ranking, ["ndcg@10"])["ndcg@10"] for ranking in rankings]
+    overlap = [len(ours.keys() & rankings[1][query].keys()) / len(ours) for query, ours in rankings[0].items()]
+    batches = compare_batches(encoder, exported.path / MODEL, encoder.backbone.tokenizer(odd))
     return ParityReport(
-        texts=len(texts),
-        max_difference=float(max(np.abs(a - b).max() for a, b in pairs)),
-        min_cosine=float(min((a * b).sum(axis=1).min() for a, b in pairs)),
-        top10_overlap=float(overlap),
-        batch_difference=float(np.abs(alone - onnx_documents).max()),
+        precision=exported.precision,
+        texts=len(written),
+        max_difference=float(
+            np.max([batches.difference, *(np.abs(ours - theirs).max() for ours, theirs in (documents, queries))])
+        ),
+        min_cosine=float(np.min([(ours * theirs).sum(axis=1).min() for ours, theirs in (documents, queries)])),
+        top10_overlap=float(np.mean(overlap)),
+        ndcg=ndcg[1],
+        ndcg_lost=ndcg[0] - ndcg[1],
+        batch_difference=float(np.abs(alone - documents[1][: len(odd)]).max()),
+        edges=batches.edges,
+        edges_flipped=batches.flipped,
     )
 
 
-def check_bundle(path: str | os.PathLike[str]) -> ParityReport:
+def check_bundle(path: str | os.PathLike[str], texts: int | None = None) -> ParityReport:
     """Measure a bundle again, against the encoder that it says it was exported from.
+
+    Args:
+        path: the bundle's directory.
+        texts: as in `measure`.
 
     Raises:
         BundleError: the bundle is damaged, or that encoder is not the same any more.
@@ -110,16 +191,18 @@ def check_bundle(path: str | os.PathLike[str]) -> ParityReport:
         pooling=source["pooling"],
         head=Path(path) / "head" if (Path(path) / "head").is_dir() else None,
         dtype="float32",
+        device="cpu",
         max_tokens=exported.max_tokens,
         query_prompt=exported.query_prompt,
         document_prompt=exported.document_prompt,
     )
-    if encoder.fingerprint != exported.fingerprint:
+    expected = source.get("fingerprint", exported.fingerprint)
+    if encoder.fingerprint != expected:
         raise BundleError(
-            f"{path} was exported from an encoder with fingerprint {exported.fingerprint}; '{source['backbone']}' now "
+            f"{path} was exported from an encoder with fingerprint {expected}; '{source['backbone']}' now "
             f"gives {encoder.fingerprint}: export it again"
         )
-    report = measure(encoder, exported)
+    report = measure(encoder, exported, texts)
     report.check()
     return report
 

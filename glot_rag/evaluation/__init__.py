@@ -3,28 +3,38 @@
 from glot_rag.evaluation.datasets import RetrievalDataset, load_beir
 from glot_rag.evaluation.metrics import METRICS, measure, measure_per_query
 from glot_rag.evaluation.noise import NOISE_KINDS, Corrupted, NoiseSpec, corrupt
+from glot_rag.evaluation.page import save_page
 from glot_rag.evaluation.picture import save_picture
 from glot_rag.evaluation.report import print_report
 from glot_rag.evaluation.results import Report, Result
-from glot_rag.evaluation.retrieval import EmbedTexts, evaluate, search
+from glot_rag.evaluation.retrieval import EmbedTexts, evaluate
+from glot_rag.evaluation.search import search
+from glot_rag.evaluation.significance import Comparison, compare, holm, interval
 from glot_rag.evaluation.stdlib_corpus import load_stdlib
+from glot_rag.evaluation.table import save_csv
 
 __all__ = [
     "METRICS",
     "NOISE_KINDS",
+    "Comparison",
     "Corrupted",
     "EmbedTexts",
     "NoiseSpec",
     "Report",
     "Result",
     "RetrievalDataset",
+    "compare",
     "corrupt",
     "evaluate",
+    "holm",
+    "interval",
     "load_beir",
     "load_stdlib",
     "measure",
     "measure_per_query",
     "print_report",
+    "save_csv",
+    "save_page",
     "save_picture",
     "search",
 ]

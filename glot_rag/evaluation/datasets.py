@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,6 +32,14 @@ class RetrievalDataset:
     queries: dict[str, str]
     qrels: dict[str, dict[str, int]]
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def hash(self) -> str:
+        """Of ids, texts and grades, in their order: two runs with the same hash saw the same collection."""
+        digest = hashlib.sha256()
+        for part in (self.documents, self.queries, self.qrels):
+            digest.update(json.dumps(list(part.items()), ensure_ascii=True).encode("ascii"))
+        return digest.hexdigest()[:16]
 
 
 def load_beir(path: str | Path, queries: QueryHalf = "all") -> RetrievalDataset:
@@ -91,6 +100,10 @@ def _records(path: Path) -> Iterator[tuple[str, str, str]]:
             record: Any = json.loads(line)
         except json.JSONDecodeError as error:
             raise DatasetError(f"{place}: not valid JSON ({error.msg}).") from error
+        except RecursionError:
+            raise DatasetError(f"{place}: this JSON is nested too deeply to read.") from None
+        except ValueError as error:  # a number of more digits than Python reads
+            raise DatasetError(f"{place}: not readable JSON ({error}).") from error
         if not isinstance(record, dict):
             raise DatasetError(f"{place}: expected a JSON object, got {type(record).__name__}.")
         for name in ("_id", "text"):

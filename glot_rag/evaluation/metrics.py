@@ -14,7 +14,7 @@ from typing import Any
 
 from glot_rag.errors import InputError, MissingExtraError
 
-METRICS = ("ndcg@10", "recall@10", "mrr@10")
+METRICS = ("ndcg@10", "recall@10", "mrr@10", "recall@100", "map@100")
 
 Qrels = Mapping[str, Mapping[str, int]]
 Run = Mapping[str, Mapping[str, float]]
@@ -28,8 +28,8 @@ def measure(qrels: Qrels, run: Run, metrics: Sequence[str] = METRICS) -> dict[st
     Args:
         qrels: query id -> document id -> grade (1 or more is relevant; nDCG's gain is the grade itself).
         run: query id -> document id -> score, more is better.
-        metrics: names such as `"ndcg@10"`, `"recall@100"`, `"mrr@10"`; each looks at the first k documents
-            only.
+        metrics: names such as `"ndcg@10"`, `"recall@100"`, `"mrr@10"`, `"map@100"`; each looks at the first k
+            documents only.
 
     Raises:
         InputError: a metric of another form, or no judged query.
@@ -63,8 +63,8 @@ def _ranks(scores: Mapping[str, float]) -> dict[str, float]:
 
 
 def _metric(ir_measures: Any, name: str) -> Any:
-    match = re.fullmatch(r"(ndcg|recall|mrr)@([1-9]\d*)", name)
+    match = re.fullmatch(r"(ndcg|recall|mrr|map)@([1-9]\d*)", name)
     if match is None:
-        raise InputError(f"Unknown metric {name!r}. Write ndcg@K, recall@K or mrr@K, as in 'ndcg@10'.")
-    measures = {"ndcg": ir_measures.nDCG, "recall": ir_measures.R, "mrr": ir_measures.RR}
+        raise InputError(f"Unknown metric {name!r}. Write ndcg@K, recall@K, mrr@K or map@K, as in 'ndcg@10'.")
+    measures = {"ndcg": ir_measures.nDCG, "recall": ir_measures.R, "mrr": ir_measures.RR, "map": ir_measures.AP}
     return measures[match[1]] @ int(match[2])

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from glot_rag.errors import DatasetError
+from glot_rag.evaluation.significance import Comparison, Loss
 
 PRIMARY_METRIC = "ndcg@10"
 # Below one point between mean and ceiling there is nothing to recover, and the quotient would be noise.
@@ -38,6 +40,9 @@ class Result:
         metrics: metric -> value.
         ceiling: metric -> value of mean pooling over the surviving words alone.
         recovery: see `recovery`.
+        interval: of nDCG@10, [low, high] at 95% over the queries; None where nDCG@10 was not measured.
+        ceiling_interval: the same of the ceiling.
+        against_mean: the paired comparison of nDCG@10; None for mean itself.
     """
 
     pooling: str
@@ -46,6 +51,17 @@ class Result:
     metrics: dict[str, float]
     ceiling: dict[str, float]
     recovery: float | None
+    interval: list[float] | None = None
+    ceiling_interval: list[float] | None = None
+    against_mean: Comparison | None = None
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Result:
+        """What `asdict` made, back."""
+        compared = data.get("against_mean")
+        if compared is not None:
+            compared = Comparison(**{**compared, "worst": [Loss(**each) for each in compared["worst"]]})
+        return cls(**{**data, "against_mean": compared})
 
 
 @dataclass(frozen=True)
@@ -63,6 +79,8 @@ class Report:
         encoders: pooling -> fingerprint of the encoder.
         problems: what was left out of the dataset.
         versions: package -> version.
+        costs: pooling -> milliseconds a document, where it was timed.
+        dataset_hash: of the documents, queries and judgements as they were used.
     """
 
     dataset: str
@@ -75,6 +93,8 @@ class Report:
     encoders: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)
+    dataset_hash: str = ""
 
     @property
     def poolings(self) -> list[str]:
@@ -114,15 +134,15 @@ class Report:
         """
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
-            return cls(**{**data, "results": [Result(**result) for result in data["results"]]})
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            return cls(**{**data, "results": [Result.from_json(result) for result in data["results"]]})
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise DatasetError(f"'{path}' is not an evaluation report: {error}.") from error
 
 
 def library_versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide the figures; those not installed are left out."""
     versions = {"python": platform.python_version()}
-    for package in ("glot-rag", "numpy", "faiss-cpu", "ir-measures", "torch", "transformers"):
+    for package in ("glot-rag", "numpy", "faiss-cpu", "ir-measures", "scipy", "bm25s", "torch", "transformers"):
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -3,61 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-
-import numpy as np
+from dataclasses import replace
 
 from glot_rag.embedder import Vectors
 from glot_rag.errors import InputError
 from glot_rag.evaluation.datasets import RetrievalDataset
-from glot_rag.evaluation.metrics import METRICS, measure
+from glot_rag.evaluation.metrics import METRICS, Run, measure_per_query
 from glot_rag.evaluation.noise import NoiseSpec, corrupt
-from glot_rag.evaluation.results import Report, Result, library_versions, recovery
+from glot_rag.evaluation.results import PRIMARY_METRIC, Report, Result, library_versions, recovery
+from glot_rag.evaluation.search import search
+from glot_rag.evaluation.significance import Loss, compare, holm, interval
+from glot_rag.evaluation.systems import TextSearch, fuse
 
 # texts -> pooling name -> (N, D) unit vectors: every pooling from one pass of the backbone
 EmbedTexts = Callable[[Sequence[str]], Mapping[str, Vectors]]
-
-
-def search(
-    document_ids: Sequence[str],
-    documents: Vectors,
-    query_ids: Sequence[str],
-    queries: Vectors,
-    k: int = 100,
-) -> dict[str, dict[str, float]]:
-    """Exact search by inner product.
-
-    Args:
-        document_ids: N ids, the rows of `documents`.
-        documents: (N, D) vectors.
-        query_ids: Q ids, the rows of `queries`.
-        queries: (Q, D) vectors.
-        k: documents a query; all of them where there are fewer.
-
-    Returns:
-        query id -> document id -> score, best first.
-
-    Raises:
-        InputError: `k` below 1, ids and rows that do not match, different dimensions, or a value that is not
-            finite.
-    """
-    import faiss
-
-    if k < 1:
-        raise InputError(f"k must be 1 or more, got {k}.")
-    for what, ids, vectors in (("document", document_ids, documents), ("query", query_ids, queries)):
-        if vectors.ndim != 2 or len(ids) != len(vectors):
-            raise InputError(f"Got {len(ids)} {what} ids for vectors of shape {vectors.shape}; expected (ids, D).")
-        if not np.isfinite(vectors).all():
-            raise InputError(f"The {what} vectors hold values that are not finite.")
-    if documents.shape[1] != queries.shape[1]:
-        raise InputError(f"Documents have {documents.shape[1]} dimensions, queries {queries.shape[1]}.")
-    index = faiss.IndexFlatIP(documents.shape[1])
-    index.add(np.ascontiguousarray(documents, dtype=np.float32))
-    scores, rows = index.search(np.ascontiguousarray(queries, dtype=np.float32), min(k, len(document_ids)))
-    return {
-        query: {document_ids[row]: float(score) for row, score in zip(rows[i], scores[i], strict=True)}
-        for i, query in enumerate(query_ids)
-    }
+# metric -> query id -> value
+PerQuery = Mapping[str, Mapping[str, float]]
 
 
 def evaluate(
@@ -73,6 +34,8 @@ def evaluate(
     k: int = 100,
     embed_ceiling: EmbedTexts | None = None,
     encoders: Mapping[str, str] | None = None,
+    systems: Mapping[str, TextSearch] | None = None,
+    hybrids: Mapping[str, Sequence[str]] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Report:
     """Measure every pooling on every noise setting, beside the ceiling.
@@ -92,50 +55,84 @@ def evaluate(
         k: how many documents a search returns.
         embed_ceiling: a cheaper `embed_documents` for the ceiling, of which only `mean` is used.
         encoders: pooling -> fingerprint of the encoder, to go into the report.
+        systems: name -> search over the texts themselves; reported after the poolings.
+        hybrids: name -> the poolings and systems whose rankings are fused under that name; reported last.
         progress: is told, in words, what is done next.
 
     Raises:
         InputError: no pooling or noise setting is given, one is given twice, or the vectors lack a pooling.
     """
-    for what, given in (("pooling", list(poolings)), ("noise setting", [str(noise) for noise in noises])):
+    systems, hybrids = systems or {}, hybrids or {}
+    names = [*poolings, *systems, *hybrids]
+    for what, given in (("pooling", names), ("noise setting", [str(noise) for noise in noises])):
         if not given or len(set(given)) < len(given):
             raise InputError(f"Give at least one {what}, each once; got {given}.")
     document_ids, query_ids = list(dataset.documents), list(dataset.queries)
-    query_vectors = embed_queries(list(dataset.queries.values()))
+    query_texts = list(dataset.queries.values())
+    query_vectors = embed_queries(query_texts)
     tell = progress or (lambda message: None)
+    primary = PRIMARY_METRIC in metrics
 
-    def measured(vectors: Mapping[str, Vectors], pooling: str) -> dict[str, float]:
+    def run(vectors: Mapping[str, Vectors], pooling: str) -> Run:
         for each in (vectors, query_vectors):
             if pooling not in each:
                 raise InputError(f"No vectors of pooling {pooling!r}; there are: {', '.join(each)}.")
-        run = search(document_ids, vectors[pooling], query_ids, query_vectors[pooling], k)
-        return measure(dataset.qrels, run, metrics)
+        return search(document_ids, vectors[pooling], query_ids, query_vectors[pooling], k)
 
     results: list[Result] = []
     # Kinds of noise at the same ratio leave the same signal words: their ceiling is embedded once.
-    ceilings: dict[tuple[str, ...], dict[str, float]] = {}
+    ceilings: dict[tuple[str, ...], PerQuery] = {}
     for number, noise in enumerate(noises, start=1):
-        tell(f"{noise} ({number} of {len(noises)})")
+        step = f"{noise} ({number} of {len(noises)})"
+        tell(step)
         corrupted = corrupt(list(dataset.documents.values()), noise, seed=seed, max_words=max_words)
         texts = [each.text for each in corrupted]
         signals = tuple(each.signal for each in corrupted)
         vectors = embed_documents(texts)
-        mean = measured(vectors, "mean")
+        runs = {"mean": run(vectors, "mean")}
+        mean = measure_per_query(dataset.qrels, runs["mean"], metrics)
         if list(signals) == texts:
             ceilings[signals] = mean
         elif signals not in ceilings:
-            tell(f"{noise} ({number} of {len(noises)}): the ceiling")
-            ceilings[signals] = measured((embed_ceiling or embed_documents)(signals), "mean")
+            tell(f"{step}: the ceiling")
+            alone = run((embed_ceiling or embed_documents)(signals), "mean")
+            ceilings[signals] = measure_per_query(dataset.qrels, alone, metrics)
         ceiling = ceilings[signals]
-        for pooling in poolings:
-            values = mean if pooling == "mean" else measured(vectors, pooling)
+        for pooling in dict.fromkeys([*poolings, *(part for parts in hybrids.values() for part in parts)]):
+            if pooling not in systems and pooling not in runs:
+                runs[pooling] = run(vectors, pooling)
+        for name, system in systems.items():
+            tell(f"{step}: {name}")
+            runs[name] = system(document_ids, texts, query_ids, query_texts, k)
+        for name, parts in hybrids.items():
+            runs[name] = fuse([runs[part] for part in parts], k)
+        bounds = interval(list(ceiling[PRIMARY_METRIC].values()), seed=seed) if primary else None
+        noisy = dict(zip(document_ids, texts, strict=True))
+        for name in names:
+            values = mean if name == "mean" else measure_per_query(dataset.qrels, runs[name], metrics)
+            averages = _averages(values)
+            compared = None
+            if primary and name != "mean":
+                compared = compare(values[PRIMARY_METRIC], mean[PRIMARY_METRIC], seed=seed)
+                worst = worst_losses(dataset, runs[name], values[PRIMARY_METRIC], mean[PRIMARY_METRIC], noisy)
+                compared = replace(compared, worst=worst)
             results.append(
-                Result(pooling, noise.kind, noise.ratio, values, dict(ceiling), recovery(values, mean, ceiling))
+                Result(
+                    name,
+                    noise.kind,
+                    noise.ratio,
+                    averages,
+                    _averages(ceiling),
+                    recovery(averages, _averages(mean), _averages(ceiling)),
+                    interval(list(values[PRIMARY_METRIC].values()), seed=seed) if primary else None,
+                    bounds,
+                    compared,
+                )
             )
     return Report(
         dataset=dataset.name,
         seed=seed,
-        results=results,
+        results=_corrected(results),
         max_words=max_words,
         k=k,
         documents=len(document_ids),
@@ -143,4 +140,48 @@ def evaluate(
         encoders=dict(encoders or {}),
         problems=list(dataset.problems),
         versions=library_versions(),
+        dataset_hash=dataset.hash,
     )
+
+
+def _averages(values: PerQuery) -> dict[str, float]:
+    return {metric: sum(each.values()) / len(each) for metric, each in values.items()}
+
+
+def _corrected(results: Sequence[Result]) -> list[Result]:
+    """Holm's correction over every comparison of the report."""
+    p_values = iter(holm([each.against_mean.p for each in results if each.against_mean is not None]))
+    return [
+        replace(each, against_mean=replace(each.against_mean, p_holm=next(p_values))) if each.against_mean else each
+        for each in results
+    ]
+
+
+def worst_losses(
+    dataset: RetrievalDataset,
+    run: Run,
+    values: Mapping[str, float],
+    mean: Mapping[str, float],
+    texts: Mapping[str, str],
+    count: int = 10,
+) -> list[Loss]:
+    """The queries that lost most against mean pooling, with the texts that explain it (1,000 characters each)."""
+    lost = sorted((query for query in values if values[query] < mean[query]), key=lambda q: values[q] - mean[q])
+    losses = []
+    for query in lost[:count]:
+        found, grades = run.get(query, {}), dataset.qrels[query]
+        first = min(found, key=lambda each: (-found[each], each), default=None)
+        relevant = max(grades, key=lambda each: grades[each])
+        losses.append(
+            Loss(
+                query,
+                dataset.queries[query],
+                values[query],
+                mean[query],
+                first,
+                texts[first][:1000] if first is not None else "",
+                relevant,
+                texts[relevant][:1000],
+            )
+        )
+    return losses

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -47,9 +48,22 @@ def publish(directory: Path) -> None:
     sync_directory(directory)
 
 
-def sweep(directory: Path) -> None:
-    """Remove what a writer left behind that died before `publish`."""
-    (directory / TEMPORARY_NAME).unlink(missing_ok=True)
+def settle(directory: Path, records: Sequence[CheckpointRecord]) -> None:
+    """End what a writer began that died before `publish`: a file whose record was committed gets its name.
+
+    Args:
+        directory: That of an index.
+        records: Of the files that count, the newest last.
+    """
+    temporary = directory / TEMPORARY_NAME
+    if not temporary.exists():
+        return
+    with open(temporary, "rb") as file:
+        counts = bool(records) and sha256(file) == records[-1].sha256
+    if counts:
+        publish(directory)
+    else:
+        temporary.unlink()
 
 
 def sha256(file: BinaryIO) -> bytes:
@@ -61,12 +75,29 @@ def sha256(file: BinaryIO) -> bytes:
     return digest.hexdigest().encode()
 
 
-def read(file: BinaryIO, record: CheckpointRecord) -> Any:
+def read(file: BinaryIO, record: CheckpointRecord, *, memory_map: bool = False) -> Any:
     """Parse a file whose SHA-256 is that of `record`.
 
     Reading goes through the descriptor that was hashed: the name may point to another file by now.
+
+    Args:
+        file: Open, at its start.
+        record: What was noted when it was written.
+        memory_map: Leave the vectors in the file, where the system and FAISS (from 1.11 on) can. To add to such an
+            index would end the process.
+
+    Raises:
+        RuntimeError: FAISS cannot parse it, or it would take more memory than it can hold data.
+        ValueError: It has another size than `record` says.
     """
     faiss = load_faiss()
+
+    if os.fstat(file.fileno()).st_size != record.size:
+        raise ValueError(f"it has {os.fstat(file.fileno()).st_size} bytes, not {record.size}")
+
+    flags = getattr(faiss, "IO_FLAG_MMAP_IFC", None)
+    if memory_map and flags is not None and os.name == "posix":
+        return faiss.read_index(f"/dev/fd/{file.fileno()}", flags)
 
     # The hash already says that these are our bytes. The limit is for the day when a bug says so wrongly: no vector
     # in the file can be larger than the file. FAISS keeps it per process, hence the guard.

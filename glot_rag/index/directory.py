@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from glot_rag.errors import (
     IndexCorruptedError,
@@ -12,8 +17,9 @@ from glot_rag.errors import (
     IndexNotFoundError,
     IndexReadOnlyError,
 )
+from glot_rag.index import checkpoint
 from glot_rag.index.checkpoint import FILE_NAME
-from glot_rag.index.store import STORE_NAME, Store
+from glot_rag.index.store import STORE_NAME, Store, sync_directory
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -40,6 +46,31 @@ def refuse_used(directory: Path) -> None:
         raise IndexExistsError(f"{directory} is not an index and not empty (it holds {min(rest)!r}); choose another")
 
 
+@contextmanager
+def made_whole(directory: Path) -> Iterator[Path]:
+    """A directory to fill, which gets its name once the block has ended: it is there as a whole or not at all.
+
+    Raises:
+        IndexExistsError: There is something already.
+    """
+    if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
+        raise IndexExistsError(f"{directory} exists and is not an empty directory; choose another")
+    parent = directory.absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    beside = parent / f".{directory.name}-{uuid4().hex}"
+    beside.mkdir()
+    try:
+        yield beside
+        sync_directory(beside)
+        if directory.exists():
+            directory.rmdir()
+        os.rename(beside, directory)
+        sync_directory(parent)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
 def require_index(directory: Path) -> None:
     """Say clearly that there is nothing to open.
 
@@ -52,6 +83,16 @@ def require_index(directory: Path) -> None:
     if (directory / FILE_NAME).exists():
         raise IndexCorruptedError(f"{directory / STORE_NAME} is gone. Restore the directory from a copy")
     raise IndexNotFoundError(f"There is no index in {directory}; make one with GlotIndex.create")
+
+
+def settle(directory: Path, store: Store) -> None:
+    """End what a writer began that died while it wrote the FAISS file. The caller holds the writer's lock."""
+    try:
+        with store.snapshot() as snapshot:
+            records = snapshot.checkpoints()
+    except IndexCorruptedError:
+        return  # to be told when the vectors are loaded, or by `verify`
+    checkpoint.settle(directory, records)
 
 
 def lock_for_writing(directory: Path, timeout: float) -> BaseFileLock:

@@ -6,32 +6,28 @@ import operator
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from glot_rag.embedder import Embedder, Vectors
+from glot_rag.embedder import Embedder
 from glot_rag.errors import (
     GlotError,
-    IndexCorruptedError,
     IndexReadOnlyError,
     IndexRecoveryWarning,
     InputError,
 )
-from glot_rag.index import checkpoint, validation
-from glot_rag.index.directory import lock_for_writing, refuse_used, require_index
-from glot_rag.index.document import Document, Hit
-from glot_rag.index.filters import Filter, compile_filter
+from glot_rag.index import validation
+from glot_rag.index.directory import lock_for_writing, refuse_used, require_index, settle
+from glot_rag.index.document import Document
+from glot_rag.index.index_types import check_type
 from glot_rag.index.ingest import ingest
-from glot_rag.index.manifest import INDEX_TYPES, Manifest
-from glot_rag.index.mirror import Mirror
-from glot_rag.index.rows import WAY_OUT
+from glot_rag.index.manifest import MAX_DIMENSION, Manifest
+from glot_rag.index.reading import ReadableIndex
 from glot_rag.index.store import Store, sync_directory
 from glot_rag.index.verify import VerifyReport, check_store, verify
 from glot_rag.progress import bar
@@ -39,55 +35,36 @@ from glot_rag.progress import bar
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-LOCK_NAME = "writer.lock"
 CHECKPOINT_EVERY = (
     10_000  # changed documents, or half of all if that is more: the copying stays linear in what is added
 )
 
 
-@dataclass(frozen=True)
-class IndexStats:
-    """Size and settings of an index.
-
-    Attributes:
-        documents: How many there are.
-        dimension: D, the length of a vector.
-        index_type: Of FAISS.
-        fingerprint: Of the encoder.
-        sequence: Number of commits that changed a document.
-        file_sequence: The commit that the FAISS file holds; None if there is no file yet.
-        bytes: Size of the files on disk.
-    """
-
-    documents: int
-    dimension: int
-    index_type: str
-    fingerprint: str
-    sequence: int
-    file_sequence: int | None
-    bytes: int
-
-
-class GlotIndex:
+class GlotIndex(ReadableIndex):
     """Documents, their metadata and vectors in one directory. Made by `create` or `open`, ended by `close` or `with`.
 
     Once `add` or `delete` has returned (for a long `add`: once a batch is committed) the change survives the end of the
     process at any point. One process writes; any number read, and each search sees the last commit of that moment. All
     methods may be called from many threads; writes take turns. After a fork, open the index again in the child.
+
+    A change (for a long `add`: a batch) that a full or failing disk ended with an error is not acknowledged: it is
+    there as a whole or not at all, and where it is not, the next opening may still find it, as a whole.
+    The next write that returns settles it: from then on every opening builds on what that write began with.
     """
 
-    def __init__(self, path: Path, store: Store, encoder: Embedder | None, lock: BaseFileLock | None) -> None:
-        self.path = path
-        self.encoder = encoder
-        self.manifest = store.manifest
+    def __init__(
+        self,
+        path: Path,
+        store: Store,
+        encoder: Embedder | None,
+        lock: BaseFileLock | None,
+        memory_map: bool = False,
+    ) -> None:
+        super().__init__(path, store, encoder, memory_map)
         self.read_only = lock is None
-        self._store = store
-        self._mirror = Mirror(path, store)
         self._file_lock = lock
         self._write_lock = threading.RLock()
         self._unsaved = 0
-        self._closed = False
-        self._process = os.getpid()
 
     @classmethod
     def create(
@@ -98,18 +75,29 @@ class GlotIndex:
         Args:
             path: A directory that is empty or does not exist.
             encoder: Makes the vectors; its fingerprint is stored, and only the same one can be used later.
-            index_type: "flat", an exact search.
+            index_type: How vectors are searched. Scores are exact, filters are applied before the search, and a filter
+                that lets few documents through finds the best of them, in all types.
+
+                - "flat": exact.
+                - "hnsw": a graph; fast, more memory, slow to build.
+                - "ivf": lists, of which a search looks into some (`nprobe`).
+                - "sq8": exact but for vectors of one byte a component in memory.
+                - "ivfpq": lists of vectors in D/4 bytes; the smallest.
+                - "auto": "flat" up to 100,000 documents, "hnsw" up to 1,000,000, then "ivf".
+                - Any string for FAISS's `index_factory` of such parts, e.g. "OPQ16,IVF256,PQ16".
+
+                A type that has to be trained is "flat" until there are enough documents; `stats()` says which it is
+                and why. Training happens where the FAISS file is written, by `add` at times, `checkpoint` and `close`.
             lock_timeout: Seconds to wait for another process that is writing there; -1 waits for ever.
 
         Raises:
-            InputError: Unknown index type.
+            InputError: Unknown index type, or one that FAISS cannot make for vectors of that length.
             IndexExistsError: There is an index, or something else, at `path`.
             IndexLockedError: Another process is writing there.
         """
-        if index_type not in INDEX_TYPES:
-            raise InputError(f"index_type must be one of {', '.join(map(repr, INDEX_TYPES))}, got {index_type!r}")
-        if encoder.dimension < 1:
-            raise InputError(f"the encoder's dimension must be 1 or more, got {encoder.dimension}")
+        if not 1 <= encoder.dimension <= MAX_DIMENSION:
+            raise InputError(f"the encoder's dimension must be from 1 to {MAX_DIMENSION}, got {encoder.dimension}")
+        index_type = check_type(index_type, encoder.dimension)
         directory = Path(path)
         refuse_used(directory)
         directory.mkdir(parents=True, exist_ok=True)
@@ -131,6 +119,7 @@ class GlotIndex:
         *,
         read_only: bool = False,
         check: bool = True,
+        memory_map: bool = False,
         lock_timeout: float = 0.0,
     ) -> GlotIndex:
         """Open an index that exists.
@@ -142,9 +131,14 @@ class GlotIndex:
             check: Check every stored checksum and load the vectors now (about 2 s for 100,000 documents). False:
                 documents are still checked when a search or `get` gives them back, but a damaged byte can hide a
                 document from a filter or from a look-up by id. Meant for `verify` and repair.
+            memory_map: Leave the vectors in the FAISS file, from where the system brings in what searches touch and
+                which many processes share: for a large index with little memory. Only with `read_only`, and only as
+                long as all documents are in the file: once some were added, vectors are loaded as without it. Windows
+                always loads them.
             lock_timeout: Seconds to wait for another writer; -1 waits for ever.
 
         Raises:
+            InputError: `memory_map` without `read_only`.
             IndexNotFoundError: There is none.
             IndexCorruptedError: It is damaged.
             IndexLockedError: Another process is writing to it.
@@ -153,6 +147,8 @@ class GlotIndex:
         Warns:
             IndexRecoveryWarning: The FAISS file was missing or damaged and is rebuilt from the stored vectors.
         """
+        if memory_map and not read_only:
+            raise InputError("memory_map goes with read_only=True: FAISS cannot add to a mapped file")
         directory = Path(path)
         require_index(directory)
         lock = None if read_only else lock_for_writing(directory, lock_timeout)
@@ -162,8 +158,8 @@ class GlotIndex:
             if encoder is not None:
                 store.manifest.check_encoder(encoder)
             if lock is not None:
-                checkpoint.sweep(directory)
-            index = cls(directory, store, encoder, lock)
+                settle(directory, store)
+            index = cls(directory, store, encoder, lock, memory_map)
             if check:
                 check_store(store)
                 with index._mirror.synchronised():
@@ -254,6 +250,64 @@ class GlotIndex:
             self._after_commit(len(keys))
         return len(keys)
 
+    def update_metadata(self, metadata: Mapping[str, Mapping[str, Any]]) -> int:
+        """Replace the metadata of documents in one commit; nothing is encoded.
+
+        Args:
+            metadata: Id -> the new metadata; ids that do not exist are passed over.
+
+        Returns:
+            How many documents there were, also those whose metadata were the same before.
+
+        Raises:
+            InputError: An id or metadata that cannot be stored; nothing was changed.
+            IndexCorruptedError: A stored document does not match its checksum.
+            IndexReadOnlyError: The index is read-only or closed.
+        """
+        if not isinstance(metadata, Mapping):
+            raise InputError(f"update_metadata takes a dict of id -> metadata, got {type(metadata).__name__}")
+        bodies = {
+            validation.check_id(id): validation.metadata_to_json(value, f"the metadata of document {id!r}")
+            for id, value in metadata.items()
+        }
+        with self._write_lock:
+            self._check_writable()
+            with self._store.transaction() as transaction:
+                found = transaction.raw_by_id(list(bodies))
+                for id, columns in found.items():
+                    row = transaction.decode(columns)
+                    if row.metadata != bodies[id]:
+                        transaction.update_metadata(row, bodies[id])
+            self._after_commit(transaction.changes)
+        return len(found)
+
+    def reindex(self, index_type: str) -> None:
+        """Search through another type of FAISS index from now on, built from the stored vectors: nothing is encoded.
+
+        Searches go on meanwhile. A process that dies on the way leaves the old type or the new one, whole. Other
+        processes that read keep the type that they opened the index with.
+
+        Args:
+            index_type: As for `create`. The present one: it is trained and built anew, without what was deleted.
+
+        Raises:
+            InputError: Unknown index type, or too few documents to train it; nothing was changed.
+            OSError: The disk is full or failing. The documents are safe, and the type is the old one or the new one.
+            IndexReadOnlyError: The index is read-only or closed.
+        """
+        self._check_writable()
+        index_type = check_type(index_type, self.dimension)
+        with self._write_lock:
+            self._check_writable()
+            self._mirror.write_file(index_type)
+            self._unsaved = 0
+
+    def verify(self) -> VerifyReport:
+        """Check SQLite's structure, every checksum, the FAISS file, and the vectors in memory. Alters nothing."""
+        self._check_open()
+        with self._write_lock:
+            return verify(self.path, self._store, self._mirror)
+
     def checkpoint(self) -> None:
         """Write the FAISS file now. `close` does it too, and `add` at times; it only makes the next `open` faster.
 
@@ -266,120 +320,22 @@ class GlotIndex:
             self._mirror.write_file()
             self._unsaved = 0
 
-    # -- reading
+    def compact(self) -> None:
+        """Give back the space of what was deleted: SQLite's file is written anew, and the FAISS index is built anew.
 
-    def search(self, query: str, k: int = 10, filter: Filter | None = None) -> list[Hit]:
-        """The `k` documents nearest to a text, best first; fewer if there are fewer.
-
-        Args:
-            query: The text.
-            k: How many.
-            filter: Only documents whose metadata match, e.g. `{"lang": "en", "year": {"$in": [2023, 2024]}}`; applied
-                before the search, so `k` matching documents are found where there are so many. See
-                `filters.compile_filter`.
+        Needs as much free disk as the index takes. A process that dies on the way leaves the index as it was.
 
         Raises:
-            InputError: An argument that cannot be used, or the index was opened without an encoder.
+            OSError: The disk is full or failing. The documents are safe.
+            IndexStoreError: As `OSError`, or another process reads without a pause.
+            IndexReadOnlyError: The index is read-only or closed.
         """
-        return self.search_batch([query], k, filter)[0]
-
-    def search_batch(self, queries: Sequence[str], k: int = 10, filter: Filter | None = None) -> list[list[Hit]]:
-        """As `search` for N texts, encoded and searched together. Gives N lists."""
-        self._check_open()
-        if isinstance(queries, str):
-            raise InputError("queries must be a list of str, got one str; use search")
-        texts = [validation.check_text(query, f"query number {number}") for number, query in enumerate(queries)]
-        validation.check_k(k)
-        if filter is not None:
-            compile_filter(filter)  # bad filters are refused before time is spent on encoding
-        encoder = self._need_encoder()
-        if not texts or not len(self):
-            return [[] for _ in texts]
-        names = [f"query {text!r:.60}" for text in texts]
-        return self._search(validation.unit_vectors(encoder.encode_queries(texts), self.dimension, names), k, filter)
-
-    def search_vectors(self, vectors: ArrayLike, k: int = 10, filter: Filter | None = None) -> list[list[Hit]]:
-        """As `search_batch` for (N, D) query vectors, which are scaled to norm 1. Needs no encoder."""
-        self._check_open()
-        queries = validation.unit_vectors(vectors, self.dimension)
-        return self._search(queries, validation.check_k(k), filter)
-
-    def get(self, ids: Iterable[str]) -> list[Document]:
-        """The documents of those ids that exist, in the order of `ids`.
-
-        Raises:
-            InputError: Something that cannot be an id.
-            IndexCorruptedError: A stored document does not match its checksum.
-        """
-        self._check_open()
-        wanted = validation.check_ids(ids)
-        with self._store.snapshot() as snapshot:
-            found = {id: snapshot.decode(columns) for id, columns in snapshot.raw_by_id(list(set(wanted))).items()}
-        return [found[id].document() for id in wanted if id in found]
-
-    def vectors(self, ids: Sequence[str]) -> Vectors:
-        """The stored vectors of documents, (N, D) float32 with rows of norm 1, in the order of `ids`.
-
-        Raises:
-            InputError: Something that cannot be an id, or an id that is not there.
-            IndexCorruptedError: A stored document does not match its checksum.
-        """
-        self._check_open()
-        wanted = validation.check_ids(ids)
-        with self._store.snapshot() as snapshot:
-            found = {id: snapshot.decode(columns) for id, columns in snapshot.raw_by_id(list(set(wanted))).items()}
-        missing = [id for id in wanted if id not in found]
-        if missing:
-            raise InputError(
-                f"no document {missing[0]!r} in the index ({len(missing)} of {len(wanted)} ids are missing)"
-            )
-        rows = [np.frombuffer(found[id].vector, np.float32) for id in wanted]
-        return np.stack(rows) if rows else np.empty((0, self.dimension), np.float32)
-
-    def verify(self) -> VerifyReport:
-        """Check SQLite's structure, every checksum, the FAISS file, and the vectors in memory. Alters nothing."""
-        self._check_open()
+        self._check_writable()
         with self._write_lock:
-            return verify(self.path, self._store, self._mirror)
-
-    def stats(self) -> IndexStats:
-        """Size and settings."""
-        self._check_open()
-        with self._store.snapshot() as snapshot:
-            state, files = snapshot.state, snapshot.checkpoints()
-        size = sum(file.stat().st_size for file in self.path.iterdir() if file.is_file())
-        return IndexStats(
-            documents=state.documents,
-            dimension=self.dimension,
-            index_type=self.manifest.index_type,
-            fingerprint=self.manifest.fingerprint,
-            sequence=state.sequence,
-            file_sequence=files[-1].sequence if files else None,
-            bytes=size,
-        )
-
-    @property
-    def dimension(self) -> int:
-        """D, the length of every vector."""
-        return self.manifest.dimension
-
-    def __len__(self) -> int:
-        self._check_open()
-        with self._store.snapshot() as snapshot:
-            return snapshot.state.documents
-
-    def __contains__(self, id: object) -> bool:
-        try:
-            return bool(self.get([validation.check_id(id)]))
-        except InputError:
-            return False
-
-    def __iter__(self) -> Iterator[Document]:
-        """All documents of the commit at which the iteration starts."""
-        self._check_open()
-        with self._store.snapshot() as snapshot:
-            for row in snapshot.rows():
-                yield row.document()
+            self._check_writable()
+            self._mirror.write_file(anew=True)
+            self._store.compact()
+            self._unsaved = 0
 
     # -- end
 
@@ -422,21 +378,6 @@ class GlotIndex:
             self._after_commit(changes)
         return ids
 
-    def _search(self, queries: Vectors, k: int, filter: Filter | None) -> list[list[Hit]]:
-        with self._mirror.synchronised() as snapshot:
-            keys = None if filter is None else snapshot.matching(filter)
-            scores, found = self._mirror.search(queries, k, keys)
-            rows = snapshot.by_key({int(key) for key in found.flat})
-            if len(rows) != len({*found.flat}):
-                raise IndexCorruptedError(f"FAISS found documents that the store does not have. {WAY_OUT}")
-        return [
-            [
-                Hit(rows[key].id, score, rows[key].text, rows[key].parsed_metadata())
-                for key, score in zip(*pair, strict=True)
-            ]
-            for pair in zip(found.tolist(), scores.tolist(), strict=True)
-        ]
-
     def _after_commit(self, changes: int) -> None:
         self._unsaved += changes
         if self._unsaved >= CHECKPOINT_EVERY and 2 * self._unsaved >= len(self):
@@ -457,17 +398,6 @@ class GlotIndex:
         except (OSError, GlotError) as error:
             message = f"the FAISS file of {self.path} was not written ({error}); no document is lost"
             warnings.warn(message, IndexRecoveryWarning, stacklevel=4)
-
-    def _need_encoder(self) -> Embedder:
-        if self.encoder is None:
-            raise InputError("This needs an encoder: GlotIndex.open(path, encoder=…)")
-        return self.encoder
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise IndexReadOnlyError(f"The index {self.path} is closed; open it again with GlotIndex.open")
-        if self._process != os.getpid():
-            raise IndexReadOnlyError(f"The index {self.path} was opened before a fork; open it again in this process")
 
     def _check_writable(self) -> None:
         self._check_open()

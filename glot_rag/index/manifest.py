@@ -1,4 +1,4 @@
-"""What an index is: written once, when it is created."""
+"""What an index is: written when it is created; only its type can be changed later."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass, fields
 
 from glot_rag.embedder import Embedder
 from glot_rag.errors import FingerprintMismatchError, IndexCorruptedError, IndexVersionError, InputError
+from glot_rag.index.index_types import check_type
 
 FORMAT_VERSION = 1
-INDEX_TYPES = ("flat",)
+MAX_DIMENSION = 1 << 16
+WAY_OUT = "Restore the directory from a copy"
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Manifest:
     Attributes:
         dimension: D, the length of every vector.
         fingerprint: That of the encoder that makes the vectors.
-        index_type: The FAISS index: "flat" is an exact search.
+        index_type: As `index_types.check_type` gives it: "flat" is an exact search.
         metric: How vectors are compared.
         dtype: Type of a stored component.
         format_version: Raised when an older library could not read the result.
@@ -49,20 +51,39 @@ class Manifest:
             IndexVersionError: A newer library wrote it, or it is of a type that this one does not know.
             IndexCorruptedError: It is no manifest.
         """
-        values = json.loads(text)
-        if values["format_version"] > FORMAT_VERSION:
+        try:
+            values = json.loads(text)
+            version = values["format_version"]
+            if type(version) is not int or version < 1:
+                raise ValueError(f"format_version {version!r:.50}")
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise IndexCorruptedError(f"The manifest is none: {error!r:.200}. {WAY_OUT}") from None
+        if version > FORMAT_VERSION:
             raise IndexVersionError(
-                f"The index has format version {values['format_version']}, this library reads up to {FORMAT_VERSION}. "
+                f"The index has format version {version}, this library reads up to {FORMAT_VERSION}. "
                 "Upgrade: pip install -U glot-rag"
             )
         if set(values) != {field.name for field in fields(cls)}:
             raise IndexCorruptedError(f"The manifest holds {sorted(values)}, which is not what format version 1 holds")
-        if values["index_type"] not in INDEX_TYPES:
-            raise IndexVersionError(
-                f"The index is of type {values['index_type']!r}, this library knows "
-                f"{', '.join(map(repr, INDEX_TYPES))}. Upgrade: pip install -U glot-rag"
+        manifest = cls(**values)
+        sizes = type(manifest.dimension) is int and 1 <= manifest.dimension <= MAX_DIMENSION
+        if not sizes or not isinstance(manifest.fingerprint, str):
+            raise IndexCorruptedError(
+                f"The manifest has a dimension of {manifest.dimension!r:.50} and a fingerprint of type "
+                f"{type(manifest.fingerprint).__name__}. {WAY_OUT}"
             )
-        return cls(**values)
+        if (manifest.metric, manifest.dtype) != (cls.metric, cls.dtype):
+            raise IndexVersionError(
+                f"The index holds {manifest.dtype!r:.50} compared by {manifest.metric!r:.50}, this library knows "
+                f"{cls.dtype!r} compared by {cls.metric!r}. Upgrade: pip install -U glot-rag"
+            )
+        try:
+            check_type(manifest.index_type, manifest.dimension)
+        except InputError as error:
+            raise IndexVersionError(
+                f"The index is of a type that this library does not know: {error}. Upgrade: pip install -U glot-rag"
+            ) from None
+        return manifest
 
     def check_encoder(self, encoder: Embedder) -> None:
         """Refuse an encoder whose vectors cannot be compared with the stored ones.

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from glot_rag.embedder import Vectors
 from glot_rag.errors import IndexCorruptedError
 from glot_rag.index.filters import Filter, compile_filter
 from glot_rag.index.rows import COLUMNS, WAY_OUT, Row, seal
 
 Keys = NDArray[np.int64]
 T = TypeVar("T")
+VECTORS_AT_ONCE = 4096
 CHUNK = 500  # values in one `IN (?, …)`; old SQLite builds allow 999
 
 
@@ -56,9 +59,11 @@ class Snapshot:
         """A row that was read raw, checked."""
         return Row.from_columns(columns, self._vector_bytes)
 
-    def raw_rows(self, tail: str = "ORDER BY key", parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+    def raw_rows(
+        self, tail: str = "ORDER BY key", parameters: Sequence[object] = (), columns: str = COLUMNS
+    ) -> Iterator[tuple[Any, ...]]:
         """Rows, not checked; all of them by key, unless the end of the query says otherwise."""
-        yield from self._connection.execute(f"SELECT {COLUMNS} FROM documents {tail}", parameters)
+        yield from self._connection.execute(f"SELECT {columns} FROM documents {tail}", parameters)
 
     def rows(self) -> Iterator[Row]:
         """All rows by key; ends with an error if there are fewer or more than were committed."""
@@ -69,15 +74,37 @@ class Snapshot:
         if count != self.state.documents:
             raise IndexCorruptedError(f"{count} documents are stored, {self.state.documents} were committed. {WAY_OUT}")
 
-    def rows_since(self, sequence: int) -> Iterator[Row]:
-        """Rows written after commit number `sequence`."""
-        # No ORDER BY: SQLite would rather walk the whole table in order than use the index on the sequence.
-        return map(self.decode, self.raw_rows("WHERE sequence > ?", [sequence]))
+    def rows_after(self, key: int) -> Iterator[Row]:
+        """Rows with a larger key, by key: the vectors that came after it."""
+        return map(self.decode, self.raw_rows("WHERE key > ? ORDER BY key", [key]))
 
-    def rewritten_since(self, sequence: int, largest: int) -> list[int]:
-        """Keys up to `largest` whose row was written after commit number `sequence`."""
-        sql = "SELECT key FROM documents WHERE sequence > ? AND +key <= ?"  # +: by the index on the sequence
-        return [key for (key,) in self._connection.execute(sql, [sequence, largest])]
+    def has_rows_after(self, key: int) -> bool:
+        """Whether there is a row with a larger key."""
+        return next(self.raw_rows("WHERE key > ? LIMIT 1", [key], "key"), None) is not None
+
+    def sample(self, size: int, seed: int) -> Iterator[Row]:
+        """Rows drawn at random, all of them if there are no more than `size`; the same for the same rows and seed."""
+        keys = np.fromiter((key for (key,) in self.raw_rows("ORDER BY id", columns="key")), dtype=np.int64)
+        if len(keys) > size:
+            keys = np.random.default_rng(seed).choice(np.sort(keys), size, replace=False)
+        return map(self.decode, self._where_in("key", np.sort(keys).tolist()))
+
+    def vectors(self, keys: Keys | None) -> Iterator[tuple[Keys, Vectors]]:
+        """Keys (N,) and vectors (N, D) of some documents or of all, in parts. Not checked against the checksums.
+
+        Raises:
+            IndexCorruptedError: A vector of another length.
+        """
+        rows = (
+            self.raw_rows(columns="key, vector")
+            if keys is None
+            else self._where_in("key", np.sort(keys).tolist(), "key, vector")
+        )
+        while part := list(islice(rows, VECTORS_AT_ONCE)):
+            if any(not isinstance(vector, bytes) or len(vector) != self._vector_bytes for _, vector in part):
+                raise IndexCorruptedError(f"A stored vector does not have {self._vector_bytes} bytes. {WAY_OUT}")
+            flat = np.frombuffer(b"".join(vector for _, vector in part), dtype="<f4")
+            yield np.array([key for key, _ in part], dtype=np.int64), flat.reshape(len(part), -1)
 
     def removed_since(self, sequence: int) -> list[int]:
         """Keys deleted or replaced after commit number `sequence`, which must not be before the horizon."""
@@ -97,6 +124,21 @@ class Snapshot:
         found = self._connection.execute(f"SELECT key FROM documents WHERE {where}", parameters)
         return np.fromiter((key for (key,) in found), dtype=np.int64)
 
+    def ids(self, filter: Filter | None) -> list[str]:
+        """Ids of all documents, or of those that a filter lets through, in the order in which they were added."""
+        if filter is None:
+            sql = "SELECT id FROM documents ORDER BY +key"  # +: sorted, rather than a walk over texts and vectors
+            return [id.decode() for (id,) in self._connection.execute(sql)]
+        found = dict(self._where_in("key", np.sort(self.matching(filter)).tolist(), "key, id"))
+        return [found[key].decode() for key in sorted(found)]
+
+    def rows_matching(self, filter: Filter) -> Iterator[Row]:
+        """The documents that a metadata filter lets through, in the order in which they were added."""
+        keys = np.sort(self.matching(filter)).tolist()
+        for start in range(0, len(keys), CHUNK):
+            found = self.by_key(keys[start : start + CHUNK])
+            yield from (found[key] for key in sorted(found))
+
     def checkpoints(self) -> list[CheckpointRecord]:
         """The FAISS files that may be on disk, oldest first; two while a new one takes its place."""
         found = self._sealed("SELECT sequence, sha256, size, vectors, checksum FROM checkpoints ORDER BY number")
@@ -107,10 +149,10 @@ class Snapshot:
         lines = [line.decode(errors="replace") for (line,) in self._connection.execute("PRAGMA integrity_check")]
         return [] if lines == ["ok"] else [f"SQLite: {line}" for line in lines]
 
-    def _where_in(self, column: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:
+    def _where_in(self, column: str, values: Sequence[object], columns: str = COLUMNS) -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(values), CHUNK):
             part = values[start : start + CHUNK]
-            yield from self.raw_rows(f"WHERE {column} IN ({','.join('?' * len(part))})", part)
+            yield from self.raw_rows(f"WHERE {column} IN ({','.join('?' * len(part))})", part, columns)
 
     def _sealed(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Rows whose last column is the seal over the others, without it."""
@@ -165,9 +207,22 @@ class Transaction(Snapshot):
         self._connection.execute("DELETE FROM tombstones WHERE sequence <= ?", [record.sequence])
         self._next = self._next._replace(horizon=record.sequence)
 
-    def finish(self) -> None:
-        """Write the counters; the last thing before the commit."""
-        if self.changes:
+    def set_manifest(self, body: str) -> None:
+        """Replace the settings, and forget the FAISS files that were written under the old ones."""
+        self._connection.execute("UPDATE manifest SET body = ?, checksum = ?", [body, seal(body.encode())])
+        self.forget_checkpoints()
+
+    def forget_checkpoints(self) -> None:
+        """From now on there is no FAISS file."""
+        self._connection.execute("DELETE FROM checkpoints")
+
+    def finish(self, *, settle: bool = False) -> None:
+        """Write the counters; the last thing before the commit.
+
+        Args:
+            settle: Count up even if nothing changed, as SQLite writes nothing for a row that stays the same.
+        """
+        if self.changes or settle:
             self._next = self._next._replace(sequence=self.state.sequence + 1)
         if self._next != self.state:
             sql = "UPDATE state SET sequence = ?, next_key = ?, documents = ?, horizon = ?, checksum = ?"

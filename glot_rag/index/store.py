@@ -6,16 +6,19 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 
 from glot_rag.errors import IndexCorruptedError, IndexLockedError, IndexReadOnlyError, IndexStoreError
+from glot_rag.index.filter_operators import CASEFOLD
 from glot_rag.index.manifest import Manifest
 from glot_rag.index.rows import seal
 from glot_rag.index.snapshot import Snapshot, State, Transaction
 
 STORE_NAME = "store.sqlite"
 BUSY_SECONDS = 30.0
+MAX_MANIFEST_BYTES = 1 << 16
 IDLE_CONNECTIONS = 8
 START = State(sequence=0, next_key=1, documents=0, horizon=0)
 
@@ -82,12 +85,14 @@ class Store:
         self._idle: list[sqlite3.Connection] = []
         self._guard = threading.Lock()
         self._closed = False
+        self._in_doubt = False  # a commit failed: its pages may be in the log, whole, for the next opening to find
         self._mode = "mode=rw"
         if read_only:
             # SQLite needs to write a WAL's shared memory even to read, except where nothing can ever be written.
             self._mode = "immutable=1" if _on_read_only_file_system(directory) else "mode=ro"
         try:
-            self.manifest = self._read_manifest()
+            self._check_schema()
+            self.manifest = self.read_manifest()
         except BaseException:
             self.close()
             raise
@@ -140,17 +145,44 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Change the store: all of it, durably, once the block has ended; nothing if it raises."""
+        """Change the store: all of it, durably, once the block has ended; nothing if it raises.
+
+        Where the commit itself fails, say for want of a sync, SQLite goes on without the change, yet may find it in its
+        log when the store is next opened. So the next transaction commits something even if it changes nothing, over
+        the failed one's place in the log: what is acknowledged then ("no such document") stays true.
+        """
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 transaction = Transaction(connection, self.manifest.vector_bytes)
                 yield transaction
-                transaction.finish()
+                transaction.finish(settle=self._in_doubt)
+                self._in_doubt = True
                 connection.execute("COMMIT")
+                self._in_doubt = False
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+
+    def copy_to(self, directory: Path) -> None:
+        """Write a copy, as of one commit, into an empty directory. Writers go on meanwhile."""
+        with typed_errors(directory), self._connection() as source:
+            target = _connect(directory, "mode=rwc")
+            try:
+                source.backup(target)  # in one step, so within one read transaction
+            finally:
+                target.close()
+
+    def compact(self) -> None:
+        """Give the space of what was deleted back to the file system. The caller holds the writer's lock."""
+        with self._connection() as connection:
+            connection.execute("VACUUM")
+            # A reader in the middle of an iteration keeps the log as it is; it is emptied later, no need to wait.
+            connection.execute("PRAGMA busy_timeout = 0").fetchall()
+            try:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS:.0f}").fetchall()
 
     def close(self) -> None:
         """Close what is idle now, and the rest as it comes back."""
@@ -160,14 +192,30 @@ class Store:
         for connection in idle:
             connection.close()
 
-    def _read_manifest(self) -> Manifest:
+    def read_manifest(self) -> Manifest:
+        """The settings as of the last commit."""
         with self._connection() as connection:
-            rows = connection.execute("SELECT body, checksum FROM manifest").fetchall()
+            # Its size comes before it is read: the file may be anybody's.
+            sql = "SELECT CASE WHEN length(CAST(body AS BLOB)) <= ? THEN body END, checksum FROM manifest LIMIT 2"
+            rows = connection.execute(sql, [MAX_MANIFEST_BYTES]).fetchall()
         if len(rows) != 1 or not isinstance(rows[0][0], bytes) or seal(rows[0][0]) != rows[0][1]:
             raise IndexCorruptedError(
                 f"The manifest in {self._directory / STORE_NAME} is damaged. Restore it from a copy"
             )
         return Manifest.from_json(rows[0][0])
+
+    def _check_schema(self) -> None:
+        """Refuse tables, views and triggers that this library did not make: they could run for ever, or alter data."""
+        with self._connection() as connection:
+            found = connection.execute("SELECT type, name, sql FROM sqlite_master LIMIT 100").fetchall()
+        known = _schema()
+        strange = [row for row in found if row not in known]
+        if strange:
+            name = str(strange[0][1], errors="replace") if isinstance(strange[0][1], bytes) else strange[0][1]
+            raise IndexCorruptedError(
+                f"{self._directory / STORE_NAME} is damaged or not an index: {name!r:.80} in it is none of an index's "
+                "tables. Restore the directory from a copy"
+            )
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -197,10 +245,20 @@ def _connect(directory: Path, mode: str) -> sqlite3.Connection:
     try:
         for setting in ("synchronous = FULL", "cell_size_check = ON", "trusted_schema = OFF"):
             connection.execute(f"PRAGMA {setting}")
+        connection.create_function(CASEFOLD, 1, str.casefold, deterministic=True)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+@cache
+def _schema() -> frozenset[tuple[bytes | None, ...]]:
+    """What SQLite notes about the tables of an index."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.text_factory = bytes
+        connection.executescript(SCHEMA)
+        return frozenset(connection.execute("SELECT type, name, sql FROM sqlite_master"))
 
 
 def _on_read_only_file_system(directory: Path) -> bool:

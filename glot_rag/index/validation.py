@@ -112,10 +112,10 @@ def check_document(document: object) -> tuple[str, str, str]:
     return id, text, metadata_to_json(document.metadata, f"the metadata of document {id!r}")
 
 
-def check_k(k: object) -> int:
+def check_k(k: object, what: str = "k") -> int:
     """Give `k` back if it is a positive int."""
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise InputError(f"k must be an int of 1 or more, got {k!r}")
+        raise InputError(f"{what} must be an int of 1 or more, got {k!r}")
     return int(k)
 
 

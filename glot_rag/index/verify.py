@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from glot_rag.errors import IndexCorruptedError, IndexStoreError
 from glot_rag.index import checkpoint
 from glot_rag.index.mirror import Mirror
@@ -20,7 +18,8 @@ class VerifyReport:
 
     Attributes:
         documents: Rows of the store whose checksum is right.
-        vectors: Vectors in FAISS that equal the stored ones, bit for bit.
+        vectors: Vectors in FAISS that equal the stored ones, bit for bit; in an index that compresses them, those that
+            are there.
         problems: One line each; empty if all is well.
     """
 
@@ -79,36 +78,46 @@ def verify(directory: Path, store: Store, mirror: Mirror) -> VerifyReport:
             problems += found
         problems += _file_problems(directory, store)
         with mirror.synchronised() as snapshot:
-            keys, matrix = mirror.contents()
-            order = np.argsort(keys)
-            position = dict(zip(keys[order].tolist(), order.tolist(), strict=True))
-            for row in snapshot.rows():
-                place = position.pop(row.key, None)
-                if place is not None and matrix[place].tobytes() == row.vector:
-                    vectors += 1
-                else:
-                    problems.append(
-                        f"FAISS holds {'no' if place is None else 'another'} vector for document {row.id!r}"
-                    )
-            if position:
-                problems.append(f"FAISS holds {len(position)} vectors of documents that do not exist")
+            vectors, found = _memory_problems(snapshot, mirror)
+            problems += found
     except IndexStoreError as error:
         if str(error) not in problems:
             problems.append(str(error))
     return VerifyReport(documents, vectors, tuple(problems))
 
 
+def _memory_problems(snapshot: Snapshot, mirror: Mirror) -> tuple[int, list[str]]:
+    problems, right = [], 0
+    keys, matrix = mirror.contents()
+    position = {key: place for place, key in enumerate(keys.tolist())}
+    for row in snapshot.rows():
+        place = position.pop(row.key, None)
+        if place is None:
+            problems.append(f"FAISS holds no vector for document {row.id!r}")
+        elif matrix is not None and matrix[place].tobytes() != row.vector:
+            problems.append(f"FAISS holds another vector for document {row.id!r}")
+        else:
+            right += 1
+    if position:
+        problems.append(f"FAISS holds {len(position)} vectors of documents that do not exist")
+    return right, problems
+
+
 def _file_problems(directory: Path, store: Store) -> list[str]:
     path = directory / checkpoint.FILE_NAME
     problem = "is not the file that was written"
     for _ in range(2):  # a writer may put new files in place between our reading of the file and of the records
-        try:
-            with open(path, "rb") as file:
-                digest = checkpoint.sha256(file)
-        except OSError as error:
-            digest, problem = b"", f"cannot be read ({error.strerror})"
+        digests = set()
+        # A file whose record is committed counts, though its writer died before it had its name.
+        for name in (checkpoint.FILE_NAME, checkpoint.TEMPORARY_NAME):
+            try:
+                with open(directory / name, "rb") as file:
+                    digests.add(checkpoint.sha256(file))
+            except OSError as error:
+                if name == checkpoint.FILE_NAME:
+                    problem = f"cannot be read ({error.strerror})"
         with store.snapshot() as snapshot:
             records = snapshot.checkpoints()
-        if not records or digest in [record.sha256 for record in records]:
+        if not records or digests & {record.sha256 for record in records}:
             return []
     return [f"{path} {problem}; it will be rebuilt from the stored vectors"]

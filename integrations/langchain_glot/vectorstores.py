@@ -36,19 +36,24 @@ class GlotVectorStore(VectorStore):
     """Documents and vectors in a `GlotIndex`: durable, with deletion and with filters applied before the search.
 
     All methods may be called from many threads; the async ones run in a thread. A search takes `filter=`, a dict like
-    `{"lang": "en", "year": {"$in": [2023, 2024]}}` (see `glot_rag.index.filters.compile_filter`). Scores are cosines,
-    higher is nearer; relevance scores, which a retriever's `score_threshold` is compared with, are (1 + cosine) / 2.
-    An argument that a method does not know is refused: a misspelt filter must not pass for none.
+    `{"lang": "en", "year": {"$gte": 2023}}`, with `$or`, `$not` and more (see
+    `glot_rag.index.filters.compile_filter`). Scores are cosines, higher is nearer; relevance scores, which a
+    retriever's `score_threshold` is compared with, are (1 + cosine) / 2. An argument that a method
+    does not know is refused: a misspelt filter must not pass for none.
 
     Args:
         embedding: Makes the vectors.
-        path: Directory of an index, opened if there is one and else made; one process at a time may have it. None:
-            a temporary directory, removed by `close` or when the store is garbage.
+        path: Directory of an index, opened if there is one and else made; one process at a time may have it, and
+            any number `read_only`. None: a temporary directory, removed by `close` or when the store is garbage.
         fingerprint: For other embeddings than `GlotEmbeddings`: a name that changes whenever their vectors do. An
             index that was made under another one is refused. None: their class and model name, as far as they tell.
+        read_only: Only search the index at `path`, which has to exist, also while another process writes to it; each
+            search sees the last commit. What writes raises an `IndexReadOnlyError`.
 
     Raises:
-        InputError: `embedding` is no `Embeddings`, or `fingerprint` is given for `GlotEmbeddings`, which have one.
+        InputError: `embedding` is no `Embeddings`, `fingerprint` is given for `GlotEmbeddings`, which have one, or
+            `read_only` without a `path`.
+        IndexNotFoundError: `read_only`, and there is no index at `path`.
         FingerprintMismatchError: Other embeddings made the index at `path`.
         IndexLockedError: Another process has it open.
         IndexExistsError: There is something else at `path`.
@@ -62,15 +67,22 @@ class GlotVectorStore(VectorStore):
     """
 
     def __init__(
-        self, embedding: Embeddings, path: str | os.PathLike[str] | None = None, *, fingerprint: str | None = None
+        self,
+        embedding: Embeddings,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        fingerprint: str | None = None,
+        read_only: bool = False,
     ) -> None:
+        if read_only and path is None:
+            raise InputError("read_only needs the path of an index that exists")
         self._embedding = embedding
         self._encoder = encoder_of(embedding, fingerprint)
         temporary = None
         if path is None:
             path = temporary = tempfile.mkdtemp(prefix="glot-rag-")
         try:
-            self._index = _open_or_create(path, self._encoder)
+            self._index = _open_or_create(path, self._encoder, read_only)
         except BaseException:
             if temporary is not None:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -227,7 +239,7 @@ class GlotVectorStore(VectorStore):
             InputError: A str in place of a list, or an unknown argument; nothing was deleted.
         """
         _refuse_unknown(kwargs)
-        self._index.delete([document.id for document in self._index] if ids is None else _possible(ids))
+        self._index.delete(self._index.ids() if ids is None else _possible(ids))
         return True
 
     # -- reading
@@ -364,10 +376,12 @@ class GlotVectorStore(VectorStore):
         self.close()
 
 
-def _open_or_create(path: str | os.PathLike[str], encoder: Embedder) -> GlotIndex:
+def _open_or_create(path: str | os.PathLike[str], encoder: Embedder, read_only: bool) -> GlotIndex:
     try:
-        return GlotIndex.open(path, encoder)
+        return GlotIndex.open(path, encoder, read_only=read_only)
     except IndexNotFoundError:
+        if read_only:
+            raise
         return GlotIndex.create(path, encoder)
 
 

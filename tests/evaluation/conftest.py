@@ -36,6 +36,11 @@ def embedder() -> Callable[[Sequence[str]], dict[str, Vectors]]:
 
 
 @pytest.fixture
+def hasher() -> Callable[[Sequence[str]], Vectors]:
+    return hashed
+
+
+@pytest.fixture
 def dataset() -> RetrievalDataset:
     """40 documents of 40 invented words of their own and some shared ones; each query has 6 of a document's words."""
     documents = {}

@@ -123,3 +123,18 @@ def test_cranfield(data: Path) -> None:
     assert even.queries.keys() | odd.queries.keys() == dataset.queries.keys()
     assert even.queries.keys().isdisjoint(odd.queries)
     assert all(int(key) % 2 == 1 for key in odd.queries)
+
+
+def test_json_nested_too_deeply_is_refused_with_its_line(tmp_path: Path) -> None:
+    write(tmp_path, corpus=CORPUS + '{"_id": "d", "text": ' + "[" * 200_000 + "]" * 200_000 + "}\n")
+    with pytest.raises(DatasetError, match=r"corpus\.jsonl:5: this JSON is nested too deeply"):
+        load_beir(tmp_path)
+
+
+def test_the_hash_tells_collections_apart(tmp_path: Path) -> None:
+    write(tmp_path)
+    dataset = load_beir(tmp_path)
+    assert dataset.hash == load_beir(tmp_path).hash
+    (tmp_path / "qrels" / "test.tsv").write_text(QRELS.replace("001\ta\t2", "001\ta\t1"), encoding="utf-8")
+    assert load_beir(tmp_path).hash != dataset.hash
+    assert load_beir(tmp_path, "odd").hash != load_beir(tmp_path).hash

@@ -50,7 +50,7 @@ def test_other_cuts_of_the_same_measure() -> None:
 
 def test_ties_go_by_rising_document_id_in_every_measure() -> None:
     run = {"q": {"b": 0.5, "c": 0.5, "a": 0.5}}
-    assert measure({"q": {"a": 1}}, run) == {"ndcg@10": 1.0, "recall@10": 1.0, "mrr@10": 1.0}
+    assert measure({"q": {"a": 1}}, run, METRICS[:3]) == {"ndcg@10": 1.0, "recall@10": 1.0, "mrr@10": 1.0}
     last = measure({"q": {"c": 1}}, run, ["mrr@10", "ndcg@10"])
     assert last == pytest.approx({"mrr@10": 1 / 3, "ndcg@10": 0.5})
 
@@ -72,19 +72,20 @@ def test_against_the_definitions(order: list[int], relevant: set[int]) -> None:
     run = ranking(*[f"d{i}" for i in order])
     hits = [rank for rank, i in enumerate(order[:10], start=1) if i in relevant]
     best = range(1, min(10, len(relevant)) + 1)
-    values = measure({"q": {f"d{i}": 1 for i in relevant}}, {"q": run})
+    values = measure({"q": {f"d{i}": 1 for i in relevant}}, {"q": run}, [*METRICS[:3], "map@10"])
     assert values == pytest.approx(
         {
             "ndcg@10": sum(1 / log2(rank + 1) for rank in hits) / sum(1 / log2(rank + 1) for rank in best),
             "recall@10": len(hits) / len(relevant),
             "mrr@10": 1 / hits[0] if hits else 0.0,
+            "map@10": sum(found / rank for found, rank in enumerate(hits, start=1)) / len(relevant),
         }
     )
 
 
-@pytest.mark.parametrize("name", ["ndcg", "map@10", "ndcg@0", "nDCG@10", "ndcg@ten"])
+@pytest.mark.parametrize("name", ["ndcg", "bpref@10", "ndcg@0", "nDCG@10", "ndcg@ten"])
 def test_unknown_metric(name: str) -> None:
-    with pytest.raises(InputError, match=f"Unknown metric '{name}'.*ndcg@K, recall@K or mrr@K"):
+    with pytest.raises(InputError, match=f"Unknown metric '{name}'.*ndcg@K, recall@K, mrr@K or map@K"):
         measure({"q": {"a": 1}}, {"q": {"a": 1.0}}, [name])
 
 

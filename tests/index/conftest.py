@@ -18,3 +18,17 @@ def path(tmp_path):
 def index(path, encoder):
     with GlotIndex.create(path, encoder) as made:
         yield made
+
+
+_FIGURES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def figures(request):
+    """Takes the counts that a test reports; they are printed at the end of the run."""
+    return request.config.stash.setdefault(_FIGURES, []).append
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for line in config.stash.get(_FIGURES, []):
+        terminalreporter.write_line(f"index: {line}")

@@ -1,6 +1,7 @@
 """A writer that prints a line for each acknowledged operation until it is killed. Run by test_index_crash.py.
 
-Arguments: directory, first operation, last operation, and where to kill itself (`function:nth:before|after`, or `-`).
+Arguments: directory, first operation, last operation, where to kill itself (`function:nth:before|after`, or `-`), and
+whether checkpoints are reindexings ("reindex").
 """
 
 import os
@@ -22,6 +23,9 @@ def operation(number):
     if number % 4 == 3:
         return "delete", [f"d{(number * 5 + i) % 41}" for i in range(3)]
     return "add", [Document(f"op {number} text {i}", f"d{(number * 3 + i) % 41}", {"op": number}) for i in range(BATCH)]
+
+
+TYPES = ["hnsw", "HNSW16"]
 
 
 def apply(state, number):
@@ -61,6 +65,8 @@ def main():
             kill_at(place)
         for number in range(first, last):
             method, argument = operation(number)
+            if method == "checkpoint" and sys.argv[5:] == ["reindex"]:
+                method, argument = "reindex", TYPES[number // 7 % 2]
             getattr(index, method)(*([] if argument is None else [argument]))
             sys.stdout.write(f"{number}\n")
             sys.stdout.flush()

@@ -18,7 +18,7 @@ def generation(number):
     return [Document(f"generation {number}", id, {"generation": number}) for id in ("a", "b", "c")]
 
 
-def test_reader_processes_see_whole_commits_in_order(path, encoder):
+def test_reader_processes_see_whole_commits_in_order(path, encoder, figures):
     """Three documents change together; a reader that saw two generations at once, or went back, would say so."""
     last = 200
     with GlotIndex.create(path, encoder) as index:
@@ -36,6 +36,7 @@ def test_reader_processes_see_whole_commits_in_order(path, encoder):
             output = reader.communicate(timeout=60)[0]
             searches, generations = (int(part.split()[0]) for part in output.split(","))
             assert searches >= generations > 3, output
+            figures(f"a reader beside a writer of {last} commits: {output.strip()}, torn reads 0")
 
 
 def test_threads_search_while_another_adds_and_deletes(path, encoder):

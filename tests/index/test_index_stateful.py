@@ -2,12 +2,14 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hash_encoder import HashEncoder, brute_force
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from glot_rag.index import Document, GlotIndex
+from glot_rag.errors import InputError
+from glot_rag.index import Document, GlotIndex, backup_index
 
 ids = st.sampled_from(["a", "b", "c", "ü", "'"])
 documents = st.builds(
@@ -19,7 +21,7 @@ documents = st.builds(
 
 
 class AgainstDict(RuleBasedStateMachine):
-    """Any order of changes, checkpoints and reopenings gives what a dict would."""
+    """Any order of changes, reindexings, backups and reopenings gives what a dict and NumPy would."""
 
     def __init__(self):
         super().__init__()
@@ -38,14 +40,51 @@ class AgainstDict(RuleBasedStateMachine):
     def delete(self, wanted):
         assert self.index.delete(wanted) == len({id for id in wanted if self.oracle.pop(id, None)})
 
+    @rule(wanted=st.lists(ids, max_size=2), tag=st.sampled_from([1, "1", None]))
+    def update_metadata(self, wanted, tag):
+        found = [id for id in set(wanted) if id in self.oracle]
+        assert self.index.update_metadata({id: {"tag": tag} for id in wanted}) == len(found)
+        for id in found:
+            self.oracle[id] = Document(self.oracle[id].text, id, {"tag": tag})
+
     @rule()
     def checkpoint(self):
         self.index.checkpoint()
+
+    @rule(index_type=st.sampled_from(["flat", "hnsw", "SQfp16", "auto"]))
+    def reindex(self, index_type):
+        self.index.reindex(index_type)
+
+    @rule()
+    def compact(self):
+        self.index.compact()
+
+    @rule(mapped=st.booleans())
+    def reopen_the_reader(self, mapped):
+        self.reader.close()
+        self.reader = GlotIndex.open(self.folder / "index", self.encoder, read_only=True, memory_map=mapped)
+
+    @rule(
+        refused=st.sampled_from([Document("x", ""), Document("x", "a", {"n": float("nan")}), Document("\ud800", "b")])
+    )
+    def refuse(self, refused):
+        with pytest.raises(InputError):
+            self.index.add([Document("good", "a"), refused])
 
     @rule()
     def reopen(self):
         self.index.close()
         self.index = GlotIndex.open(self.folder / "index", self.encoder)
+
+    @rule()
+    def move_to_a_backup(self):
+        backup_index(self.reader, self.folder / "copy")
+        self.reader.close()
+        self.index.close()
+        shutil.rmtree(self.folder / "index")
+        (self.folder / "copy").rename(self.folder / "index")
+        self.index = GlotIndex.open(self.folder / "index", self.encoder)
+        self.reader = GlotIndex.open(self.folder / "index", self.encoder, read_only=True)
 
     @rule()
     def verify(self):

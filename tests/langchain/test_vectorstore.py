@@ -27,7 +27,13 @@ from langchain_glot import GlotEmbeddings, GlotVectorStore
 from langchain_glot.adapter import EmbeddingsEncoder
 from langchain_tests.integration_tests import VectorStoreIntegrationTests
 
-from glot_rag.errors import FingerprintMismatchError, IndexLockedError, IndexReadOnlyError, InputError
+from glot_rag.errors import (
+    FingerprintMismatchError,
+    IndexLockedError,
+    IndexNotFoundError,
+    IndexReadOnlyError,
+    InputError,
+)
 from glot_rag.index import GlotIndex
 
 SIZE = 12
@@ -167,6 +173,12 @@ class TestSearch:
         assert {d.id for d, _ in filled.similarity_search_with_score("text 7", filter=wanted)} == {"d1", "d4"}
         assert {d.id for d in filled.max_marginal_relevance_search("text 7", filter=wanted)} == {"d1", "d4"}
         assert filled.similarity_search("text 7", filter={"lang": "xx"}) == []
+        either = {"$or": [{"n": {"$gt": 3, "$lte": 5}}, {"$not": {"lang": {"$ne": "de"}}, "n": {"$lt": 2}}]}
+        assert {document.id for document in filled.similarity_search("text 7", k=9, filter=either)} == {
+            "d1",
+            "d4",
+            "d5",
+        }
 
     def test_wrong_arguments_are_refused(self, filled: GlotVectorStore) -> None:
         with pytest.raises(InputError, match="unknown operator"):
@@ -359,6 +371,28 @@ class TestMaking:
             assert store.index.path.is_dir()
             store.add_texts(["b"])
             assert store.similarity_search("b", k=1)[0].page_content == "b"
+
+    def test_many_may_read_while_one_writes(self, embeddings: Recording, tmp_path: Path) -> None:
+        path = tmp_path / "index"
+        with pytest.raises(InputError, match="read_only needs the path"):
+            GlotVectorStore(embeddings, read_only=True)
+        with pytest.raises(IndexNotFoundError):
+            GlotVectorStore(embeddings, path, read_only=True)
+        assert not path.exists()
+        with GlotVectorStore(embeddings, path) as writer:
+            writer.add_texts(["one"], ids=["1"])
+            with (
+                GlotVectorStore(embeddings, path, read_only=True) as reader,
+                GlotVectorStore(embeddings, path, read_only=True) as other,
+            ):
+                writer.add_texts(["two"], ids=["2"])
+                for store in (reader, other):
+                    assert [document.id for document in store.similarity_search("two", k=1)] == ["2"]
+                    with pytest.raises(IndexReadOnlyError):
+                        store.add_texts(["three"])
+                    with pytest.raises(IndexReadOnlyError):
+                        store.delete(["1"])
+            assert len(writer.index) == 2
 
     def test_an_index_of_other_embeddings_is_refused(self, embeddings: Recording, tmp_path: Path) -> None:
         path = tmp_path / "index"

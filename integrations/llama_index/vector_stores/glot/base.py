@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +17,14 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 from llama_index.embeddings.glot import GlotEmbedding
-from llama_index.vector_stores.glot.filters import to_conditions, to_filter
+from llama_index.vector_stores.glot.filters import to_filter
 from llama_index.vector_stores.glot.lazy_index import LazyIndex
 from llama_index.vector_stores.glot.nodes import REF_DOC_ID, to_document, to_node
-from llama_index.vector_stores.glot.search import all_hits, refuse_unknown, search
+from llama_index.vector_stores.glot.search import refuse_unknown, search
 from pydantic import ConfigDict, PrivateAttr
 
 from glot_rag.errors import InputError
-from glot_rag.index import GlotIndex
+from glot_rag.index import Document, GlotIndex
 from glot_rag.index.validation import check_id
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 class GlotVectorStore(BasePydanticVectorStore):
     """Nodes and vectors in a `GlotIndex`: durable, with deletion and with filters applied before the search.
 
-    All methods may be called from many threads; the async ones run in a thread. Metadata filters may use `==` and `in`,
-    joined by "and", or by "or" on one key; every other one is refused by name, for a filter that is ignored gives wrong
-    answers. Similarities are cosines. An argument that a method does not know is refused.
+    All methods may be called from many threads; the async ones run in a thread. Metadata filters may use every
+    operator of LlamaIndex, joined by "and", "or" and "not", nested as one likes; `text_match` finds a part of a text.
+    Similarities are cosines. An argument that a method does not know is refused.
 
     Args:
         path: Directory of an index, opened if there is one and else made; one process at a time may have it. None:
@@ -135,7 +135,7 @@ class GlotVectorStore(BasePydanticVectorStore):
         refuse_unknown(delete_kwargs)
         index = self.client
         if index is not None:
-            index.delete([hit.id for hit in all_hits(index, {REF_DOC_ID: ref_doc_id})])
+            index.delete(index.ids({REF_DOC_ID: ref_doc_id}))
 
     def delete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
@@ -151,23 +151,23 @@ class GlotVectorStore(BasePydanticVectorStore):
             InputError: Neither is given (`clear` deletes all), or a filter that the index cannot apply.
         """
         refuse_unknown(delete_kwargs)
-        filter = to_filter(to_conditions(filters))
+        filter = to_filter(filters)
         if node_ids is None and filter is None:
             raise InputError("delete_nodes needs node_ids or filters; clear() deletes all nodes")
         index = self.client
         if index is None:
             return
-        matching = None if filter is None else [hit.id for hit in all_hits(index, filter)]
-        if node_ids is None:
-            index.delete(matching or [])
-        else:
-            index.delete([id for id in _possible(node_ids) if matching is None or id in set(matching)])
+        matching = None if filter is None else index.ids(filter)
+        if node_ids is not None:
+            kept = set(_possible(node_ids) if matching is None else matching)
+            matching = [id for id in _possible(node_ids) if id in kept]
+        index.delete(matching or [])
 
     def clear(self) -> None:
         """Delete all nodes. The length of vectors and the fingerprint stay."""
         index = self.client
         if index is not None:
-            index.delete([document.id for document in index])
+            index.delete(index.ids())
 
     def persist(self, persist_path: str = "", fs: object = None) -> None:
         """Write the FAISS file, so that the next opening is faster. Nodes are safe without it, from `add` on.
@@ -199,16 +199,17 @@ class GlotVectorStore(BasePydanticVectorStore):
         Raises:
             InputError: A filter that the index cannot apply.
         """
-        filter = to_filter(to_conditions(filters))
+        filter = to_filter(filters)
         index = self.client
         if index is None:
             return []
-        matching = None if filter is None else {hit.id: hit for hit in all_hits(index, filter)}
+        found: Iterable[Document]
         if node_ids is None:
-            found = index if matching is None else matching.values()
-            return [to_node(each.id, each.text, each.metadata) for each in found]
-        wanted = [id for id in _possible(node_ids) if matching is None or id in matching]
-        return [to_node(document.id, document.text, document.metadata) for document in index.get(wanted)]
+            found = index.documents(filter)
+        else:
+            matching = None if filter is None else set(index.ids(filter))
+            found = index.get([id for id in _possible(node_ids) if matching is None or id in matching])
+        return [to_node(document.id, document.text, document.metadata) for document in found]
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """The nodes nearest to a query's vector, best first; fewer if there are fewer.

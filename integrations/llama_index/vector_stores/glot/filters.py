@@ -2,70 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
 
 from glot_rag.errors import InputError
-from glot_rag.index.filters import Filter
+from glot_rag.index.filters import MAX_DEPTH, Filter, compile_filter
 
-# Key -> the values of which the metadata must hold one. All keys must match.
-Conditions = dict[str, list[Any]]
+_OPERATORS = {
+    FilterOperator.EQ: "$eq",
+    FilterOperator.NE: "$ne",
+    FilterOperator.GT: "$gt",
+    FilterOperator.GTE: "$gte",
+    FilterOperator.LT: "$lt",
+    FilterOperator.LTE: "$lte",
+    FilterOperator.IN: "$in",
+    FilterOperator.NIN: "$nin",
+    FilterOperator.TEXT_MATCH: "$substring",
+    FilterOperator.TEXT_MATCH_INSENSITIVE: "$isubstring",
+}
+_OF_LISTS = (FilterOperator.IN, FilterOperator.NIN, FilterOperator.ANY, FilterOperator.ALL)
 
 
-def to_conditions(filters: MetadataFilters | None) -> Conditions:
-    """What a document's metadata must hold; nothing for no filters.
+def to_filter(filters: MetadataFilters | None) -> Filter | None:
+    """What a document's metadata must match; None for no filters.
 
-    `==` and `in` are known, joined by "and", nested or not; "or" joins conditions on one and the same key.
+    The meaning is that of LlamaIndex's own simple store: "not" matches where none of the filters does, `!=` and `nin`
+    match where the key is missing, `is_empty` also an empty text or list, and `any`, `all` and `contains` look for
+    elements of a list and for parts of a text. But a value is only compared with values of its kind, where that store
+    raises an error or lets 1 equal `true`.
 
     Raises:
-        InputError: An operator or a condition that the index cannot apply; its message names it.
+        InputError: An operator with a value that it cannot take, or a filter beyond the index's limits.
     """
     if filters is None or not filters.filters:
-        return {}
-    parts = [to_conditions(part) if isinstance(part, MetadataFilters) else _condition(part) for part in filters.filters]
-    joined = FilterCondition.AND if filters.condition is None else filters.condition
-    if joined == FilterCondition.NOT:
-        raise InputError("the filter condition 'not' is not supported; filters are joined by 'and'")
-    if joined == FilterCondition.AND or len(parts) == 1:
-        return all_of(parts)
-    keys = {tuple(part) for part in parts}
-    if len(keys) != 1 or len(parts[0]) != 1:
-        raise InputError(
-            "the filter condition 'or' is supported between filters on one key only (it is an 'in' then); "
-            f"got {sorted({key for part in parts for key in part})}: ask a query for each and join the results"
-        )
-    (key,) = parts[0]
-    return {key: [value for part in parts for value in part[key]]}
+        return None
+    filter = _joined(filters, 0)
+    compile_filter(filter)
+    return filter
 
 
-def all_of(parts: Iterable[Conditions]) -> Conditions:
-    """The conditions that hold where all the given ones do."""
-    joined: Conditions = {}
-    for part in parts:
-        for key, values in part.items():
-            joined[key] = [value for value in joined[key] if value in values] if key in joined else values
-    return joined
+def all_of(*parts: Filter | None) -> Filter | None:
+    """The filter that matches where all the given ones do; None for no filter."""
+    given = [part for part in parts if part is not None]
+    return {"$and": given} if len(given) > 1 else given[0] if given else None
 
 
-def one_of(key: str, values: Sequence[str] | None) -> Conditions:
-    """The condition that a key has one of some values; None for no condition."""
-    return {} if values is None else {key: list(values)}
+def one_of(key: str, values: Sequence[str] | None) -> Filter | None:
+    """The filter that a key has one of some values; None for no filter."""
+    return None if values is None else {key: {"$in": list(values)}}
 
 
-def to_filter(conditions: Conditions) -> Filter | None:
-    """As `GlotIndex` takes it."""
-    return {key: {"$in": values} for key, values in conditions.items()} or None
+def _joined(filters: MetadataFilters, depth: int) -> Filter:
+    if depth > MAX_DEPTH:
+        raise InputError(f"the filters are more than {MAX_DEPTH} levels deep")
+    parts = [
+        _joined(part, depth + 1) if isinstance(part, MetadataFilters) else _condition(part) for part in filters.filters
+    ]
+    if filters.condition == FilterCondition.OR and parts:
+        return {"$or": parts}
+    if filters.condition == FilterCondition.NOT and parts:
+        return {"$not": {"$or": parts}}
+    return {"$and": parts}
 
 
-def _condition(filter: MetadataFilter) -> Conditions:
-    name, value = f"the filter on {filter.key!r}", filter.value
-    if filter.operator not in (FilterOperator.EQ, FilterOperator.IN):
-        raise InputError(
-            f"{name} has the operator {filter.operator.value!r}, which is not supported; known: '==', 'in'"
-        )
-    if isinstance(value, list) != (filter.operator == FilterOperator.IN):
-        wanted = "a list of values" if filter.operator == FilterOperator.IN else "one value"
-        raise InputError(f"{name}: the operator {filter.operator.value!r} takes {wanted}, got {value!r}")
-    return {filter.key: value if isinstance(value, list) else [value]}
+def _condition(filter: MetadataFilter) -> Filter:
+    key, operator, value = filter.key, filter.operator, filter.value
+    if operator == FilterOperator.IS_EMPTY:
+        return {key: {"$empty": True}}
+    if isinstance(value, list) != (operator in _OF_LISTS):
+        wanted = "a list of values" if operator in _OF_LISTS else "one value"
+        raise InputError(f"the filter on {key!r}: the operator {operator.value!r} takes {wanted}, got {value!r}")
+    if operator == FilterOperator.ANY and isinstance(value, list):
+        return _any_of(key, value)
+    if operator == FilterOperator.ALL and isinstance(value, list):
+        return {"$and": [{key: {"$exists": True, "$ne": None}}, *(_any_of(key, [one]) for one in value)]}
+    if operator == FilterOperator.CONTAINS:
+        return _any_of(key, [value])
+    return {key: {_OPERATORS[operator]: value}}
+
+
+def _any_of(key: str, values: Sequence[Any]) -> Filter:
+    """That a list holds one of the values, or a text one that is a text."""
+    parts = [{key: {"$substring": value}} for value in values if isinstance(value, str)]
+    return {"$or": [{key: {"$any": list(values)}}, *parts]}

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode, VectorStoreQueryResult
-from llama_index.vector_stores.glot.filters import all_of, one_of, to_conditions, to_filter
-from llama_index.vector_stores.glot.mmr import diversify
+from llama_index.vector_stores.glot.filters import all_of, one_of, to_filter
 from llama_index.vector_stores.glot.nodes import NODE_ID, REF_DOC_ID, to_node
 
-from glot_rag.embedder import Vectors
 from glot_rag.errors import InputError
-from glot_rag.index import GlotIndex, Hit
+from glot_rag.index import GlotIndex, Hit, SearchOptions
 from glot_rag.index.filters import Filter
 from glot_rag.index.validation import check_k
 
@@ -27,9 +24,9 @@ def search(
     k, filter = check_k(query.similarity_top_k), _filter_of(query)
     if query.query_embedding is None:
         raise InputError("the query has no embedding; give the index or the retriever an embed_model")
-    threshold, fetched = 1.0, k
+    extra: SearchOptions = {}
     if query.mode == VectorStoreQueryMode.MMR:
-        threshold, fetched = _mmr_options(query, k, options)
+        extra = _mmr_options(query, k, options)
     elif query.mode == VectorStoreQueryMode.DEFAULT:
         refuse_unknown(options)
     else:
@@ -38,17 +35,7 @@ def search(
     index = get_index()
     if index is None:
         return _result([])
-    if query.mode == VectorStoreQueryMode.DEFAULT:
-        return _result(index.search_vectors([query.query_embedding], k, filter)[0])
-    hits, vectors = _with_vectors(index, query.query_embedding, fetched, filter)
-    return _result([hits[number] for number in diversify([hit.score for hit in hits], vectors, k, threshold)])
-
-
-def all_hits(index: GlotIndex, filter: Filter) -> list[Hit]:
-    """All documents that a filter matches, in no particular order."""
-    # The index promises k matching documents where there are so many, whatever the vector: this lists them without
-    # reading all others.
-    return index.search_vectors([[1.0] * index.dimension], sys.maxsize, filter)[0]
+    return _result(index.search_vectors([query.query_embedding], k, filter, **extra)[0])
 
 
 def refuse_unknown(arguments: Mapping[str, Any]) -> None:
@@ -63,10 +50,10 @@ def refuse_unknown(arguments: Mapping[str, Any]) -> None:
 
 def _filter_of(query: VectorStoreQuery) -> Filter | None:
     nodes = one_of(NODE_ID, query.node_ids or None)
-    return to_filter(all_of([to_conditions(query.filters), one_of(REF_DOC_ID, query.doc_ids), nodes]))
+    return all_of(to_filter(query.filters), one_of(REF_DOC_ID, query.doc_ids), nodes)
 
 
-def _mmr_options(query: VectorStoreQuery, k: int, options: Mapping[str, Any]) -> tuple[float, int]:
+def _mmr_options(query: VectorStoreQuery, k: int, options: Mapping[str, Any]) -> SearchOptions:
     rest = dict(options)
     threshold = rest.pop("mmr_threshold", query.mmr_threshold)
     prefetch = rest.pop("mmr_prefetch_k", None)
@@ -74,16 +61,7 @@ def _mmr_options(query: VectorStoreQuery, k: int, options: Mapping[str, Any]) ->
     threshold = 0.5 if threshold is None else threshold
     if not 0 <= threshold <= 1:
         raise InputError(f"mmr_threshold must be from 0 to 1, got {threshold!r}")
-    return threshold, max(k, PREFETCH_FACTOR * k if prefetch is None else check_k(prefetch))
-
-
-def _with_vectors(index: GlotIndex, embedding: list[float], k: int, filter: Filter | None) -> tuple[list[Hit], Vectors]:
-    while True:
-        hits = index.search_vectors([embedding], k, filter)[0]
-        try:
-            return hits, index.vectors([hit.id for hit in hits])
-        except InputError:
-            continue  # one of them was deleted since; the next search does not find it
+    return {"mmr": threshold, "fetch_k": max(k, PREFETCH_FACTOR * k if prefetch is None else check_k(prefetch))}
 
 
 def _result(hits: Sequence[Hit]) -> VectorStoreQueryResult:

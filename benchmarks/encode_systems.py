@@ -1,0 +1,191 @@
+"""What `encode.py` compares: ways of embedding a text with all-MiniLM-L6-v2, each in a process of its own.
+
+A process each, because peak memory and the time from nothing to the first vector belong to a process. All of them
+live through the whole run and work by turns, so that whatever else the machine does falls on all of them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import multiprocessing
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+Encode = Callable[[list[str]], Vectors]
+QUERY = "how do I read a file line by line without loading all of it?"
+STOCK = "sentence-transformers"
+
+
+@dataclass(frozen=True)
+class System:
+    """One way of embedding.
+
+    Attributes:
+        tool: what runs it.
+        precision: of the weights; what is computed in is `computes_in`.
+        pooling: "mean", "glot" or "glot+prune".
+    """
+
+    tool: str
+    precision: str
+    pooling: str
+
+    @property
+    def name(self) -> str:
+        """How the tables call it."""
+        return f"{self.tool} {self.precision}, {self.pooling}"
+
+    @property
+    def bundle(self) -> str | None:
+        """The name of the exported bundle that it needs."""
+        return f"{self.pooling}-{self.precision}" if self.tool in ("ONNX Runtime", "FastEmbed") else None
+
+    @property
+    def computes_in(self) -> str:
+        """Halves are for storage in ONNX Runtime: see `glot_onnx.precision`."""
+        return "float32" if self.bundle and self.precision != "int8" else self.precision
+
+    @property
+    def reference(self) -> str:
+        """The system in float32 whose vectors its own are compared with."""
+        return System("torch" if self.pooling != "mean" else STOCK, "float32", self.pooling).name
+
+
+def systems() -> list[System]:
+    """All that can be run here; the stock model first.
+
+    Its own ONNX backend needs Optimum, which has no release yet for the transformers that this library is tested with.
+    """
+    made = [System(STOCK, "float32", "mean")]
+    if importlib.util.find_spec("optimum") is not None:
+        made.append(System(f"{STOCK} ONNX", "float32", "mean"))
+    for pooling in ("mean", "glot"):
+        if importlib.util.find_spec("fastembed") is not None:
+            made.append(System("FastEmbed", "float32", pooling))
+        made += [System("ONNX Runtime", precision, pooling) for precision in ("float32", "float16", "bfloat16", "int8")]
+    made += [System("torch", p, pooling) for pooling in ("mean", "glot", "glot+prune") for p in ("float32", "bfloat16")]
+    return made
+
+
+def export_bundles(folder: Path, wanted: list[System], texts: int) -> None:
+    """Write the bundles that the systems need. A loss is accepted here: how much is lost is what is measured."""
+    from glot_onnx import export_encoder
+
+    from glot_rag import GlotEncoder
+
+    for pooling, precision in sorted({(each.pooling, each.precision) for each in wanted if each.bundle}):
+        encoder = GlotEncoder.from_pretrained("minilm", pooling=pooling, dtype="float32", device="cpu")
+        export_encoder(encoder, folder / f"{pooling}-{precision}", precision=precision, accept_loss=True, texts=texts)
+
+
+def load(system: System, folder: Path, threads: int) -> tuple[Encode, Encode]:
+    """How a system embeds documents and queries. Imports what it needs, and nothing else."""
+    if system.tool == "ONNX Runtime":
+        from glot_rag import OnnxEncoder
+
+        exported = OnnxEncoder(folder / str(system.bundle), threads=threads)
+        return exported.encode_documents, exported.encode_queries
+    if system.tool == "FastEmbed":
+        return _fastembed(system, folder / str(system.bundle), threads)
+    import torch
+
+    torch.set_num_threads(threads)
+    if system.tool.startswith(STOCK):
+        from sentence_transformers import SentenceTransformer
+
+        from glot_rag.resolve import resolve
+
+        backend: Any = "onnx" if system.tool.endswith("ONNX") else "torch"
+        model = SentenceTransformer(resolve("minilm").location, device="cpu", backend=backend)
+
+        def stock(texts: list[str]) -> Vectors:
+            return np.asarray(model.encode(texts, normalize_embeddings=True, show_progress_bar=False))
+
+        return stock, stock
+    from glot_rag import GlotEncoder
+
+    pooling, _, prune = system.pooling.partition("+")
+    encoder = GlotEncoder.from_pretrained(
+        "minilm", pooling=pooling, dtype=system.precision, device="cpu", prune=bool(prune)
+    )
+    return encoder.encode_documents, encoder.encode_queries
+
+
+def _fastembed(system: System, bundle: Path, threads: int) -> tuple[Encode, Encode]:
+    from fastembed import TextEmbedding
+    from fastembed.common.model_description import ModelSource, PoolingType
+
+    def made(output: str) -> Encode:
+        name = f"glot-rag/{system.pooling}-{output}"
+        TextEmbedding.add_custom_model(
+            model=name,
+            pooling=PoolingType.DISABLED,
+            normalization=False,
+            sources=ModelSource(hf=name),
+            dim=384,
+            model_file="model.onnx",
+            output_name=output,
+        )
+        model = TextEmbedding(
+            name, specific_model_path=str(bundle), threads=threads, providers=["CPUExecutionProvider"]
+        )
+        return lambda texts: np.stack(list(model.embed(texts)))
+
+    documents = made("sentence_embedding")
+    return documents, documents if system.pooling == "mean" else made("query_embedding")
+
+
+class Worker:
+    """A system in its process.
+
+    Args:
+        system: what runs there.
+        folder: of the exported bundles.
+        threads: for it to compute with.
+
+    Attributes:
+        startup: seconds from the process's start to its first vector.
+    """
+
+    def __init__(self, system: System, folder: Path, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._ours, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(system, folder, threads, theirs, time.time()), daemon=True)
+        self._process.start()
+        theirs.close()  # else the end of the process would not be noticed
+        self.startup: float = self._ours.recv()
+
+    def encode(self, texts: list[str], *, queries: bool = False) -> tuple[float, Vectors]:
+        """Seconds, as measured in the process, and vectors."""
+        self._ours.send((queries, texts))
+        seconds, vectors = self._ours.recv()
+        return seconds, vectors
+
+    def end(self) -> int:
+        """Stop the process. Returns the peak of its memory in bytes, libraries included."""
+        self._ours.send(None)
+        peak: int = self._ours.recv()
+        self._process.join()
+        return peak
+
+
+def _serve(system: System, folder: Path, threads: int, pipe: Connection, began: float) -> None:
+    documents, queries = load(system, folder, threads)
+    queries([QUERY])
+    pipe.send(time.time() - began)
+    while (task := pipe.recv()) is not None:
+        encode = queries if task[0] else documents
+        start = time.perf_counter()
+        vectors = encode(task[1])
+        pipe.send((time.perf_counter() - start, vectors))
+    # ru_maxrss would be the parent's where that is larger: it is kept over fork and exec.
+    status = Path("/proc/self/status").read_text()
+    pipe.send(next(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")))

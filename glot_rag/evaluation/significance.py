@@ -1,0 +1,153 @@
+"""How sure the figures are: bootstrap intervals, a paired randomisation test and its correction, through scipy.
+
+Source: Smucker, Allan and Carterette, "A comparison of statistical significance tests for information retrieval
+evaluation", CIKM 2007: the randomisation test is the one to trust for means over queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glot_rag.errors import InputError, MissingExtraError
+
+RESAMPLES = 9_999
+LEVEL = 0.95
+# Differences of a query's nDCG below this are rounding, not a win.
+_TIE = 1e-9
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A query on which a system does worse than mean pooling, with what it put first and what it should have.
+
+    Args:
+        query_id: the query.
+        query: its text.
+        value: the system's nDCG@10.
+        mean: mean pooling's.
+        first_id: the document that the system put first; None where it found none.
+        first: the noisy text of that document.
+        relevant_id: the best judged document.
+        relevant: its noisy text.
+    """
+
+    query_id: str
+    query: str
+    value: float
+    mean: float
+    first_id: str | None
+    first: str
+    relevant_id: str
+    relevant: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A system against mean pooling, query by query.
+
+    Args:
+        difference: system - mean, averaged over the queries.
+        interval: of the difference, at 95%.
+        p: two-sided, of the paired randomisation test.
+        p_holm: after Holm's correction for all comparisons of the report; None before it.
+        wins: queries on which the system is better.
+        losses: queries on which it is worse.
+        ties: the others.
+        worst: the queries that lost most, the worst first.
+    """
+
+    difference: float
+    interval: list[float]
+    p: float
+    wins: int
+    losses: int
+    ties: int
+    p_holm: float | None = None
+    worst: list[Loss] = field(default_factory=list)
+
+
+def interval(values: Sequence[float] | NDArray[np.float64], *, seed: int = 0) -> list[float]:
+    """The percentile bootstrap's 95% interval of the mean: [low, high]; resampled by query.
+
+    Raises:
+        InputError: no values.
+        MissingExtraError: scipy is not installed.
+    """
+    stats = _scipy_stats()
+    array = np.asarray(values, dtype=np.float64)
+    if array.size == 0:
+        raise InputError("There are no values to give an interval of.")
+    if np.ptp(array) == 0.0:  # one value, or all the same: scipy would give NaN
+        return [float(array[0])] * 2
+    found = stats.bootstrap(
+        (array,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        batch=256,
+        confidence_level=LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return [float(found.low), float(found.high)]
+
+
+def compare(values: Mapping[str, float], mean: Mapping[str, float], *, seed: int = 0) -> Comparison:
+    """Compare query by query.
+
+    Args:
+        values: query id -> value of the system.
+        mean: the same queries -> value of mean pooling.
+        seed: of the resampling.
+
+    Raises:
+        InputError: not the same queries, or none.
+        MissingExtraError: scipy is not installed.
+    """
+    if values.keys() != mean.keys():
+        raise InputError(f"Compared must be the same queries, got {len(values)} and {len(mean)} that differ.")
+    differences = np.array([values[query] - mean[query] for query in values])
+    stats = _scipy_stats()
+    between = interval(differences, seed=seed)
+    # One pair in two swapped at random is one difference in two with its sign turned.
+    p = 1.0
+    if np.abs(differences).max() > _TIE:
+        p = float(
+            stats.permutation_test(
+                (differences,),
+                lambda sample, axis: np.mean(sample, axis=axis),
+                permutation_type="samples",
+                vectorized=True,
+                n_resamples=RESAMPLES,
+                batch=256,
+                rng=np.random.default_rng(seed),
+            ).pvalue
+        )
+    wins, losses = int((differences > _TIE).sum()), int((differences < -_TIE).sum())
+    return Comparison(float(differences.mean()), between, p, wins, losses, len(differences) - wins - losses)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction (Scandinavian Journal of Statistics, 1979): keeps the chance of any false alarm.
+
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    corrected = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda each: p_values[each])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = highest
+    return corrected
+
+
+def _scipy_stats() -> Any:
+    try:
+        from scipy import stats
+    except ImportError:
+        raise MissingExtraError("scipy", "eval") from None
+    return stats

@@ -1,0 +1,120 @@
+"""The commands that look after an index: none of them loads a model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Directory = Annotated[Path, typer.Argument(help="Directory of the index.")]
+Destination = Annotated[Path, typer.Argument(help="A directory that is empty or does not exist.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class ExportFormat(str, Enum):
+    """What an index is exported as."""
+
+    jsonl = "jsonl"
+    parquet = "parquet"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (info, verify, compact, reindex, backup):
+        app.command()(command)
+    app.command("export-index")(export_index)
+    app.command("import-index")(import_index)
+
+
+def info(directory: Directory, as_json: AsJson = False) -> None:
+    """Show size and settings of an index."""
+    from glot_rag.index import GlotIndex
+
+    with GlotIndex.open(directory, read_only=True, check=False) as index:
+        stats = asdict(index.stats())
+    if as_json:
+        typer.echo(json.dumps(stats, indent=2))
+        return
+    for name, value in stats.items():
+        shown = f"{value:,}" if isinstance(value, int) else "-" if value is None else value
+        typer.echo(f"{name + ':':15}{shown}")
+
+
+def verify(directory: Directory, as_json: AsJson = False) -> None:
+    """Check every checksum of an index; exit code 1 if anything is wrong. Alters nothing."""
+    from glot_rag.index import GlotIndex
+
+    with GlotIndex.open(directory, read_only=True, check=False) as index:
+        report = index.verify()
+    if as_json:
+        typer.echo(json.dumps({**asdict(report), "ok": report.ok}, indent=2, ensure_ascii=False))
+    else:
+        for problem in report.problems:
+            typer.echo(problem)
+        found = "all is well" if report.ok else f"{len(report.problems):,} problems"
+        typer.echo(f"{report.documents:,} documents and {report.vectors:,} vectors are intact; {found}")
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def compact(directory: Directory) -> None:
+    """Give back the disk space of what was deleted."""
+    from glot_rag.index import GlotIndex
+
+    with GlotIndex.open(directory) as index:
+        before = index.stats().bytes
+        index.compact()
+        typer.echo(f"{before:,} bytes before, {index.stats().bytes:,} after")
+
+
+def reindex(
+    directory: Directory,
+    index_type: Annotated[str, typer.Argument(help="flat, hnsw, ivf, sq8, ivfpq, auto or a FAISS factory string.")],
+) -> None:
+    """Search through another type of index from now on, built from the stored vectors."""
+    from glot_rag.index import GlotIndex
+
+    with GlotIndex.open(directory) as index:
+        index.reindex(index_type)
+        stats = index.stats()
+    typer.echo(f"{stats.documents:,} documents in {stats.serving}: {stats.reason}")
+
+
+def backup(directory: Directory, destination: Destination) -> None:
+    """Copy an index, also while others read it and write to it."""
+    from glot_rag.index import GlotIndex, backup_index
+
+    with GlotIndex.open(directory, read_only=True, check=False) as index:
+        backup_index(index, destination)
+    with GlotIndex.open(destination, read_only=True) as copy:  # with all checks
+        typer.echo(f"{len(copy):,} documents in {destination}")
+
+
+def export_index(
+    directory: Directory,
+    destination: Destination,
+    format: Annotated[ExportFormat, typer.Option(help="parquet needs pyarrow.")] = ExportFormat.jsonl,
+) -> None:
+    """Write documents and vectors as plain files."""
+    from glot_rag.index import GlotIndex, export_index
+
+    with GlotIndex.open(directory, read_only=True, check=False) as index:
+        count = export_index(index, destination, format.value)
+    typer.echo(f"{count:,} documents in {destination}")
+
+
+def import_index(
+    source: Annotated[Path, typer.Argument(help="Directory that export-index wrote.")],
+    directory: Destination,
+    index_type: Annotated[str | None, typer.Option(help="As for reindex; that of the exported index if not given.")] = (
+        None
+    ),
+) -> None:
+    """Make an index of what export-index wrote; nothing is embedded again."""
+    from glot_rag.index import import_index
+
+    typer.echo(f"{import_index(source, directory, index_type):,} documents in {directory}")

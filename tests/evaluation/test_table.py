@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+from pathlib import Path
+
+from glot_rag.evaluation import Comparison, Report, save_csv
+
+
+def test_csv_holds_the_values_of_the_report(report: Report, tmp_path: Path) -> None:
+    compared = Comparison(0.12, [0.05, 0.2], 0.001, wins=150, losses=50, ties=25, p_holm=0.002)
+    last = dataclasses.replace(
+        report.results[-1],
+        metrics={"ndcg@10": 0.32, "mrr@10": 0.4},
+        ceiling={"ndcg@10": 0.36, "mrr@10": 0.5},
+        interval=[0.3, 0.34],
+        against_mean=compared,
+    )
+    save_csv(dataclasses.replace(report, dataset='a, "b"', results=[*report.results[:-1], last]), tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["system"], row["metric"]) for row in rows[-2:]] == [("glot", "ndcg@10"), ("glot", "mrr@10")]
+    assert len(rows) == 5
+    assert {row["dataset"] for row in rows} == {'a, "b"'}
+    main, other = rows[-2:]
+    assert [float(main[name]) for name in ("value", "ceiling", "recovery", "low", "high")] == [
+        0.32,
+        0.36,
+        0.75,
+        0.3,
+        0.34,
+    ]
+    assert [float(main[name]) for name in ("difference", "difference_low", "difference_high")] == [0.12, 0.05, 0.2]
+    assert [float(main[name]) for name in ("p", "p_holm", "wins", "losses", "ties")] == [0.001, 0.002, 150, 50, 25]
+    assert (other["value"], other["ceiling"]) == ("0.4", "0.5")
+    assert {other[name] for name in ("recovery", "low", "high", "difference", "p", "wins")} == {""}
+    assert rows[0]["recovery"] == ""

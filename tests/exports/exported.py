@@ -1,0 +1,20 @@
+"""What the fixtures here hand to the tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from glot_onnx import ParityReport
+
+from glot_rag import GlotEncoder
+
+PROMPTS = {"query_prompt": "query: ", "document_prompt": "passage: "}
+
+
+class Exported(NamedTuple):
+    """An encoder, the bundle that it became, and what was measured then."""
+
+    encoder: GlotEncoder
+    path: Path
+    report: ParityReport

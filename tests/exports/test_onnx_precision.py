@@ -1,0 +1,105 @@
+"""Smaller weights: what is computed, what it costs, and that a loss is refused unless it is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from exported import Exported
+from glot_onnx import ParityError, export_encoder, measure
+from glot_onnx.parity import TOLERANCES
+from glot_onnx.precision import convert
+from onnx import TensorProto, helper, numpy_helper
+
+from glot_rag import OnnxEncoder
+from glot_rag.errors import InputError
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_int8_products_are_what_they_say() -> None:
+    """Rows in 8 bits with a scale each, columns in 7 bits with a scale each, by hand."""
+    weight = rng().standard_normal((64, 96)).astype(np.float32) * np.linspace(0.1, 3, 96, dtype=np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "weight"], ["y"])],
+        "product",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "seq", 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", "seq", 96])],
+        [numpy_helper.from_array(weight, "weight")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    session = onnxruntime.InferenceSession(convert(model, "int8").SerializeToString())
+    x = rng().standard_normal((3, 5, 64)).astype(np.float32) * np.linspace(0.01, 100, 15).reshape(3, 5, 1)
+    x = x.astype(np.float32)
+    x[1, 2] = 0
+    (y,) = session.run(None, {"x": x})
+    rows = np.maximum(np.abs(x).max(axis=-1, keepdims=True), 1e-12) / 127
+    columns = np.abs(weight).max(axis=0) / 63
+    expected = np.rint(x / rows) @ np.rint(weight / columns) * rows * columns
+    # A value half way between two levels may go either way.
+    assert np.abs(y - expected).max() <= (rows * 63 * columns).max() * 1.01
+    assert np.mean(np.abs(y - expected) > 1e-4 * np.abs(expected).max()) < 0.01
+    assert np.abs(y - x @ weight).max() < 0.03 * np.abs(x @ weight).max()
+    for row in range(3):  # a text's values do not depend on what it is batched with
+        np.testing.assert_array_equal(session.run(None, {"x": x[row : row + 1]})[0][0], y[row])
+
+
+def test_the_head_stays_in_float32(shipped: Exported) -> None:
+    model = convert(onnx.load(shipped.path / "model.onnx"), "int8")
+    kept = {each.name: list(each.dims) for each in model.graph.initializer if each.data_type == TensorProto.FLOAT}
+    products = [node for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in kept]
+    config = shipped.encoder.pooling.config  # type: ignore[union-attr]
+    shapes = [kept[node.input[1]] for node in products]
+    assert [config.input_size, config.hidden_size] in shapes
+    assert [config.input_size + config.hidden_size, config.readout_size] in shapes
+    assert sum(node.op_type == "MatMulInteger" for node in model.graph.node) == 6 * 6  # six a layer
+
+
+def converted(shipped: Exported, precision: str, folder: Path) -> OnnxEncoder:
+    """The shipped bundle in another precision, without tracing the encoder again."""
+    shutil.copytree(shipped.path, folder)
+    onnx.save(convert(onnx.load(folder / "model.onnx"), precision), folder / "model.onnx")
+    record = json.loads((folder / "onnx.json").read_text())
+    record["sha256"]["model.onnx"] = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    (folder / "onnx.json").write_text(json.dumps(record | {"precision": precision}))
+    return OnnxEncoder(folder)
+
+
+@pytest.mark.parametrize(
+    ("precision", "least", "share"), [("float16", 0.9999, 0.51), ("bfloat16", 0.999, 0.51), ("int8", 0.98, 0.27)]
+)
+def test_the_shipped_encoder(shipped: Exported, tmp_path: Path, precision: str, least: float, share: float) -> None:
+    exported = converted(shipped, precision, tmp_path / precision)
+    assert exported.precision == precision
+    report = measure(shipped.encoder, exported, texts=20)
+    assert report.min_cosine >= least
+    assert report.batch_difference <= TOLERANCES[precision].batch_difference
+    sizes = [(path / "model.onnx").stat().st_size for path in (exported.path, shipped.path)]
+    assert sizes[0] < share * sizes[1]
+
+
+def test_a_loss_is_refused_unless_it_is_asked_for(
+    small: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TOLERANCES, "bfloat16", replace(TOLERANCES["bfloat16"], min_cosine=1.0))
+    path = tmp_path / "bundle"
+    with pytest.raises(ParityError, match=r"\(bfloat16, 27 texts\): least cosine .*accept the loss by name"):
+        export_encoder(small.encoder, path, precision="bfloat16", texts=5)
+    assert list(tmp_path.iterdir()) == []
+    report = export_encoder(small.encoder, path, precision="bfloat16", texts=5, accept_loss=True)
+    assert report.min_cosine < 1.0
+    exported = OnnxEncoder(path)
+    assert exported.precision == "bfloat16"
+    assert exported.fingerprint != small.encoder.fingerprint
+    assert exported.record["source"]["fingerprint"] == small.encoder.fingerprint
+    with pytest.raises(InputError, match="precision must be one of float32, float16, bfloat16, int8; got 'int4'"):
+        export_encoder(small.encoder, path, precision="int4")

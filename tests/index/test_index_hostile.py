@@ -1,0 +1,322 @@
+"""Directories and filters from a stranger: typed errors, nothing executed, no memory taken for what is only claimed."""
+
+import json
+import math
+import os
+import shutil
+import sqlite3
+import tracemalloc
+
+import faiss
+import numpy as np
+import pytest
+from hash_encoder import HashEncoder, assert_same_hits, brute_force, corpus
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from glot_rag.errors import GlotError, IndexCorruptedError, IndexRecoveryWarning, IndexStoreError, IndexVersionError
+from glot_rag.index import Document, GlotIndex
+from glot_rag.index.checkpoint import sha256
+from glot_rag.index.manifest import Manifest
+from glot_rag.index.rows import seal
+
+ENCODER = HashEncoder()
+DOCUMENTS = corpus(60)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    path = tmp_path_factory.mktemp("original") / "index"
+    with GlotIndex.create(path, ENCODER) as index:
+        index.add(DOCUMENTS)
+    return path
+
+
+@pytest.fixture
+def path(original, tmp_path):
+    return shutil.copytree(original, tmp_path / "copy")
+
+
+def execute(path, sql, *parameters):
+    connection = sqlite3.connect(path / "store.sqlite")
+    with connection:
+        connection.execute(sql, parameters)
+    connection.close()
+
+
+# -- manifests that are sealed as ours are: the checksum is no signature
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+GOOD = json.loads(Manifest(16, ENCODER.fingerprint).to_json())
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from([*GOOD, "other"]), json_values, max_size=3), st.sets(st.sampled_from([*GOOD])))
+@example({"format_version": math.inf}, set())
+@example({"format_version": 1e400}, set())
+@example({"dimension": 10**30}, set())
+@example({"dimension": 65536, "index_type": "IVF1048576,Flat"}, set())
+@example({"index_type": "HNSW1048576"}, set())
+@example({"index_type": {"a": 1}}, set())
+@example({"metric": "l2"}, set())
+def test_any_manifest_is_read_or_refused(changes, left_out):
+    values = {name: value for name, value in {**GOOD, **changes}.items() if name not in left_out}
+    try:
+        manifest = Manifest.from_json(json.dumps(values).encode())
+    except (IndexCorruptedError, IndexVersionError):
+        assert json.dumps(values) != json.dumps(GOOD)  # True is no 1 here
+    else:
+        assert (manifest.metric, manifest.dtype, manifest.format_version) == ("inner_product", "float32", 1)
+        assert 1 <= manifest.dimension <= 65536
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"[" * 50_000, b'{"format_version": 1}', b"9" * 5000, b"\xff\xfe", b"null"]
+)
+def test_a_manifest_that_is_none(path, body):
+    execute(path, "UPDATE manifest SET body = CAST(? AS TEXT), checksum = ?", body, seal(body))
+    with pytest.raises(IndexCorruptedError, match="manifest"):
+        GlotIndex.open(path)
+
+
+def test_a_manifest_of_many_megabytes_is_not_read(path):
+    body = json.dumps({**GOOD, "fingerprint": "x" * 60_000_000}).encode()
+    execute(path, "UPDATE manifest SET body = CAST(? AS TEXT), checksum = ?", body, seal(body))
+    tracemalloc.start()
+    with pytest.raises(IndexCorruptedError, match="manifest"):
+        GlotIndex.open(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+# -- a store that is more than tables
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TRIGGER t AFTER INSERT ON documents BEGIN DELETE FROM documents; END",
+        "CREATE VIEW v AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n",
+        "CREATE TABLE more (x)",
+        "ALTER TABLE documents ADD COLUMN more INTEGER",
+        "CREATE INDEX i ON documents (load_extension('x'))",
+    ],
+)
+def test_a_schema_that_is_not_ours_is_refused(path, sql):
+    try:
+        execute(path, sql)
+    except sqlite3.OperationalError:
+        pytest.skip("this SQLite does not make it")
+    with pytest.raises(IndexCorruptedError, match="none of an index's tables"):
+        GlotIndex.open(path, read_only=True)
+
+
+def test_a_view_that_never_ends_in_place_of_a_table(path):
+    execute(path, "DROP TABLE manifest")
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS body, i AS checksum FROM n"
+    execute(path, f"CREATE VIEW manifest AS {endless}")
+    with pytest.raises(IndexCorruptedError, match="'manifest' in it is none"):
+        GlotIndex.open(path)
+
+
+# -- FAISS files whose record says that they are ours
+
+
+def claim(path, written):
+    """Put a file in place with a record that vouches for it."""
+    with open(written, "rb") as file:
+        record = (1, sha256(file), os.path.getsize(written), 60)
+    shutil.copyfile(written, path / "index.faiss")
+    sql = "UPDATE checkpoints SET sequence = ?, sha256 = ?, size = ?, vectors = ?, checksum = ?"
+    execute(path, sql, *record, seal(*record))
+
+
+def flat(dimension=16, metric=faiss.METRIC_INNER_PRODUCT, size=60):
+    index = faiss.IndexFlat(dimension, metric)
+    index.add(np.eye(size, dimension, dtype=np.float32))
+    return index
+
+
+def with_keys(index, keys=None):
+    mapped = faiss.IndexIDMap(faiss.IndexFlatIP(index.d))
+    mapped.index, mapped.ntotal, mapped.metric_type = index, index.ntotal, index.metric_type
+    faiss.copy_array_to_vector(np.arange(1, index.ntotal + 1) if keys is None else np.array(keys), mapped.id_map)
+    return mapped, index  # the one does not keep the other
+
+
+FOREIGN = {
+    "no keys": lambda: (flat(), None),
+    "another dimension": lambda: with_keys(flat(32)),
+    "distances": lambda: with_keys(flat(metric=faiss.METRIC_L2)),
+    "keys too few": lambda: with_keys(flat(), range(1, 31)),
+    "keys twice": lambda: with_keys(flat(), [1] * 60),
+    "keys below zero": lambda: with_keys(flat(), range(-60, 0)),
+    "keys of others": lambda: with_keys(flat(), range(1001, 1061)),
+    "a type without filters": lambda: with_keys(faiss.index_factory(16, "LSH")),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_faiss_file_that_is_not_ours_is_not_used(path, tmp_path, name):
+    made = FOREIGN[name]()
+    faiss.write_index(made[0], str(tmp_path / "file"))
+    claim(path, tmp_path / "file")
+    for memory_map in (False, True):
+        with (
+            pytest.warns(IndexRecoveryWarning, match="rebuilding it from the stored vectors"),
+            GlotIndex.open(path, ENCODER, read_only=True, memory_map=memory_map) as index,
+        ):
+            assert_same_hits(index.search("text 3", 60), brute_force(ENCODER, DOCUMENTS, "text 3", 60))
+
+
+@pytest.mark.parametrize("position", ["vectors", "keys"])
+def test_a_faiss_file_that_claims_to_be_huge(original, path, tmp_path, position):
+    """The counts in its header are raised to 2⁵⁰: FAISS would set memory aside for them."""
+    data = bytearray((original / "index.faiss").read_bytes())
+    count = (60 * (16 if position == "vectors" else 1)).to_bytes(8, "little")
+    places = [i for i in range(len(data) - 8) if data[i : i + 8] == count]
+    assert places
+    for place in places:
+        damaged = data[:place] + (1 << 50).to_bytes(8, "little") + data[place + 8 :]
+        (tmp_path / "file").write_bytes(damaged)
+        claim(path, tmp_path / "file")
+        with pytest.warns(IndexRecoveryWarning), GlotIndex.open(path, ENCODER, read_only=True) as index:
+            assert_same_hits(index.search("text 3", 60), brute_force(ENCODER, DOCUMENTS, "text 3", 60))
+
+
+# -- names in the directory
+
+
+def test_nothing_outside_the_directory_is_written_through_links(path, tmp_path):
+    """A link in place of a file that the index writes: what it points to stays as it is."""
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"mine")
+    (path / "index.faiss").unlink()
+    (path / "index.faiss").symlink_to(outside)
+    (path / "index.faiss.tmp").symlink_to(outside)
+    with pytest.warns(IndexRecoveryWarning), GlotIndex.open(path, ENCODER) as index:
+        index.add([Document("new", "new")])
+    assert outside.read_bytes() == b"mine"
+    with GlotIndex.open(path, ENCODER) as index:
+        assert len(index) == 61
+        assert index.verify().problems == ()
+    assert not (path / "index.faiss").is_symlink()
+
+
+# -- a log that was cut off or damaged: what a copy of an index in use looks like when it goes wrong
+
+
+def test_a_damaged_log_gives_a_whole_commit_or_a_refusal(tmp_path, figures):
+    live = tmp_path / "live"
+    with GlotIndex.create(live, ENCODER) as index:
+        for number in range(8):
+            index.add([Document(f"generation {number}", id, {"generation": number}) for id in ("a", "b", "c")])
+        log = (live / "store.sqlite-wal").read_bytes()
+        generator = np.random.default_rng(0)
+        outcomes = {"refused": 0, "earlier commit": 0, "last commit": 0}
+        for number in range(60):
+            copy = tmp_path / f"copy {number}"
+            copy.mkdir()
+            shutil.copyfile(live / "store.sqlite", copy / "store.sqlite")
+            damaged = bytearray(log)
+            place = int(generator.integers(len(log)))
+            if number % 2:
+                damaged[place] ^= 1 << int(generator.integers(8))
+            else:
+                del damaged[place:]
+            (copy / "store.sqlite-wal").write_bytes(damaged)
+            try:
+                with GlotIndex.open(copy, ENCODER) as opened:
+                    generations = {document.metadata["generation"] for document in opened}
+                    assert len(generations) <= 1, "half a commit"
+                    assert len(opened) == 3 * len(generations)
+                    assert opened.verify().problems == ()
+                    outcomes["last commit" if generations == {7} else "earlier commit"] += 1
+            except IndexStoreError:
+                outcomes["refused"] += 1
+    assert sum(outcomes.values()) == 60
+    figures(f"log cut off or one bit flipped, 60 copies: {outcomes}, half commits 0")
+
+
+# -- filters
+
+
+@pytest.fixture(scope="module")
+def opened(original):
+    with GlotIndex.open(original, ENCODER, read_only=True) as index:
+        yield index
+
+
+words = st.sampled_from(
+    [
+        "lang",
+        "n",
+        "$and",
+        "$or",
+        "$not",
+        "$eq",
+        "$in",
+        "$gt",
+        "$exists",
+        "$where",
+        "$.lang",
+        "lang') OR 1=1 --",
+        '"',
+        "\0",
+        "",
+    ]
+)
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=3) | words,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner)
+        | st.dictionaries(words | st.text(max_size=3), inner, max_size=4)
+        | st.dictionaries(st.integers(), inner, max_size=1)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(anything)
+def test_any_filter_searches_or_is_a_typed_error(opened, filter):
+    try:
+        ids = opened.ids(filter)
+        hits = opened.search("text 1", 60, filter)
+    except GlotError:
+        return
+    assert sorted(hit.id for hit in hits) == sorted(ids)
+    assert len(opened) == 60
+
+
+@pytest.mark.parametrize(
+    "filter",
+    [
+        {"$and": [{}] * 100_000},
+        {"$or": [{"$and": []}] * 5_000},
+        {"$and": [{"n": {"$gt": 0}}] * 5_000},
+        {"lang": {"$in": ["x"] * 1_000_000}},
+        {"lang": "x" * (1 << 25)},
+        {"k" * (1 << 25): 1},
+        {f"k{i}": 1 for i in range(5_000)},
+    ],
+    ids=range(7),
+)
+def test_a_filter_that_would_exhaust_is_refused(opened, filter):
+    with pytest.raises(ValueError, match="more than"):
+        opened.search("text 1", 3, filter)
+
+
+def test_a_filter_that_injects_finds_what_it_says(path):
+    with GlotIndex.open(path, ENCODER) as index:
+        key = "x') OR 1=1; DROP TABLE documents; --"
+        index.add([Document("hostile", "hostile", {key: key})])
+        assert index.ids({key: key}) == ["hostile"]
+        assert index.ids({key: "1"}) == index.ids({"lang": "en' OR '1'='1"}) == []
+        assert len(index) == 61
