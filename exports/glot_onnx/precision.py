@@ -45,6 +45,7 @@ def convert(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     if precision != "float32":
         editor = _Editor(copy.graph)
         if precision == "int8":
+            editor.turn()
             editor.each("MatMul", 1, editor.product)
             editor.each("Gather", 0, editor.rows)
         else:
@@ -71,6 +72,22 @@ class _Editor:
         self.nodes: list[onnx.NodeProto] = []
         self.quantised: dict[str, tuple[str, str, str]] = {}  # activation -> its int8 form, row scales, leading sizes
         self.constants: set[str] = set()
+
+    def turn(self) -> None:
+        """Transpose weights once: a weight that two passes read keeps its Transpose node in the exported graph."""
+        turned: dict[str, str] = {}
+        for node in self.graph.node:
+            weight = self.weights.get(node.input[0]) if node.op_type == "Transpose" else None
+            if weight is not None and len(weight.dims) == 2:
+                turned[node.output[0]] = self.constant(f"{weight.name}_turned", numpy_helper.to_array(weight).T)
+        for node in self.graph.node:
+            for place, name in enumerate(node.input):
+                node.input[place] = turned.get(name, name)
+            if node.output and node.output[0] not in turned:
+                self.nodes.append(node)
+        made = set(turned.values())
+        self.weights |= {each.name: each for each in self.graph.initializer if each.name in made}
+        self.finish()
 
     def each(self, kind: str, place: int, replace: Callable[[onnx.NodeProto, NDArray[np.float32]], None]) -> None:
         """Call `replace` for the backbone's nodes of a kind whose input at a place is a matrix; keep the others."""

