@@ -76,7 +76,7 @@ def converted(shipped: Exported, precision: str, folder: Path) -> OnnxEncoder:
 
 
 @pytest.mark.parametrize(
-    ("precision", "least", "share"), [("float16", 0.998, 0.51), ("bfloat16", 0.95, 0.51), ("int8", 0.8, 0.29)]
+    ("precision", "least", "share"), [("float16", 0.998, 0.51), ("bfloat16", 0.98, 0.51), ("int8", 0.95, 0.29)]
 )
 def test_the_shipped_encoder(
     shipped: Exported, noisy: list[str], tmp_path: Path, precision: str, least: float, share: float
@@ -87,7 +87,7 @@ def test_the_shipped_encoder(
     vectors = exported.encode_documents(noisy)
     cosines = (vectors * shipped.encoder.encode_documents(noisy)).sum(axis=1)
     assert least <= cosines.min() < 1 - 1e-7
-    assert np.median(cosines) > 0.95
+    assert np.median(cosines) > 0.98
     alone = np.concatenate([exported.encode_documents([text]) for text in noisy])
     assert np.abs(alone - vectors).max() <= TOLERANCES[precision].batch_difference
     sizes = [(path / "model.onnx").stat().st_size for path in (exported.path, shipped.path)]
