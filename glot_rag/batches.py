@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from glot_rag.backbone import Backbone
+from glot_rag.collection import CollectionStatistics
 from glot_rag.embedder import Vectors
 from glot_rag.errors import InputError
 from glot_rag.head import Pooled, Pooling
@@ -62,6 +63,20 @@ def pool_texts(
     return out
 
 
+def count_collection(backbone: Backbone, texts: Sequence[str], *, show_progress: bool = False) -> CollectionStatistics:
+    """Count what a collection repeats, over its documents' whole length; the transformer is not run."""
+
+    def documents() -> Iterator[list[int]]:
+        with bar(disable=not show_progress) as progress:
+            task = progress.add_task("counting", total=len(texts))
+            for start in range(0, len(texts), _WINDOW):
+                for ids in backbone.tokenizer.whole(texts[start : start + _WINDOW]):
+                    yield ids
+                    progress.advance(task)
+
+    return CollectionStatistics.count(documents(), backbone.tokenizer.vocabulary_size)
+
+
 @torch.inference_mode()
 def _pool_batch(backbone: Backbone, poolings: Mapping[str, Pooling], batch: TokenBatch) -> dict[str, Pooled]:
     """One batch through the backbone and every pooling; what is dropped in the backbone takes a pass of its own."""
@@ -77,7 +92,7 @@ def _pool_batch(backbone: Backbone, poolings: Mapping[str, Pooling], batch: Toke
     def pooled(pooling: Pooling) -> Pooled:
         if pooling.drops:
             return pool_dropping(backbone, pooling, batch, by_layer)
-        out: Pooled = pooling(join_layers(by_layer, pooling.layers), mask)
+        out: Pooled = pooling(join_layers(by_layer, pooling.layers), mask, _ids(backbone, batch))
         return out
 
     return {name: pooled(pooling) for name, pooling in poolings.items()}
@@ -104,7 +119,7 @@ def pool_dropping(
     mask = torch.from_numpy(batch.mask).to(backbone.device)
     weights = mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
     vector = torch.einsum("bl,bld->bd", weights, real_states(by_layer[-1], mask))
-    head = pooling(join_layers(by_layer, pooling.layers), mask)
+    head = pooling(join_layers(by_layer, pooling.layers), mask, _ids(backbone, batch))
     stays = (head.weights > 0) | torch.from_numpy(backbone.tokenizer.is_special(batch.ids)).to(backbone.device)
     # A text of which everything stays has its vector already.
     some = (mask & ~stays).any(dim=1).nonzero()[:, 0]
@@ -124,7 +139,7 @@ def _pool_kept(backbone: Backbone, pooling: Pooling, batch: TokenBatch, stays: T
     def choose(states: Tensor, mask: Tensor) -> Tensor:
         if stays is not None:
             return stays
-        seen.append(pooling(states, mask))
+        seen.append(pooling(states, mask, _ids(backbone, batch)))
         return seen[0].weights > 0
 
     states, kept, mask = backbone.hidden_states_of_kept(batch, pooling.layers, choose)
@@ -132,6 +147,10 @@ def _pool_kept(backbone: Backbone, pooling: Pooling, batch: TokenBatch, stays: T
     vector = torch.einsum("bl,bld->bd", shares, real_states(states, mask))
     weights = torch.zeros(batch.ids.shape, device=shares.device).scatter_add(1, kept, shares)
     return Pooled(vector, weights, seen[0].logits if seen else None)
+
+
+def _ids(backbone: Backbone, batch: TokenBatch) -> Tensor:
+    return torch.from_numpy(batch.ids).to(backbone.device)
 
 
 def join_layers(by_layer: Mapping[int, Tensor], layers: Sequence[int]) -> Tensor:

@@ -123,14 +123,15 @@ def _pool(
     for chunk, here in enumerate(places):
         chosen[chunk, torch.from_numpy(here)] = True
     row = torch.tensor(rows, device=backbone.device)
+    ids = torch.from_numpy(batch.ids).to(backbone.device)
     if not pooling.drops:
         by_layer, _ = backbone.hidden_states(batch, pooling.layers)
-        states, mask = _pick(torch.cat(by_layer, dim=-1), row, chosen)
-        pooled: Pooled = pooling(states, mask)
+        states, places_of, mask = _pick(torch.cat(by_layer, dim=-1), row, chosen)
+        pooled: Pooled = pooling(states, mask, ids[row].gather(1, places_of))
         return pooled.vector, mask.sum(1).float()
 
     def choose(states: Tensor, mask: Tensor) -> Tensor:
-        pooled: Pooled = pooling(states, mask)
+        pooled: Pooled = pooling(states, mask, ids)
         assert pooled.logits is not None
         of_chunk = torch.where(chosen, pooled.logits[row], torch.finfo(torch.float32).min)  # (C, L)
         surest = torch.zeros_like(pooled.logits).index_put((row, of_chunk.argmax(1)), torch.ones(()).to(of_chunk))
@@ -150,9 +151,9 @@ def _means(states: Tensor, of: Tensor, row: Tensor) -> Tensor:
     return torch.einsum("cl,cld->cd", of / of.sum(1, keepdim=True), real_states(states[row], of))
 
 
-def _pick(states: Tensor, row: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """The chunks' own tokens moved to the front: (C, L', S·D) and a mask (C, L')."""
+def _pick(states: Tensor, row: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The chunks' own tokens moved to the front: (C, L', S·D), their places (C, L') and a mask (C, L')."""
     counts = chosen.sum(1)
     order = torch.argsort((~chosen).to(torch.uint8), dim=1, stable=True)[:, : int(counts.max())]
     mask = torch.arange(order.shape[1], device=states.device) < counts[:, None]
-    return torch.take_along_dim(states[row], order[..., None], dim=1), mask
+    return torch.take_along_dim(states[row], order[..., None], dim=1), order, mask

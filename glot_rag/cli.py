@@ -174,7 +174,11 @@ def evaluate(
         list[str], typer.Option(help="none, or words, boilerplate, gibberish, offtopic with a ratio: words:0.8.")
     ] = ["none", "words:0.5", "words:0.8", "boilerplate:0.5", "boilerplate:0.8"],  # noqa: B006 (typer copies it)
     pooling: Annotated[
-        str, typer.Option(help="Comma-separated: mean,max,cls,last,adapool,glot,glot+prune.")
+        str,
+        typer.Option(
+            help="Comma-separated: mean,max,cls,last,adapool,glot,glot+prune; glot+adapt and glot+adapt+prune look at "
+            "what the noisy collection repeats."
+        ),
     ] = "mean,adapool,glot",
     system: Annotated[
         str, typer.Option(help="Comma-separated, beside the poolings: bm25,best-chunk,stripped,stock,hybrid.")
@@ -215,19 +219,26 @@ def evaluate(
     data = load_stdlib(limit, seed=seed) if dataset == "stdlib" else load_beir(dataset, queries.value)
     mean = GlotEncoder.from_pretrained(backbone, pooling="mean", device=device, dtype=dtype)
     heads = {_head_pooling(path): path for path in head or []}
-    encoders = {}
+    encoders, adapting = {}, set()
     for name in poolings:
-        base, plus, mode = name.partition("+")
-        if mode != ("prune" if plus else ""):
-            raise InputError(f"after a pooling's name only '+prune' may stand, as in 'glot+prune'; got {name!r}")
-        encoders[name] = mean.with_pooling(base, heads.get(base), prune=bool(plus))
+        base, *modes = name.split("+")
+        if modes not in ([], ["prune"], ["adapt"], ["adapt", "prune"]):
+            raise InputError(f"after a pooling's name only +adapt, +prune or +adapt+prune may stand; got {name!r}")
+        encoders[name] = mean.with_pooling(base, heads.get(base), prune="prune" in modes)
+        if "adapt" in modes:
+            adapting.add(name)
     encoders["mean"] = mean
     if "hybrid" in chosen and "glot" not in encoders:
         encoders["glot"] = mean.with_pooling("glot", heads.get("glot"))
     messages = _console(stderr=True)
+
+    def embed_documents(texts: Sequence[str]) -> dict[str, Vectors]:
+        chosen = {name: each.adapt(texts) if name in adapting else each for name, each in encoders.items()}
+        return encode_documents_together(chosen, texts, show_progress=True)
+
     report = evaluate(
         data,
-        lambda texts: encode_documents_together(encoders, texts, show_progress=True),
+        embed_documents,
         lambda texts: encode_queries_together(encoders, texts),
         poolings,
         noises,
@@ -318,6 +329,47 @@ def _searches(chosen: list[str], mean: GlotEncoder, backbone: str) -> dict[str, 
             stock = load_stock(backbone)
             searches[name] = EmbeddedSearch(stock, stock)
     return searches
+
+
+@app.command()
+def calibrate(
+    head: Annotated[Path, typer.Argument(help="Directory of a trained head; gets calibration.safetensors.")],
+    text: Annotated[list[Path], typer.Option(help='.jsonl or .jsonl.gz with "text" and perhaps "source".')],
+    lines: Annotated[
+        list[Path] | None, typer.Option(help='.jsonl or .jsonl.gz of real page lines: "line" and "family".')
+    ] = None,
+    backbone: Backbone = "minilm",
+    collections: Annotated[int, typer.Option(min=10, help="How many to simulate.")] = 100,
+    trust: Annotated[float, typer.Option(help="Part of the kept tokens in an adapted head's vector.")] = 1.0,
+    seed: Seed = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Teach a trained head to weigh what a collection repeats, which `adapt` needs."""
+    from glot_rag.backbone import Backbone as FrozenBackbone
+    from glot_rag.head import load_head
+    from glot_rag.poolings import fit
+    from glot_rag.training.calibration import calibrate
+    from glot_rag.training.texts import read_lines, read_texts
+
+    loaded, _ = load_head(head)
+    frozen = FrozenBackbone.load(backbone, device=device, dtype=dtype)
+    fit(loaded, frozen)
+    calibration, report = calibrate(
+        loaded,
+        frozen,
+        read_texts(text),
+        collections=collections,
+        seed=seed,
+        trust=trust,
+        lines=read_lines(lines or []),
+        show_progress=True,
+    )
+    calibration.save(head)
+    typer.echo(
+        f"{head}: token loss on simulated collections held out {report.calibrated:.4f}, "
+        f"of the head alone {report.head:.4f}"
+    )
 
 
 def _head_pooling(path: Path) -> str:

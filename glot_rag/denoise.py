@@ -119,7 +119,8 @@ def _score(backbone: Backbone, head: GlotHead | AdaPool, texts: Sequence[str], b
     scores = [np.full(len(each), np.finfo(np.float32).min, np.float32) for each in starts]
     for batch in pack([window.ids for _, window in windows], backbone.tokenizer.pad_id, batch_tokens):
         states, mask = backbone.hidden_states(batch, head.layers)
-        logits = head(torch.cat(states, dim=-1), mask).logits.float().cpu().numpy()
+        ids = torch.from_numpy(batch.ids)
+        logits = head(torch.cat(states, dim=-1), mask, ids).logits.float().cpu().numpy()
         for place, window_row in enumerate(batch.rows):
             row, window = windows[window_row]
             word = window.words(starts[row])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -14,20 +15,25 @@ import numpy as np
 import torch
 
 from glot_rag.backbone import Backbone
-from glot_rag.batches import pool_dropping, pool_texts
+from glot_rag.batches import count_collection, pool_dropping, pool_texts
 from glot_rag.chunks import pool_chunks
+from glot_rag.collection import CollectionStatistics
 from glot_rag.config import BASELINE_POOLINGS, POOLINGS
 from glot_rag.denoise import Denoised, denoise_texts
 from glot_rag.embedder import Vectors
 from glot_rag.errors import BundleError, InputError
 from glot_rag.evidence import Evidence, TokenEvidence
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooling, save_head
+from glot_rag.head.adaptation import Adaptation
+from glot_rag.head.pooling import TrainedPooling
 from glot_rag.poolings import find_head, fit, load_poolings, pooling_fingerprint
 from glot_rag.records import read_json_record, write_atomically
 from glot_rag.tokens import BATCH_TOKENS, TokenBatch, check_texts
 
 FORMAT = "glot-rag/encoder"
 FORMAT_VERSION = 1
+_COLLECTION_FILE = "collection.safetensors"
+_COUNTED = 20_000  # documents that `adapt` counts at most
 
 
 class GlotEncoder:
@@ -138,7 +144,7 @@ class GlotEncoder:
         if as_saved:
             same = saved["query_pooling"] == documents.name
             queries = documents if same else BaselinePooling(saved["query_pooling"], backbone.state_size)
-        return cls(
+        encoder = cls(
             backbone,
             documents,
             query_pooling=queries,
@@ -146,6 +152,9 @@ class GlotEncoder:
             document_prompt=prompt(document_prompt, "document_prompt"),
             prune=bool(saved.get("prune", False)) if prune is None else prune,
         )
+        if as_saved and saved.get("collection") is not None:
+            return encoder._adapted(_read_collection(Path(name_or_path) / _COLLECTION_FILE, saved["collection"]))
+        return encoder
 
     def with_pooling(
         self, pooling: str, head: str | os.PathLike[str] | None = None, *, prune: bool = False
@@ -162,8 +171,52 @@ class GlotEncoder:
             prune=prune,
         )
 
+    def adapt(self, documents: Sequence[str], *, show_progress: bool = False) -> GlotEncoder:
+        """The same encoder for one collection: what recurs there from document to document is taken for noise.
+
+        Give it the documents that will be indexed, noise and all. They are counted, not encoded
+        (`glot_rag.collection`): up to 20,000 of them, evenly spread. Documents that come later need not have been among
+        them; if the collection changes its nature, adapt again and index again, since the vectors are others then
+        (`fingerprint`). Queries are embedded as before.
+
+        Args:
+            documents: N texts, at least 20.
+            show_progress: draw a progress bar on stderr.
+
+        Returns:
+            A new encoder over the same backbone. It holds counts, no text; `save` writes them, too.
+
+        Raises:
+            InputError: too few documents, not a list of strings, or a pooling that is not trained and calibrated.
+        """
+        if not isinstance(self.pooling, TrainedPooling) or self.pooling.calibration is None:
+            raise InputError(
+                f"only a calibrated head can be adapted to a collection, pooling {self.pooling.name!r} here is none: "
+                f"use the shipped head, or run `glot-rag calibrate HEAD --text FILE.jsonl` on your own"
+            )
+        texts = check_texts(documents)
+        step = max(1.0, len(texts) / _COUNTED)
+        chosen = [texts[int(i * step)] for i in range(min(len(texts), _COUNTED))]
+        return self._adapted(count_collection(self.backbone, chosen, show_progress=show_progress))
+
+    def _adapted(self, statistics: CollectionStatistics) -> GlotEncoder:
+        assert isinstance(self.pooling, TrainedPooling)
+        assert self.pooling.calibration is not None
+        pooling = copy.copy(self.pooling)  # shares the parameters
+        pooling.adaptation = Adaptation(self.pooling.calibration, statistics)
+        if pooling.drops:
+            pooling.trust = self.pooling.calibration.trust
+        return GlotEncoder(
+            self.backbone,
+            pooling,
+            query_pooling=pooling if self.query_pooling is self.pooling else self.query_pooling,
+            query_prompt=self.query_prompt,
+            document_prompt=self.document_prompt,
+            prune=self.prune,
+        )
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the encoder into a directory: `encoder.json`, and `head/` for a trained pooling.
+        """Write the encoder into a directory: `encoder.json`, `head/` for a trained pooling, the counts of `adapt`.
 
         The backbone's own files are not copied: it is frozen, so its name and fingerprint are enough, and
         `from_pretrained(path)` refuses any other.
@@ -179,6 +232,9 @@ class GlotEncoder:
         directory.mkdir(parents=True, exist_ok=True)
         if isinstance(self.pooling, (GlotHead, AdaPool)):
             save_head(self.pooling, directory / "head", {"backbone_fingerprint": self.backbone.fingerprint})
+        adaptation = self.pooling.adaptation if isinstance(self.pooling, TrainedPooling) else None
+        if adaptation is not None:
+            adaptation.statistics.save(directory / _COLLECTION_FILE)
         record = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -190,6 +246,7 @@ class GlotEncoder:
             "query_prompt": self.query_prompt,
             "document_prompt": self.document_prompt,
             "prune": self.prune,
+            "collection": None if adaptation is None else adaptation.statistics.fingerprint,
             "fingerprint": self.fingerprint,
         }
         write_atomically(directory / "encoder.json", json.dumps(record, indent=2).encode() + b"\n")
@@ -309,7 +366,11 @@ class GlotEncoder:
         joined = torch.cat(states, dim=-1)
         with torch.inference_mode():
             dropping = self.pooling.drops
-            pooled = pool_dropping(self.backbone, self.pooling, batch) if dropping else self.pooling(joined, mask)
+            pooled = (
+                pool_dropping(self.backbone, self.pooling, batch)
+                if dropping
+                else self.pooling(joined, mask, torch.from_numpy(batch.ids).to(mask.device))
+            )
             graph = None
             if isinstance(self.pooling, GlotHead):
                 graph = self.pooling.graph(joined, mask)[0].cpu().numpy()
@@ -418,3 +479,10 @@ def _read_saved(path: Path) -> dict[str, Any]:
     if wrong:
         raise BundleError(f"{path} lacks {', '.join(wrong)}, or holds no such thing there: make the bundle again")
     return record
+
+
+def _read_collection(path: Path, fingerprint: str) -> CollectionStatistics:
+    statistics = CollectionStatistics.load(path)
+    if statistics.fingerprint != fingerprint:
+        raise BundleError(f"{path} is not the one that was saved with this encoder: adapt and save it again")
+    return statistics

@@ -95,6 +95,8 @@ def pooling_fingerprint(pooling: Pooling) -> str:
         digest.update(json.dumps(pooling.config.to_dict(), sort_keys=True).encode())
         for name, value in sorted(pooling.state_dict().items()):
             digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+        if pooling.adaptation is not None:
+            digest.update(pooling.adaptation.fingerprint.encode())
     return digest.hexdigest()
 
 

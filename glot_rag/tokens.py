@@ -93,7 +93,8 @@ class Tokenizer:
         self.core = core
         core.no_padding()
         # What is cut off comes as further windows, each of which repeats a quarter of the one before (`windows`).
-        core.enable_truncation(max_tokens, stride=max_tokens // 4 if max_tokens >= 32 else 0)
+        self._stride = max_tokens // 4 if max_tokens >= 32 else 0
+        core.enable_truncation(max_tokens, stride=self._stride)
 
     @classmethod
     def from_transformers(cls, tokenizer: Any, max_tokens: int) -> Tokenizer:
@@ -119,9 +120,26 @@ class Tokenizer:
         """Token ids of each text. A text without any token gets one special token, so that it has a state to pool."""
         return [encoding.ids or [self.stand_in] for encoding in self.core.encode_batch_fast(list(texts))]
 
+    @property
+    def vocabulary_size(self) -> int:
+        """One above the highest token id."""
+        highest: int = max(self.core.get_vocab().values(), default=0)
+        return highest + 1
+
     def is_special(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which ids are special tokens: of the same shape."""
         return np.isin(ids, self.special_ids)
+
+    def whole(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, of any length, without special tokens."""
+        found = []
+        for encoding in self.core.encode_batch_fast(list(texts)):
+            ids: list[int] = []
+            for number, window in enumerate((encoding, *encoding.overflowing)):
+                own = [i for i, special in zip(window.ids, window.special_tokens_mask, strict=True) if not special]
+                ids += own[self._stride if number else 0 :]
+            found.append(ids)
+        return found
 
     def windows(self, text: str) -> list[TokenisedText]:
         """A text of any length as windows of up to `max_tokens`, each with a quarter of the one before."""

@@ -18,7 +18,7 @@ LAYERS = [
     ("errors",),
     ("config", "records"),
     ("embedder", "progress", "evidence"),
-    ("tokens",),
+    ("tokens", "collection"),
     ("resolve", "layer_tap", "onnx_encoder"),
     ("backbone",),
     ("graph",),

@@ -23,7 +23,7 @@ class BaselinePooling(Pooling):
         self.name = choose("pooling", name, BASELINE_POOLINGS)
         self.output_size = state_size
 
-    def forward(self, states: Tensor, mask: Tensor) -> Pooled:
+    def forward(self, states: Tensor, mask: Tensor, ids: Tensor | None = None) -> Pooled:
         """(B, L, D) and (B, L) -> (B, D). For max, a token's weight is the share of dimensions that it wins."""
         states = real_states(states, mask)
         if self.name == "max":

@@ -16,7 +16,7 @@ from torch.nn import functional
 from glot_rag.config import HeadConfig, choose
 from glot_rag.graph import token_graph
 from glot_rag.head import convolutions
-from glot_rag.head.pooling import Pooled, Pooling, real_states
+from glot_rag.head.pooling import Pooled, TrainedPooling, real_states
 
 PATHS = ("auto", "dense", "sparse")
 # Up to here the dense path always wins. Beyond, PyG's edge list does, if the graph is sparse enough for it.
@@ -58,7 +58,7 @@ def _weights(logits: Tensor, mask: Tensor, config: HeadConfig) -> Tensor:
     return kept / kept.sum(dim=1, keepdim=True).clamp(min=1)
 
 
-class AdaPool(Pooling):
+class AdaPool(TrainedPooling):
     """Adaptive pooling: the same learned readout over the states themselves, with no graph (the paper's baseline)."""
 
     name = "adapool"
@@ -72,15 +72,15 @@ class AdaPool(Pooling):
         self.trust = config.trust
         self.score_layer = score_mlp(config.input_size, config.readout_size)
 
-    def forward(self, states: Tensor, mask: Tensor) -> Pooled:
+    def forward(self, states: Tensor, mask: Tensor, ids: Tensor | None = None) -> Pooled:
         """(B, L, S·D) and (B, L) -> (B, D)."""
         x = real_states(states, mask)
-        logits = self.score_layer(x).squeeze(-1)
+        logits = self.adapted(self.score_layer(x).squeeze(-1), ids)
         weights = _weights(logits, mask, self.config)
         return Pooled(torch.einsum("bl,bld->bd", weights, x[..., -self.output_size :]), weights, logits)
 
 
-class GlotHead(Pooling):
+class GlotHead(TrainedPooling):
     """Learned pooling over the token graph. See `HeadConfig` for the settings.
 
     Args:
@@ -117,7 +117,7 @@ class GlotHead(Pooling):
             if config.output_size is not None:
                 self.projection = nn.Linear(joint, config.output_size, bias=False)
 
-    def forward(self, states: Tensor, mask: Tensor) -> Pooled:
+    def forward(self, states: Tensor, mask: Tensor, ids: Tensor | None = None) -> Pooled:
         """(B, L, S·D) and (B, L) boolean -> (B, O), the weights pi (B, L) and the readout's scores (B, L).
 
         In the drop form the vector is the mean of the kept tokens' states as they are given; `glot_rag.batches` takes
@@ -126,7 +126,7 @@ class GlotHead(Pooling):
         x = real_states(states, mask)
         refined = self._jump(self.refine(x, mask))  # (B, L, R)
         joint = torch.cat([x, refined], dim=-1) if self.config.jumping == "cat" else refined
-        logits = self.score_layer(joint).squeeze(-1)  # (B, L)
+        logits = self.adapted(self.score_layer(joint).squeeze(-1), ids)  # (B, L)
         weights = _weights(logits, mask, self.config)
         if self.config.form == "drop":
             return Pooled(torch.einsum("bl,bld->bd", weights, x[..., -self.output_size :]), weights, logits)

@@ -7,6 +7,10 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from glot_rag.config import HeadConfig
+from glot_rag.errors import InputError
+from glot_rag.head.adaptation import Adaptation, Calibration
+
 
 class Pooled(NamedTuple):
     """What a pooling says of a batch of texts.
@@ -45,5 +49,40 @@ class Pooling(nn.Module, ABC):
     trust: float = 1.0
 
     @abstractmethod
-    def forward(self, states: Tensor, mask: Tensor) -> Pooled:
-        """Pool a batch. States may be of any floating dtype; the arithmetic is float32."""
+    def forward(self, states: Tensor, mask: Tensor, ids: Tensor | None = None) -> Pooled:
+        """Pool a batch. States may be of any floating dtype; the arithmetic is float32.
+
+        Args:
+            states: (B, L, S·D).
+            mask: (B, L) boolean.
+            ids: (B, L) token ids, which only a head that is adapted to a collection reads.
+        """
+
+
+class TrainedPooling(Pooling):
+    """A pooling that scores tokens.
+
+    Attributes:
+        config: its settings.
+        calibration: how its scores are weighed against what a collection repeats, if that was trained.
+        adaptation: the collection whose repetitions are weighed against its scores, if any.
+    """
+
+    config: HeadConfig
+    calibration: Calibration | None = None
+    adaptation: Adaptation | None = None
+
+    def adapted(self, logits: Tensor, ids: Tensor | None) -> Tensor:
+        """The scores (B, L) after a look at what the collection repeats; as they were for a head that is not adapted.
+
+        Raises:
+            InputError: the head is adapted, and no ids are given.
+        """
+        if self.adaptation is None:
+            return logits
+        if ids is None:
+            raise InputError(
+                "a head that is adapted to a collection needs the token ids, which are not at hand here: use the "
+                "encoder as it was before adapt()"
+            )
+        return self.adaptation(logits, ids)

@@ -15,6 +15,7 @@ from safetensors.torch import load, save
 
 from glot_rag.config import HeadConfig
 from glot_rag.errors import BundleError, InputError
+from glot_rag.head.adaptation import Calibration
 from glot_rag.head.glot import AdaPool, GlotHead
 from glot_rag.records import read_json_record, write_atomically
 
@@ -29,7 +30,7 @@ def build_head(config: HeadConfig) -> GlotHead | AdaPool:
 
 
 def save_head(head: GlotHead | AdaPool, path: str | os.PathLike[str], details: Mapping[str, Any] | None = None) -> None:
-    """Write a head into a directory, made if it is missing.
+    """Write a head, and its calibration if it has one, into a directory, made if it is missing.
 
     Args:
         head: the head.
@@ -47,6 +48,8 @@ def save_head(head: GlotHead | AdaPool, path: str | os.PathLike[str], details: M
         "details": dict(details or {}),
     }
     write_atomically(directory / "head.safetensors", weights)
+    if head.calibration is not None:
+        head.calibration.save(directory)
     # The configuration comes last: a directory without it, or with one of other weights, is refused.
     write_atomically(directory / "config.json", json.dumps(record, indent=2).encode() + b"\n")
 
@@ -88,4 +91,5 @@ def load_head(path: str | os.PathLike[str]) -> tuple[GlotHead | AdaPool, dict[st
         head.load_state_dict(tensors)
     except (InputError, SafetensorError, RuntimeError) as error:
         raise BundleError(f"{directory}: the weights do not fit the settings: {error}") from error
+    head.calibration = Calibration.load(directory)
     return head.eval(), details

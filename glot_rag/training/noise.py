@@ -109,6 +109,15 @@ class NoiseGenerator:
         kept = [f for f in FAMILIES if f not in without and (self._lines.get(f) or f not in ("text", "foreign"))]
         self._families = {family: (_SHARES[family], makers[family]) for family in kept}
 
+    @property
+    def families(self) -> dict[str, float]:
+        """The families of noise and how often each is drawn."""
+        return {family: share for family, (share, _) in self._families.items()}
+
+    def runs(self, family: str, rng: np.random.Generator, wanted: int, index: int) -> list[list[str]]:
+        """Noise of one family for text `index`: runs of words that stay together, about `wanted` words in all."""
+        return self._families[family][1](rng, wanted, index)
+
     def view(self, index: int, number: int) -> View:
         """Make view `number` of text `index`."""
         rng = np.random.default_rng([self._seed, index, number])
@@ -118,7 +127,7 @@ class NoiseGenerator:
             kept = own[:total]
             return View(tuple(kept), (False,) * len(kept))
         names = list(self._families)
-        shares = np.array([self._families[name][0] for name in names])
+        shares = np.array(list(self.families.values()))
         chosen = [
             names[i] for i in rng.choice(len(names), size=int(rng.choice([1, 1, 1, 2, 3])), p=shares / shares.sum())
         ]
@@ -128,8 +137,8 @@ class NoiseGenerator:
         wanted = max(1, min(total - 8, round(len(kept) * ratio / (1 - ratio))))
         runs: list[list[str]] = []
         for name in chosen:
-            runs.extend(self._families[name][1](rng, max(1, wanted // len(chosen)), index))
-        return _insert(rng, kept, runs)
+            runs.extend(self.runs(name, rng, max(1, wanted // len(chosen)), index))
+        return insert(rng, kept, runs)
 
     def _words(self, rng: np.random.Generator, wanted: int, index: int) -> list[list[str]]:
         """Words with no connection: everyday ones, any, or a few again and again."""
@@ -141,7 +150,7 @@ class NoiseGenerator:
             lexicon = rng.choice(rng.integers(among, size=int(10 ** rng.uniform(0.5, 2.5))), size=wanted)
         else:
             lexicon = (rng.random(wanted) ** rng.uniform(1.0, 6.0) * size).astype(int)
-        return _cut(rng, [self._vocabulary[rank] for rank in lexicon], scattered=True)
+        return cut(rng, [self._vocabulary[rank] for rank in lexicon], scattered=True)
 
     def _passage(self, rng: np.random.Generator, index: int) -> list[str]:
         other = int(rng.integers(len(self._texts)))
@@ -157,7 +166,7 @@ class NoiseGenerator:
         while len(words) < wanted:
             words += self._passage(rng, index)
         rng.shuffle(words)
-        return _cut(rng, words[:wanted], scattered=True)
+        return cut(rng, words[:wanted], scattered=True)
 
     def _offtopic(self, rng: np.random.Generator, wanted: int, index: int) -> list[list[str]]:
         """Running text of other documents."""
@@ -179,7 +188,7 @@ class NoiseGenerator:
             runs = self._collect(wanted, lambda: repeated[int(rng.integers(len(repeated)))])
         else:
             runs = self._collect(wanted, line)
-        return runs if rng.random() < 0.9 else _cut(rng, [word for run in runs for word in run], scattered=True)
+        return runs if rng.random() < 0.9 else cut(rng, [word for run in runs for word in run], scattered=True)
 
     def _log(self, rng: np.random.Generator, wanted: int, index: int) -> list[list[str]]:
         """Lines of one invented program's log, or of common formats."""
@@ -202,7 +211,7 @@ class NoiseGenerator:
                 return _damaged(rng, self._vocabulary[int(rng.random() ** 2 * len(self._vocabulary))], which == 5)
             return _string(rng, which)
 
-        return _cut(rng, [made() for _ in range(wanted)], scattered=True)
+        return cut(rng, [made() for _ in range(wanted)], scattered=True)
 
     @staticmethod
     def _collect(wanted: int, draw: Callable[[], list[str]]) -> list[list[str]]:
@@ -245,7 +254,7 @@ def _damaged(rng: np.random.Generator, word: str, badly: bool) -> str:
     return "".join(letters) or "~"
 
 
-def _cut(rng: np.random.Generator, words: list[str], scattered: bool) -> list[list[str]]:
+def cut(rng: np.random.Generator, words: list[str], scattered: bool) -> list[list[str]]:
     """Cut noise into runs: single words to whole paragraphs."""
     longest = 1 if scattered and rng.random() < 0.7 else int(rng.choice([3, 12, 40, 1000]))
     runs, start = [], 0
@@ -256,7 +265,7 @@ def _cut(rng: np.random.Generator, words: list[str], scattered: bool) -> list[li
     return runs
 
 
-def _insert(rng: np.random.Generator, signal: list[str], runs: list[list[str]]) -> View:
+def insert(rng: np.random.Generator, signal: list[str], runs: list[list[str]]) -> View:
     """Put runs of noise among the signal's words, which keep their order: anywhere, or only at the start or end."""
     place = rng.random()
     if place < 0.8:

@@ -21,17 +21,25 @@ _MIN_WORDS = 12  # shorter texts leave no signal once part of them is replaced b
 
 @dataclass(frozen=True)
 class TrainingText:
-    """A clean text and what someone might ask to find it (its title or a query), empty if there is none."""
+    """A clean text.
+
+    Attributes:
+        text: the text.
+        query: what someone might ask to find it (its title or a query), empty if there is none.
+        source: the collection that it comes from.
+    """
 
     text: str
     query: str
+    source: str = ""
 
 
 def read_texts(paths: Iterable[str | os.PathLike[str]]) -> list[TrainingText]:
     """Read texts, dropping repeated ones and those under 12 words.
 
     Args:
-        paths: `.jsonl` or `.jsonl.gz`: one object a line with "text", and optionally "query" or "title".
+        paths: `.jsonl` or `.jsonl.gz`: one object a line with "text", and optionally "query" or "title", and "source"
+            (the file's name if there is none).
 
     Raises:
         DatasetError: no such file, a malformed line (with its number), or nothing to train on.
@@ -39,7 +47,7 @@ def read_texts(paths: Iterable[str | os.PathLike[str]]) -> list[TrainingText]:
     seen: set[str] = set()
     texts = []
     for path in map(Path, paths):
-        for found in (_text(record, where) for record, where in _records(path)):
+        for found in (_text(record, where, path.name) for record, where in _records(path)):
             if len(found.text.split()) >= _MIN_WORDS and found.text not in seen:
                 seen.add(found.text)
                 texts.append(found)
@@ -110,10 +118,13 @@ def _short(record: dict[str, Any]) -> str:
     return json.dumps(record, ensure_ascii=False)[:80]
 
 
-def _text(record: dict[str, Any], where: str) -> TrainingText:
+def _text(record: dict[str, Any], where: str, file: str) -> TrainingText:
     if not isinstance(record.get("text"), str):
         raise DatasetError(f'{where}: expected an object with a string "text", got {_short(record)}')
     query = record.get("query") or record.get("title") or ""
     if not isinstance(query, str):
         raise DatasetError(f'{where}: "query" or "title" must be a string, got {query!r:.80}')
-    return TrainingText(record["text"], query)
+    source = record.get("source") or file
+    if not isinstance(source, str):
+        raise DatasetError(f'{where}: "source" must be a string, got {source!r:.80}')
+    return TrainingText(record["text"], query, source)

@@ -126,7 +126,7 @@ def _append(cache: HiddenStateCache, backbone: Backbone, rows: Sequence[View], l
             states[row] = joined[place, : len(tokenised[row].ids)]
     columns: dict[str, NDArray[Any]] = {
         "states": np.concatenate(states),
-        "label": np.concatenate([_labels(t, row) for t, row in zip(tokenised, rows, strict=True)])[:, None],
+        "label": np.concatenate([token_labels(t, row) for t, row in zip(tokenised, rows, strict=True)])[:, None],
         "id": np.concatenate([t.ids for t in tokenised]).astype(np.int32)[:, None],
     }
     if "target" in cache.columns:
@@ -135,7 +135,7 @@ def _append(cache: HiddenStateCache, backbone: Backbone, rows: Sequence[View], l
     cache.append(np.array([len(t.ids) for t in tokenised], np.int32), columns)
 
 
-def _labels(tokenised: TokenisedText, row: View) -> NDArray[np.uint8]:
+def token_labels(tokenised: TokenisedText, row: View) -> NDArray[np.uint8]:
     """SIGNAL, NOISE or SPECIAL for each token of a view."""
     starts = np.cumsum([0] + [len(word) + 1 for word in row.words])[:-1]
     words = tokenised.words(starts)
