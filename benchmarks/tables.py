@@ -26,6 +26,9 @@ _TITLES = {
     "adapool": "AdaPool",
     "glot": "GLOT",
     "glot+prune": "GLOT, pruned",
+    "glot+adapt": "GLOT, adapted",
+    "adapool+adapt": "AdaPool, adapted",
+    "glot+adapt+prune": "GLOT, adapted, pruned",
     "max": "max",
     "cls": "CLS",
 }
@@ -49,14 +52,15 @@ def _row(report: Report, noise: str, ratio: float, poolings: list[str]) -> list[
     best = max(round(value, 1) for value in values.values())
     cells = [f"{values[each]:.1f}" if each in values else "" for each in poolings]
     cells = [f"**{cell}**" if cell == f"{best:.1f}" else cell for cell in cells]
-    glot = results["glot"]
+    ours = "glot+adapt" if results.get("glot+adapt") else "glot"
+    glot = results[ours]
     assert glot is not None
     return [
         report.dataset,
         "none" if noise == "none" else f"{noise} {ratio:.0%}",
         *cells,
         f"{100 * glot.ceiling[PRIMARY_METRIC]:.1f}",
-        f"{values['glot'] - values['mean']:+.1f}",
+        f"{values[ours] - values['mean']:+.1f}",
         "" if glot.recovery is None else f"{glot.recovery:.0%}",
     ]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import random
 import sys
 from enum import Enum
 from pathlib import Path
@@ -19,7 +20,7 @@ from glot_rag.errors import GlotError, InputError
 from glot_rag.index_commands import register
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from rich.console import Console
 
@@ -81,6 +82,9 @@ def index(
     head: Head = None,
     onnx: Annotated[Path | None, typer.Option(help="Embed with this exported encoder; needs no torch.")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable files and lines out.")] = False,
+    adapt: Annotated[
+        bool, typer.Option(help="Take what these documents repeat for noise; with a new index of 50 documents or more.")
+    ] = True,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
@@ -100,6 +104,9 @@ def index(
             from glot_rag.encoder import GlotEncoder
 
             encoder = GlotEncoder.from_pretrained(backbone, pooling=pooling, head=head, device=device, dtype=dtype)
+            if adapt and encoder.adaptable:
+                again = read_documents(paths, on_error="skip" if skip_bad else "raise")
+                encoder = _adapted(encoder, (each.text for each in again))
         opened = GlotIndex.create(out, encoder=encoder)
         encoder.save(out / "encoder")
     with opened:
@@ -107,6 +114,25 @@ def index(
         for error in documents.skipped:
             typer.echo(f"Left out: {error}", err=True)
         typer.echo(f"{len(ids):,} documents from {len(documents.files):,} files; {len(opened):,} in {out}")
+
+
+def _adapted(encoder: GlotEncoder, texts: Iterable[str]) -> GlotEncoder:
+    """The encoder adapted to documents of any number; as it was where there are too few."""
+    from glot_rag.collection import FEWEST_DOCUMENTS
+    from glot_rag.encoder import MOST_COUNTED
+
+    # A sample, so that memory does not grow with the collection (Vitter 1985, algorithm R).
+    kept: list[str] = []
+    draw = random.Random(0)
+    for number, text in enumerate(texts):
+        if number < MOST_COUNTED:
+            kept.append(text)
+        elif (place := draw.randrange(number + 1)) < MOST_COUNTED:
+            kept[place] = text
+    if len(kept) < FEWEST_DOCUMENTS:
+        typer.echo(f"Not adapted: {len(kept)} documents are too few to tell what they repeat.", err=True)
+        return encoder
+    return encoder.adapt(kept, show_progress=True)
 
 
 def _exported(path: Path) -> OnnxEncoder:

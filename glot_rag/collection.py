@@ -26,7 +26,7 @@ from glot_rag.errors import BundleError, InputError
 from glot_rag.records import write_atomically
 
 FEATURES = ("phrase", "excess", "burst")
-FEWEST_DOCUMENTS = 20  # below, nothing can be said of what recurs
+FEWEST_DOCUMENTS = 50  # below, little can be said of what recurs
 _LARGEST_VOCABULARY = 1 << 21  # three token ids side by side are a 63-bit number
 _LARGEST_FILE = 1 << 30
 _CHUNK = 1 << 20  # phrases merged at a time, so that memory follows the distinct ones
@@ -61,7 +61,7 @@ class CollectionStatistics:
         """Count over documents as token ids, without special tokens.
 
         Raises:
-            InputError: fewer than 20 documents, or a vocabulary beyond 2,097,152.
+            InputError: fewer than 50 documents, or a vocabulary beyond 2,097,152.
         """
         if vocabulary_size > _LARGEST_VOCABULARY:
             raise InputError(f"a vocabulary of {vocabulary_size:,} is too large; up to {_LARGEST_VOCABULARY:,} will do")

@@ -33,7 +33,7 @@ from glot_rag.tokens import BATCH_TOKENS, TokenBatch, check_texts
 FORMAT = "glot-rag/encoder"
 FORMAT_VERSION = 1
 _COLLECTION_FILE = "collection.safetensors"
-_COUNTED = 20_000  # documents that `adapt` counts at most
+MOST_COUNTED = 20_000  # documents that `adapt` counts at most
 
 
 class GlotEncoder:
@@ -171,6 +171,11 @@ class GlotEncoder:
             prune=prune,
         )
 
+    @property
+    def adaptable(self) -> bool:
+        """Whether `adapt` can be called: the head is trained and calibrated."""
+        return isinstance(self.pooling, TrainedPooling) and self.pooling.calibration is not None
+
     def adapt(self, documents: Sequence[str], *, show_progress: bool = False) -> GlotEncoder:
         """The same encoder for one collection: what recurs there from document to document is taken for noise.
 
@@ -180,7 +185,7 @@ class GlotEncoder:
         (`fingerprint`). Queries are embedded as before.
 
         Args:
-            documents: N texts, at least 20.
+            documents: N texts, at least 50.
             show_progress: draw a progress bar on stderr.
 
         Returns:
@@ -189,14 +194,14 @@ class GlotEncoder:
         Raises:
             InputError: too few documents, not a list of strings, or a pooling that is not trained and calibrated.
         """
-        if not isinstance(self.pooling, TrainedPooling) or self.pooling.calibration is None:
+        if not self.adaptable:
             raise InputError(
                 f"only a calibrated head can be adapted to a collection, pooling {self.pooling.name!r} here is none: "
                 f"use the shipped head, or run `glot-rag calibrate HEAD --text FILE.jsonl` on your own"
             )
         texts = check_texts(documents)
-        step = max(1.0, len(texts) / _COUNTED)
-        chosen = [texts[int(i * step)] for i in range(min(len(texts), _COUNTED))]
+        step = max(1.0, len(texts) / MOST_COUNTED)
+        chosen = [texts[int(i * step)] for i in range(min(len(texts), MOST_COUNTED))]
         return self._adapted(count_collection(self.backbone, chosen, show_progress=show_progress))
 
     def _adapted(self, statistics: CollectionStatistics) -> GlotEncoder:

@@ -80,7 +80,7 @@ def test_the_whole_of_a_long_text_is_looked_at(
 ) -> None:
     """Far after the 256th token, marked words are kept when the head's scores say so."""
 
-    def forward(self: GlotHead, states: Tensor, mask: Tensor) -> object:
+    def forward(self: GlotHead, states: Tensor, mask: Tensor, ids: Tensor) -> object:
         pooled = original(self, states, mask)
         return pooled._replace(logits=scores.pop(0))
 

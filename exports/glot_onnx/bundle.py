@@ -50,7 +50,7 @@ def export_encoder(
 
     Raises:
         InputError: the directory holds something else, the backbone is in another dtype or elsewhere, or the encoder
-            prunes; no such precision.
+            prunes or is adapted to a collection; no such precision.
         ParityError: the graph does not give the encoder's vectors.
     """
     choose("precision", precision, PRECISIONS)
@@ -62,6 +62,10 @@ def export_encoder(
         raise InputError(
             f"export needs float32 on the CPU, the backbone is in {str(backbone.dtype).removeprefix('torch.')} on "
             f"{backbone.device}: GlotEncoder.from_pretrained(..., dtype='float32', device='cpu')"
+        )
+    if isinstance(encoder.pooling, (GlotHead, AdaPool)) and encoder.pooling.adaptation is not None:
+        raise InputError(
+            "the graph has no place for a collection's counts: export the encoder as it was before adapt()"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:

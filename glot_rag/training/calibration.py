@@ -118,8 +118,6 @@ def _examples(
 ) -> list[tuple[Any, Any, Any]]:
     texts = [view.text for view in views]
     size = backbone.tokenizer.vocabulary_size
-    if len(views) < 20:
-        return []
     statistics = CollectionStatistics.count(backbone.tokenizer.whole(texts), size)
     tokenised = backbone.tokenizer.with_offsets(texts)
     log_share = background.float().numpy()
