@@ -65,7 +65,7 @@ def export_encoder(
         )
     if isinstance(encoder.pooling, (GlotHead, AdaPool)) and encoder.pooling.adaptation is not None:
         raise InputError(
-            "the graph has no place for a collection's counts: export the encoder as it was before adapt()"
+            "the graph has no place for a collection's counts: export the encoder from before adapt()"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
