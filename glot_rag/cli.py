@@ -367,6 +367,7 @@ def calibrate(
     backbone: Backbone = "minilm",
     collections: Annotated[int, typer.Option(min=10, help="How many to simulate.")] = 100,
     trust: Annotated[float, typer.Option(help="Part of the kept tokens in an adapted head's vector.")] = 1.0,
+    gate: Annotated[float, typer.Option(help="Leave a text whole that would lose less than this share.")] = 0.1,
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,
@@ -388,6 +389,7 @@ def calibrate(
         collections=collections,
         seed=seed,
         trust=trust,
+        gate=gate,
         lines=read_lines(lines or []),
         show_progress=True,
     )

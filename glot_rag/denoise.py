@@ -86,7 +86,8 @@ def _prune(backbone: Backbone, head: GlotHead | AdaPool, texts: Sequence[str], b
         scores = _score(backbone, head, current, batch_tokens)
         still = []
         for row, logits in zip(open_, scores, strict=True):
-            stays = keep_tokens(logits[None], torch.ones(1, len(logits), dtype=torch.bool), head.config.keep)[0]
+            every = torch.ones(1, len(logits), dtype=torch.bool)
+            stays = keep_tokens(logits[None], every, head.config.keep, head.gate)[0]
             if not stays.all():
                 left[row] = [word for word, stay in zip(left[row], stays.tolist(), strict=True) if stay]
                 still.append(row)

@@ -211,6 +211,7 @@ class GlotEncoder:
         pooling.adaptation = Adaptation(self.pooling.calibration, statistics)
         if pooling.drops:
             pooling.trust = self.pooling.calibration.trust
+        pooling.gate = self.pooling.calibration.gate
         return GlotEncoder(
             self.backbone,
             pooling,

@@ -136,7 +136,7 @@ def test_a_calibration_on_disk(tmp_path: Path) -> None:
     assert Calibration.load(tmp_path / "nowhere") is None
 
 
-@pytest.mark.parametrize("name", ["trust", "background", "network.0.weight"])
+@pytest.mark.parametrize("name", ["mixing", "background", "network.0.weight"])
 def test_a_calibration_that_is_damaged(name: str, tmp_path: Path) -> None:
     head, _ = load_head(PRETRAINED / "minilm")
     assert head.calibration is not None

@@ -64,9 +64,7 @@ def export_encoder(
             f"{backbone.device}: GlotEncoder.from_pretrained(..., dtype='float32', device='cpu')"
         )
     if isinstance(encoder.pooling, (GlotHead, AdaPool)) and encoder.pooling.adaptation is not None:
-        raise InputError(
-            "the graph has no place for a collection's counts: export the encoder from before adapt()"
-        )
+        raise InputError("the graph has no place for a collection's counts: export the encoder from before adapt()")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
         made = Path(temporary) / "bundle"

@@ -45,11 +45,13 @@ class Calibration:
         network: see `weighing_network`.
         background: (V,) float16, log-probabilities of the tokens in clean text.
         trust: `HeadConfig.trust` of the head once it is adapted: its choice of tokens is the better one then.
+        gate: the adapted head leaves a text whole that would lose less than this share of its tokens.
     """
 
     network: nn.Sequential
     background: Tensor
     trust: float = 1.0
+    gate: float = 0.15
 
     def __call__(self, logits: Tensor, features: Tensor) -> Tensor:
         """The head's scores (...) and the collection's features (..., 3) -> scores (...), float32."""
@@ -62,7 +64,7 @@ class Calibration:
     def tensors(self) -> dict[str, Tensor]:
         """All that it consists of, by name."""
         network = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        named = {**network, "background": self.background, "trust": torch.tensor([self.trust])}
+        named = {**network, "background": self.background, "mixing": torch.tensor([self.trust, self.gate])}
         return {name: value.detach().cpu().contiguous() for name, value in sorted(named.items())}
 
     def save(self, directory: Path) -> None:
@@ -84,16 +86,16 @@ class Calibration:
             if path.stat().st_size > _LARGEST_FILE:
                 raise BundleError(f"{path} is larger than {_LARGEST_FILE} bytes: not a calibration")
             tensors = load(path.read_bytes())
-            background, trust = tensors.pop("background").half(), tensors.pop("trust")
+            background, mixing = tensors.pop("background").half(), tensors.pop("mixing")
             network = weighing_network()
             network.load_state_dict({name.removeprefix("network."): value for name, value in tensors.items()})
         except (OSError, SafetensorError, RuntimeError, KeyError) as error:
             raise BundleError(f"{path} is not a calibration ({error}): {again}") from error
-        numbers = [background, trust, *tensors.values()]
-        in_range = background.ndim == 1 and trust.shape == (1,) and 0 < float(trust) <= 1
-        if not in_range or not all(bool(each.isfinite().all()) for each in numbers):
+        numbers = [background, mixing, *tensors.values()]
+        in_range = background.ndim == 1 and mixing.shape == (2,) and bool(((mixing >= 0) & (mixing <= 1)).all())
+        if not in_range or not mixing[0] > 0 or not all(bool(each.isfinite().all()) for each in numbers):
             raise BundleError(f"{path} holds numbers out of range: {again}")
-        return cls(network.eval().requires_grad_(False), background, float(trust))
+        return cls(network.eval().requires_grad_(False), background, *mixing.tolist())
 
 
 @dataclass(frozen=True, eq=False)

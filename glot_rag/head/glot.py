@@ -38,23 +38,28 @@ def readout_weights(logits: Tensor, mask: Tensor, readout: str) -> Tensor:
     return convolutions.masked_softmax(logits, mask)
 
 
-def keep_tokens(logits: Tensor, mask: Tensor, least: float) -> Tensor:
+def keep_tokens(logits: Tensor, mask: Tensor, least: float, gate: float = 0.0) -> Tensor:
     """Which tokens stay, (B, L) boolean: those more likely signal than noise, and the surest `least` of each text.
 
     The second clause is for texts that are mostly noise: there the scores of signal are low, too, but still the higher
-    ones. A text of which every token is more likely signal is left alone.
+    ones. A text of which every token is more likely signal is left alone, and so is one that would lose less than
+    `gate` of its tokens: it is clean, and what the head doubts there is an unusual word.
     """
     filled = torch.where(mask, logits.float(), torch.finfo(torch.float32).min)
     count = (mask.sum(dim=1, keepdim=True) * least).ceil().long().clamp(min=1)
     last = filled.sort(dim=1, descending=True).values.gather(1, count - 1)
-    return ((filled >= 0) | (filled >= last)) & mask
+    kept = ((filled >= 0) | (filled >= last)) & mask
+    if gate > 0:
+        clean = (mask & ~kept).sum(dim=1, keepdim=True) < gate * mask.sum(dim=1, keepdim=True)
+        kept = torch.where(clean, mask, kept)
+    return kept
 
 
-def _weights(logits: Tensor, mask: Tensor, config: HeadConfig) -> Tensor:
+def _weights(logits: Tensor, mask: Tensor, config: HeadConfig, gate: float) -> Tensor:
     """pi, (B, L): the readout's, or in the drop form the same for every token that stays."""
     if config.form != "drop":
         return readout_weights(logits, mask, config.readout)
-    kept = keep_tokens(logits, mask, config.keep**config.rounds).float()
+    kept = keep_tokens(logits, mask, config.keep**config.rounds, gate).float()
     return kept / kept.sum(dim=1, keepdim=True).clamp(min=1)
 
 
@@ -76,7 +81,7 @@ class AdaPool(TrainedPooling):
         """(B, L, S·D) and (B, L) -> (B, D)."""
         x = real_states(states, mask)
         logits = self.adapted(self.score_layer(x).squeeze(-1), ids)
-        weights = _weights(logits, mask, self.config)
+        weights = _weights(logits, mask, self.config, self.gate)
         return Pooled(torch.einsum("bl,bld->bd", weights, x[..., -self.output_size :]), weights, logits)
 
 
@@ -127,7 +132,7 @@ class GlotHead(TrainedPooling):
         refined = self._jump(self.refine(x, mask))  # (B, L, R)
         joint = torch.cat([x, refined], dim=-1) if self.config.jumping == "cat" else refined
         logits = self.adapted(self.score_layer(joint).squeeze(-1), ids)  # (B, L)
-        weights = _weights(logits, mask, self.config)
+        weights = _weights(logits, mask, self.config, self.gate)
         if self.config.form == "drop":
             return Pooled(torch.einsum("bl,bld->bd", weights, x[..., -self.output_size :]), weights, logits)
         if self.config.form == "residual":

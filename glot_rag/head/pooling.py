@@ -66,11 +66,13 @@ class TrainedPooling(Pooling):
         config: its settings.
         calibration: how its scores are weighed against what a collection repeats, if that was trained.
         adaptation: the collection whose repetitions are weighed against its scores, if any.
+        gate: a text that would lose less than this share of its tokens is left whole.
     """
 
     config: HeadConfig
     calibration: Calibration | None = None
     adaptation: Adaptation | None = None
+    gate: float = 0.0
 
     def adapted(self, logits: Tensor, ids: Tensor | None) -> Tensor:
         """The scores (B, L) after a look at what the collection repeats; as they were for a head that is not adapted.

@@ -58,6 +58,7 @@ def calibrate(
     seed: int = 0,
     rarity: float = 0.5,
     trust: float = 1.0,
+    gate: float = 0.15,
     lines: Mapping[str, Sequence[str]] | None = None,
     show_progress: bool = False,
 ) -> tuple[Calibration, CalibrationReport]:
@@ -71,6 +72,7 @@ def calibrate(
         seed: of every random choice.
         rarity: how much less it costs to lose a frequent token (`signal_costs`, here at most 1).
         trust: `Calibration.trust`.
+        gate: `Calibration.gate`.
         lines: real lines for the noise, by kind.
         show_progress: draw a progress bar on stderr.
 
@@ -94,7 +96,7 @@ def calibrate(
         for number in progress.track(range(collections), description="simulating collections"):
             examples = held_out if number % 10 == 9 else training
             examples.parts += _examples(head, backbone, simulator.collection(number), background, costs)
-    calibration = Calibration(weighing_network(), background, trust)
+    calibration = Calibration(weighing_network(), background, trust, gate)
     _fit(calibration, *training.tensors(), seed)
     x, y, cost = held_out.tensors()
     with torch.no_grad():
