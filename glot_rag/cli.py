@@ -116,12 +116,43 @@ def index(
         typer.echo(f"{len(ids):,} documents from {len(documents.files):,} files; {len(opened):,} in {out}")
 
 
+@app.command()
+def adapt(
+    paths: Annotated[list[Path], typer.Argument(help="Files or folders of .txt, .md, .html and .jsonl.")],
+    out: Annotated[Path, typer.Option(help="Directory for the encoder, which every integration loads by its path.")],
+    backbone: Backbone = "minilm",
+    pooling: Pooling = "glot",
+    head: Head = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable files and lines out.")] = False,
+) -> None:
+    """Save an encoder that takes what these documents repeat for noise."""
+    from glot_rag.encoder import GlotEncoder
+    from glot_rag.index import read_documents
+
+    documents = read_documents(paths, on_error="skip" if skip_bad else "raise")
+    texts = sampled(each.text for each in documents)
+    for error in documents.skipped:
+        typer.echo(f"Left out: {error}", err=True)
+    encoder = GlotEncoder.from_pretrained(backbone, pooling=pooling, head=head)
+    encoder.adapt(texts, show_progress=True).save(out)
+    typer.echo(f"{out}: adapted to {len(texts):,} documents. Use it with GlotEncoder.from_pretrained({str(out)!r})")
+
+
 def _adapted(encoder: GlotEncoder, texts: Iterable[str]) -> GlotEncoder:
     """The encoder adapted to documents of any number; as it was where there are too few."""
     from glot_rag.collection import FEWEST_DOCUMENTS
+
+    kept = sampled(texts)
+    if len(kept) < FEWEST_DOCUMENTS:
+        typer.echo(f"Not adapted: {len(kept)} documents are too few to tell what they repeat.", err=True)
+        return encoder
+    return encoder.adapt(kept, show_progress=True)
+
+
+def sampled(texts: Iterable[str]) -> list[str]:
+    """As many as `GlotEncoder.adapt` counts; memory does not grow with the collection (Vitter 1985, algorithm R)."""
     from glot_rag.encoder import MOST_COUNTED
 
-    # A sample, so that memory does not grow with the collection (Vitter 1985, algorithm R).
     kept: list[str] = []
     draw = random.Random(0)
     for number, text in enumerate(texts):
@@ -129,10 +160,7 @@ def _adapted(encoder: GlotEncoder, texts: Iterable[str]) -> GlotEncoder:
             kept.append(text)
         elif (place := draw.randrange(number + 1)) < MOST_COUNTED:
             kept[place] = text
-    if len(kept) < FEWEST_DOCUMENTS:
-        typer.echo(f"Not adapted: {len(kept)} documents are too few to tell what they repeat.", err=True)
-        return encoder
-    return encoder.adapt(kept, show_progress=True)
+    return kept
 
 
 def _exported(path: Path) -> OnnxEncoder:
@@ -365,9 +393,9 @@ def calibrate(
         list[Path] | None, typer.Option(help='.jsonl or .jsonl.gz of real page lines: "line" and "family".')
     ] = None,
     backbone: Backbone = "minilm",
-    collections: Annotated[int, typer.Option(min=10, help="How many to simulate.")] = 100,
+    collections: Annotated[int, typer.Option(min=10, help="How many to simulate.")] = 80,
     trust: Annotated[float, typer.Option(help="Part of the kept tokens in an adapted head's vector.")] = 1.0,
-    gate: Annotated[float, typer.Option(help="Leave a text whole that would lose less than this share.")] = 0.1,
+    gate: Annotated[float, typer.Option(help="Leave a text whole that would lose less than this share.")] = 0.15,
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,

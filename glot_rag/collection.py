@@ -1,9 +1,10 @@
 """What a collection repeats: its tokens and phrases, counted over the documents before any is encoded.
 
-Navigation, cookie notices, footers, log formats: noise recurs from document to document, whatever each is about. Three
+Navigation, cookie notices, footers, log formats: noise recurs from document to document, whatever each is about. Four
 numbers say so of a token, and none needs a label or a model:
 
 - phrase: in how many documents the most frequent run of three tokens around it stands;
+- share: the same as a share of all documents;
 - excess: how much more often it stands in this collection than in text at large;
 - burst: how much it gathers in few documents instead of being strewn over all of them by chance (residual inverse
   document frequency, Church & Gale 1995, "Inverse Document Frequency (IDF): A Measure of Deviations from Poisson").
@@ -25,7 +26,7 @@ from safetensors.numpy import load, save
 from glot_rag.errors import BundleError, InputError
 from glot_rag.records import write_atomically
 
-FEATURES = ("phrase", "excess", "burst")
+FEATURES = ("phrase", "share", "excess", "burst")
 FEWEST_DOCUMENTS = 50  # below, little can be said of what recurs
 _LARGEST_VOCABULARY = 1 << 21  # three token ids side by side are a 63-bit number
 _LARGEST_FILE = 1 << 30
@@ -88,14 +89,14 @@ class CollectionStatistics:
         return cls(number, occurrences, having, phrases[often], counts[often])
 
     def features(self, ids: NDArray[np.int64], background: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The three numbers of every token.
+        """The four numbers of every token.
 
         Args:
             ids: (B, L).
             background: (V,), each token's log-probability in text at large.
 
         Returns:
-            (B, L, 3) float32, natural logarithms. A token or phrase that was not counted is taken to stand in one
+            (B, L, 4) float32, natural logarithms. A token or phrase that was not counted is taken to stand in one
             document, once.
         """
         count = np.maximum(self.occurrences[ids], 1)
@@ -103,7 +104,9 @@ class CollectionStatistics:
         excess = np.log(count / max(1, int(self.occurrences.sum()))) - background[ids]
         # In how many documents a token would stand that is thrown into them at random: N (1 - exp(-count / N)).
         by_chance = self.documents * -np.expm1(-count / self.documents)
-        return np.stack([self._phrase(ids), excess, np.log(by_chance / having)], axis=-1).astype(np.float32)
+        phrase = self._phrase(ids)
+        share = phrase - np.log(self.documents)
+        return np.stack([phrase, share, excess, np.log(by_chance / having)], axis=-1).astype(np.float32)
 
     def _phrase(self, ids: NDArray[np.int64]) -> NDArray[np.float64]:
         """(B, L): the logarithm of the document count of the most frequent phrase that each token is part of."""

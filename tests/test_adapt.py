@@ -131,7 +131,7 @@ def test_a_calibration_on_disk(tmp_path: Path) -> None:
     head.calibration.save(tmp_path)
     again = Calibration.load(tmp_path)
     assert again is not None
-    scores, features = torch.randn(5, 7), torch.randn(5, 7, 3)
+    scores, features = torch.randn(5, 7), torch.randn(5, 7, 4)
     assert torch.equal(again(scores, features), head.calibration(scores, features))
     assert Calibration.load(tmp_path / "nowhere") is None
 

@@ -53,6 +53,31 @@ def test_index_then_search(
         assert sorted(document.id for document in index) == ["bicycle.md", "kettle.html", "tea.txt"]
 
 
+def test_a_large_enough_index_is_adapted_to_what_it_holds(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    prose: list[tuple[str, str]],
+) -> None:
+    pages = tmp_path / "pages.jsonl"
+    bar = "Home Products Pricing Log in We use cookies to improve your experience Accept all cookies"
+    records = [{"id": name, "text": f"{bar} {text[:300]}"} for name, text in prose[:60]]
+    pages.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert run(monkeypatch, "index", pages, "--out", tmp_path / "index") == 0
+    assert run(monkeypatch, "index", pages, "--out", tmp_path / "plain", "--no-adapt") == 0
+    assert run(monkeypatch, "adapt", pages, "--out", tmp_path / "saved") == 0
+    assert "adapted to 60 documents" in capsys.readouterr().out
+    adapted, plain = (GlotEncoder.from_pretrained(tmp_path / name / "encoder") for name in ("index", "plain"))
+    assert "cookies" not in adapted.denoise(records[0]["text"]).text
+    assert adapted.fingerprint == GlotEncoder.from_pretrained(tmp_path / "saved").fingerprint
+    assert adapted.fingerprint != plain.fingerprint == GlotEncoder.from_pretrained().fingerprint
+    # Added to and searched with the same counts, from whatever is given.
+    (tmp_path / "more.txt").write_text(f"{bar} {KETTLE}")
+    assert run(monkeypatch, "index", tmp_path / "more.txt", "--out", tmp_path / "index") == 0
+    assert run(monkeypatch, "search", tmp_path / "index", "how fast does it heat water", "-k", "1", "--json") == 0
+    assert json.loads(capsys.readouterr().out.partition("\n")[2])[0]["id"] == "more.txt"
+
+
 def test_evaluate_writes_the_documented_json(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -117,6 +142,9 @@ def test_train_gives_a_head_that_loads(
         (["evaluate", "--dataset", "nowhere"], "nowhere"),
         (["evaluate", "--dataset", "stdlib", "--noise", "rain:0.5"], "rain"),
         (["evaluate", "--dataset", "stdlib", "--pooling", "median", "--limit", "2"], "pooling must be one of"),
+        (["evaluate", "--dataset", "stdlib", "--pooling", "glot+prune+adapt"], "only +adapt, +prune or +adapt+prune"),
+        (["evaluate", "--dataset", "stdlib", "--limit", "20", "--pooling", "glot+adapt"], "from 20 documents"),
+        (["calibrate", "nowhere", "--text", "nowhere.jsonl"], "nowhere"),
         (["evaluate", "--dataset", "stdlib", "--system", "oracle", "--limit", "2"], "no system 'oracle'"),
         (["train", "--text", "nowhere.jsonl", "--out", "head"], "nowhere.jsonl cannot be read"),
         (["train", "--text", "nowhere.jsonl", "--out", "head", "--layers", "two"], "--layers must be numbers"),

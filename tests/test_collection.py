@@ -49,7 +49,7 @@ def test_features_are_those_of_the_definitions(documents: list[list[int]], stati
             excess = math.log(occurrences[token] / sum(occurrences.values())) - background[token]
             by_chance = 60 * (1 - math.exp(-occurrences[token] / 60))
             assert got[place] == pytest.approx(
-                [math.log(phrase), excess, math.log(by_chance / having[token])], abs=1e-5
+                [math.log(phrase), math.log(phrase / 60), excess, math.log(by_chance / having[token])], abs=1e-5
             )
     assert max(phrases.values()) >= 30
 
@@ -58,7 +58,7 @@ def test_what_was_not_counted_stands_once(statistics: CollectionStatistics) -> N
     unseen = CollectionStatistics.count([[1]] * 50, V)
     got = unseen.features(np.array([[7, 8]]), np.zeros(V, np.float32))[0]
     by_chance = math.log(50 * (1 - math.exp(-1 / 50)))
-    assert got[0] == pytest.approx([0.0, math.log(1 / 50), by_chance], abs=1e-6)
+    assert got[0] == pytest.approx([0.0, -math.log(50), math.log(1 / 50), by_chance], abs=1e-6)
 
 
 def test_merging_in_parts_counts_the_same(

@@ -26,12 +26,12 @@ from glot_rag.records import write_atomically
 CALIBRATION_FILE = "calibration.safetensors"
 _HIDDEN = 16
 # The scores and features are held to these bounds, which the simulated collections fill: beyond, nothing was learned.
-_BOUNDS = ((-6.0, 6.0), (0.0, 7.0), (-5.0, 8.0), (-0.5, 5.0))
+_BOUNDS = ((-6.0, 6.0), (0.0, 7.0), (-7.0, 0.0), (-5.0, 8.0), (-0.5, 5.0))
 _LARGEST_FILE = 1 << 26
 
 
 def weighing_network() -> nn.Sequential:
-    """(..., 4), the head's score and the collection's features -> (..., 1)."""
+    """(..., 5), the head's score and the collection's features -> (..., 1)."""
     return nn.Sequential(
         nn.Linear(1 + len(FEATURES), _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, 1)
     )
@@ -54,7 +54,7 @@ class Calibration:
     gate: float = 0.15
 
     def __call__(self, logits: Tensor, features: Tensor) -> Tensor:
-        """The head's scores (...) and the collection's features (..., 3) -> scores (...), float32."""
+        """The head's scores (...) and the collection's features (..., 4) -> scores (...), float32."""
         low, high = torch.tensor(_BOUNDS, device=logits.device).T
         joined = torch.cat([logits.float()[..., None], features.to(logits.device)], dim=-1)
         joined = torch.maximum(torch.minimum(joined, high), low)

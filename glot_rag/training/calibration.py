@@ -39,7 +39,7 @@ class CalibrationReport:
 
 
 class _Examples:
-    """Tokens of one simulated collection: score and features (T, 4), label (T,) 1 for signal, cost (T,)."""
+    """Tokens of one simulated collection: score and features (T, 5), label (T,) 1 for signal, cost (T,)."""
 
     def __init__(self) -> None:
         self.parts: list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]] = []
@@ -54,7 +54,7 @@ def calibrate(
     backbone: Backbone,
     texts: Sequence[TrainingText],
     *,
-    collections: int = 100,
+    collections: int = 80,
     seed: int = 0,
     rarity: float = 0.5,
     trust: float = 1.0,

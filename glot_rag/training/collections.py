@@ -47,7 +47,7 @@ class CollectionSimulator:
         odds = np.array(list(families.values()))
         kinds = rng.choice(list(families), int(rng.choice([1, 1, 2, 3])), p=odds / odds.sum(), replace=False)
         recurring = [_Recurring(self._noise, str(kind), rng, [self._seed, 2, number]) for kind in kinds]
-        clean_share, level = rng.choice(_CLEAN_SHARES, p=_CLEAN_ODDS), rng.uniform(0.2, 0.9)
+        clean_share, level = rng.choice(_CLEAN_SHARES, p=_CLEAN_ODDS), rng.uniform(0.1, 0.9)
         return [self._view(int(index), recurring, clean_share, level, rng) for index in chosen]
 
     def _view(
@@ -75,7 +75,9 @@ class _Recurring:
         self.family = family
         self._noise = noise
         self._seed = [*seed, list(noise.families).index(family)]
-        self._pool = int(10 ** rng.uniform(0.7, 3.5))
+        self._pool = int(10 ** rng.uniform(0.0, 3.5))
+        # A site's template: the same lines in every document, as many as there is room for.
+        self._template = rng.random() < 0.4
         self._lexicon: list[str] = []
         # One word as often as the other, or a few of them mostly.
         self._power = 3.0 if rng.random() < 0.4 else 1.0
@@ -92,7 +94,8 @@ class _Recurring:
             return cut(rng, [self._lexicon[place] for place in places], scattered=True)
         runs: list[list[str]] = []
         while wanted > 0:
-            item = np.random.default_rng([*self._seed, int(rng.integers(self._pool))])
+            number = len(runs) if self._template else int(rng.integers(self._pool))
+            item = np.random.default_rng([*self._seed, number])
             for run in self._noise.runs(self.family, item, int(item.integers(4, 30)), 0):
                 runs.append(run[:wanted])
                 wanted -= len(runs[-1])

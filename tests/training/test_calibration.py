@@ -65,7 +65,7 @@ def test_calibration_helps_where_noise_recurs(
     calibration, report = calibrate(head, minilm, texts, collections=10)
     assert report.calibrated < report.head
     # A phrase of every document, of words that the collection has in excess and strewn about, is noise if anything is.
-    recurring, unique = torch.tensor([[5.0, 3.0, 0.0]]), torch.tensor([[0.0, 0.0, 1.0]])
+    recurring, unique = torch.tensor([[5.0, 0.0, 3.0, 0.0]]), torch.tensor([[0.0, -5.0, 0.0, 1.0]])
     assert calibration(torch.zeros(1), recurring) < calibration(torch.zeros(1), unique)
     assert calibration.background.shape == (minilm.tokenizer.vocabulary_size,)
     assert np.isfinite(calibration.background.numpy()).all()
