@@ -74,7 +74,7 @@ def test_calibration_helps_where_noise_recurs(
 def test_too_little_to_simulate(
     minilm: Backbone, make_head: Callable[..., GlotHead | AdaPool], texts: list[TrainingText]
 ) -> None:
-    with pytest.raises(TrainingError, match="got 50 and 100"):
+    with pytest.raises(TrainingError, match="got 50 and 80"):
         calibrate(make_head(form="drop", layers=(2,)), minilm, texts[:50])
     with pytest.raises(TrainingError, match="at least 200 texts and 10 collections"):
         calibrate(make_head(form="drop", layers=(2,)), minilm, texts, collections=3)
