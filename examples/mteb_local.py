@@ -12,6 +12,7 @@ import logging
 import warnings
 
 import mteb
+from datasets import disable_progress_bars
 from mteb_glot import LocalRetrieval, get_model
 
 from glot_rag.evaluation import NoiseSpec, RetrievalDataset, corrupt, load_stdlib
@@ -33,6 +34,7 @@ def main() -> None:
     # mteb and what it brings have notes about models with more metadata than these.
     warnings.simplefilter("ignore")
     logging.getLogger("mteb").setLevel(logging.ERROR)
+    disable_progress_bars()
     dataset = load_stdlib(limit=DOCUMENTS, seed=SEED)
     name, text = next(iter(noisy(dataset, NOISES[-1]).documents.items()))
     print(f"{len(dataset.documents)} documents. One of them, half of it gibberish ({name}):\n  {text[:300]} …\n")

@@ -58,7 +58,7 @@ def test_a_hub_that_does_not_answer_is_not_asked_for_long(tmp_path: Path) -> Non
     with serve(socketserver.TCPServer(("127.0.0.1", 0), HangUp)) as endpoint:
         message = run(code, endpoint, tmp_path).splitlines()
     assert message[2] == "  - the hub and its cache, as someone/tiny"
-    # Where huggingface_hub asks fourteen times, over 46 seconds. It also has questions of its own, about other things.
+    # Not again and again for each file. huggingface_hub also has questions of its own, about other things.
     assert [call for call in calls if b"tiny" in call] == [b"HEAD /someone/tiny/resolve/main/config.json HTTP/1.1"] * 2
 
 
