@@ -18,7 +18,7 @@ from torch import Tensor
 
 from glot_rag.errors import BundleError, GlotError, InputError, MissingExtraError, ModelNotFoundError
 from glot_rag.layer_tap import Choose, LayerTap, Run
-from glot_rag.resolve import ModelSource, file_sha256, not_found, resolve
+from glot_rag.resolve import ModelSource, file_sha256, not_found, reach_hub, resolve
 from glot_rag.tokens import TokenBatch, Tokenizer
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -271,6 +271,7 @@ def _load_with_transformers(source: ModelSource, dtype: torch.dtype) -> tuple[An
                     f"{source.location} does not hold a model that transformers can load: {error}"
                 ) from error
         try:
+            reach_hub(source.location)
             return load(local_only=False)
         except Exception as error:
             raise ModelNotFoundError(not_found(source.name, source.tried, source.install, error)) from error

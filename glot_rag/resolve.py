@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -146,6 +147,39 @@ def resolve(name: str | os.PathLike[str]) -> ModelSource:
 def _could_be_hub_id(text: str) -> bool:
     parts = text.split("/")
     return len(parts) <= 2 and all(part and not part.startswith(".") for part in parts) and not text.startswith("~")
+
+
+def reach_hub(hub_id: str) -> None:
+    """See whether the hub answers, before transformers asks it for a model's files.
+
+    huggingface_hub goes on asking for each file for some 20 seconds, so that without a network a missing model was
+    most of a minute away from its error. Here one file is asked for, twice.
+
+    Args:
+        hub_id: of the model.
+
+    Raises:
+        ValueError: it is none.
+        Exception: what huggingface_hub raised, if nothing answered. That the model is not there is an answer:
+            transformers says more about it.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    url = hf_hub_url(hub_id, "config.json")
+    for is_last in (False, True):
+        try:
+            get_hf_file_metadata(url)
+        except HfHubHTTPError:
+            return
+        except OfflineModeIsEnabled:
+            raise
+        except Exception:
+            if is_last:
+                raise
+            time.sleep(1)
+        else:
+            return
 
 
 def not_found(name: str, tried: list[str] | tuple[str, ...], install: str | None, cause: object = None) -> str:

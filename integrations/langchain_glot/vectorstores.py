@@ -6,25 +6,20 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
-from langchain_core.vectorstores import VectorStore
-from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
-from glot_rag.embedder import Embedder, Vectors
+from glot_rag.embedder import Embedder
 from glot_rag.errors import IndexNotFoundError, InputError
-from glot_rag.index import Document as IndexDocument
-from glot_rag.index import GlotIndex, Hit
-from glot_rag.index.filters import Filter
-from glot_rag.index.validation import check_id, check_k
+from glot_rag.index import GlotIndex
 from langchain_glot.adapter import encoder_of
-from langchain_glot.evidence import EVIDENCE, check_evidence, evidence_of
+from langchain_glot.documents import possible, to_store
 from langchain_glot.faiss_store import FaissStore, read_faiss
+from langchain_glot.search import SearchesIndex, refuse_unknown
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,7 +27,7 @@ if TYPE_CHECKING:
 BATCH = 1024  # documents a commit
 
 
-class GlotVectorStore(VectorStore):
+class GlotVectorStore(SearchesIndex):
     """Documents and vectors in a `GlotIndex`: durable, with deletion and with filters applied before the search.
 
     All methods may be called from many threads; the async ones run in a thread. A search takes `filter=`, a dict like
@@ -102,7 +97,7 @@ class GlotVectorStore(VectorStore):
         **kwargs: Any,
     ) -> Self:
         """Make a store (see the class) and add texts to it (see `add_texts`)."""
-        _refuse_unknown(kwargs)
+        refuse_unknown(kwargs)
         store = cls(embedding, path, fingerprint=fingerprint)
         try:
             store.add_texts(texts, metadatas, ids=ids)
@@ -183,17 +178,8 @@ class GlotVectorStore(VectorStore):
             InputError: A text, metadata or an id that cannot be stored, or not as many of them as texts. Nothing of
                 its batch was stored.
         """
-        _refuse_unknown(kwargs)
-        if isinstance(texts, str):
-            raise InputError("texts must be a list of str, got one str; put it in a list")
-        texts = list(texts)
-        metadatas = [None] * len(texts) if metadatas is None else metadatas
-        ids = [None] * len(texts) if ids is None else ids
-        for name, values in (("metadatas", metadatas), ("ids", ids)):
-            if len(values) != len(texts):
-                raise InputError(f"got {len(values)} {name} for {len(texts)} texts")
-        documents = map(IndexDocument, texts, ids, metadatas)
-        return self._index.add(documents, batch_size=batch_size)
+        refuse_unknown(kwargs)
+        return self._index.add(to_store(texts, metadatas, ids), batch_size=batch_size)
 
     def add_documents(
         self,
@@ -238,124 +224,9 @@ class GlotVectorStore(VectorStore):
         Raises:
             InputError: A str in place of a list, or an unknown argument; nothing was deleted.
         """
-        _refuse_unknown(kwargs)
-        self._index.delete(self._index.ids() if ids is None else _possible(ids))
+        refuse_unknown(kwargs)
+        self._index.delete(self._index.ids() if ids is None else possible(ids))
         return True
-
-    # -- reading
-
-    def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """The documents of those ids that exist, in the order of `ids`."""
-        return [
-            Document(id=document.id, page_content=document.text, metadata=dict(document.metadata))
-            for document in self._index.get(_possible(ids))
-        ]
-
-    def similarity_search(
-        self, query: str, k: int = 4, filter: Filter | None = None, *, evidence: bool = False, **kwargs: Any
-    ) -> list[Document]:
-        """The `k` documents nearest to a text, best first; fewer if there are fewer.
-
-        Args:
-            query: The text.
-            k: How many.
-            filter: Only documents whose metadata match.
-            evidence: Put into the metadata of each, as `"glot_evidence"`, what the head takes for signal in it:
-                `{"text": the kept words, "spans": [[start, end], …] in page_content, "kept": their share}`. The
-                backbone reads each document found again for it. The stored metadata stay as they are.
-            kwargs: None are known.
-
-        Raises:
-            InputError: An argument that cannot be used; evidence without `GlotEmbeddings` with a trained pooling.
-        """
-        found = self.similarity_search_with_score(query, k, filter, evidence=evidence, **kwargs)
-        return [document for document, _ in found]
-
-    def similarity_search_with_score(
-        self, query: str, k: int = 4, filter: Filter | None = None, *, evidence: bool = False, **kwargs: Any
-    ) -> list[tuple[Document, float]]:
-        """As `similarity_search`, each document with its cosine with the query in [-1, 1]: higher is nearer."""
-        _refuse_unknown(kwargs)
-        if evidence:
-            check_evidence(self._embedding)
-        return [(self._found(hit, evidence), hit.score) for hit in self._index.search(query, k, filter)]
-
-    def similarity_search_by_vector(
-        self, embedding: list[float], k: int = 4, filter: Filter | None = None, *, evidence: bool = False, **kwargs: Any
-    ) -> list[Document]:
-        """As `similarity_search`, for a query's vector of D numbers."""
-        _refuse_unknown(kwargs)
-        if evidence:
-            check_evidence(self._embedding)
-        return [self._found(hit, evidence) for hit in self._index.search_vectors([embedding], k, filter)[0]]
-
-    def max_marginal_relevance_search(
-        self,
-        query: str,
-        k: int = 4,
-        fetch_k: int = 20,
-        lambda_mult: float = 0.5,
-        filter: Filter | None = None,
-        *,
-        evidence: bool = False,
-        **kwargs: Any,
-    ) -> list[Document]:
-        """`k` documents that are near to a text and unlike each other, best first.
-
-        Args:
-            query: The text.
-            k: How many.
-            fetch_k: Chosen from so many nearest ones, or from `k` if that is more.
-            lambda_mult: From 0, as unlike as can be, to 1, a similarity search.
-            filter: Only documents whose metadata match.
-            evidence: As `similarity_search`.
-            kwargs: None are known.
-
-        Raises:
-            InputError: As `similarity_search`.
-        """
-        if evidence:
-            check_evidence(self._embedding)
-        vector = self._encoder.encode_queries([query])[0]
-        return self.max_marginal_relevance_search_by_vector(
-            vector.tolist(), k, fetch_k, lambda_mult, filter, evidence=evidence, **kwargs
-        )
-
-    def max_marginal_relevance_search_by_vector(
-        self,
-        embedding: list[float],
-        k: int = 4,
-        fetch_k: int = 20,
-        lambda_mult: float = 0.5,
-        filter: Filter | None = None,
-        *,
-        evidence: bool = False,
-        **kwargs: Any,
-    ) -> list[Document]:
-        """As `max_marginal_relevance_search`, for a query's vector of D numbers."""
-        _refuse_unknown(kwargs)
-        if evidence:
-            check_evidence(self._embedding)
-        hits, vectors = self._with_vectors(embedding, max(check_k(k), check_k(fetch_k)), filter)
-        chosen = maximal_marginal_relevance(np.array(embedding, np.float32), vectors.tolist(), lambda_mult, k)
-        return [self._found(hits[number], evidence) for number in chosen]
-
-    def _found(self, hit: Hit, evidence: bool) -> Document:
-        metadata = dict(hit.metadata)
-        if evidence:
-            metadata[EVIDENCE] = evidence_of(self._embedding, hit.text)
-        return Document(id=hit.id, page_content=hit.text, metadata=metadata)
-
-    def _with_vectors(self, embedding: list[float], k: int, filter: Filter | None) -> tuple[list[Hit], Vectors]:
-        while True:
-            hits = self._index.search_vectors([embedding], k, filter)[0]
-            try:
-                return hits, self._index.vectors([hit.id for hit in hits])
-            except InputError:
-                continue  # one of them was deleted since; the next search does not find it
-
-    def _select_relevance_score_fn(self) -> Callable[[float], float]:
-        return _relevance
 
     # -- end
 
@@ -393,28 +264,3 @@ def _release(index: GlotIndex, temporary: str | None, process: int) -> None:
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _refuse_unknown(arguments: Mapping[str, Any]) -> None:
-    if arguments:
-        raise InputError(f"unknown arguments: {', '.join(arguments)}")
-
-
-def _possible(ids: Sequence[str]) -> list[str]:
-    """Without what can be no id in the index, and so has no document: to look it up would be an error."""
-    if isinstance(ids, str):
-        raise InputError(f"ids must be a list of str, got the str {ids!r}; write [{ids!r}]")
-    return [id for id in ids if _can_be_id(id)]
-
-
-def _can_be_id(id: object) -> bool:
-    try:
-        check_id(id)
-    except InputError:
-        return False
-    return True
-
-
-def _relevance(cosine: float) -> float:
-    """[-1, 1] -> [0, 1], growing; rounding can put a cosine just outside."""
-    return min(max((1 + cosine) / 2, 0.0), 1.0)

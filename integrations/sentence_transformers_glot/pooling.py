@@ -17,6 +17,8 @@ from glot_rag.head.storage import build_head
 from sentence_transformers_glot.head_module import Float32Head, Head, read_head, write_head
 from sentence_transformers_glot.layer_states import LAYER_STATES, hand_over
 
+_INCLUDE_PROMPT = "include_prompt"  # among the details that are saved with a head
+
 
 class GlotPooling(Module):
     """Pools token embeddings with a GLOT (or AdaPool) head, in place of sentence-transformers' `Pooling`.
@@ -30,6 +32,9 @@ class GlotPooling(Module):
     Args:
         config: of the head, whose parameters are fresh: vectors are those of mean pooling until it is trained (paper
             form: random). `from_head` takes a trained one.
+        include_prompt: False leaves the prompt's tokens out, as in sentence-transformers' `Pooling`: the transformer
+            reads them, the token graph does not hold them. An attribute, too: `set_pooling_include_prompt` knows
+            `Pooling` only.
 
     Raises:
         InputError: the configuration is in the drop form.
@@ -44,7 +49,7 @@ class GlotPooling(Module):
     # encode_query and encode_document pass it.
     forward_kwargs: set[str] = {"task"}  # noqa: RUF012 -- as its base class has it
 
-    def __init__(self, config: HeadConfig) -> None:
+    def __init__(self, config: HeadConfig, *, include_prompt: bool = True) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         if config.form == "drop":
             raise InputError(
@@ -53,6 +58,7 @@ class GlotPooling(Module):
             )
         self._float32 = Float32Head(build_head(config))
         self._query_pooling = BaselinePooling("mean", config.state_size)
+        self.include_prompt = include_prompt
         self._details: dict[str, Any] = {}
 
     @property
@@ -61,12 +67,15 @@ class GlotPooling(Module):
         return self._float32.head
 
     @classmethod
-    def from_head(cls, name_or_path: str | os.PathLike[str], *, pooling: str = "glot") -> GlotPooling:
+    def from_head(
+        cls, name_or_path: str | os.PathLike[str], *, pooling: str = "glot", include_prompt: bool = True
+    ) -> GlotPooling:
         """A trained head: one that ships, or one that `glot-rag train --out` or a saved model's folder holds.
 
         Args:
             name_or_path: the name of a backbone ("minilm"), or the head's directory.
             pooling: for a name, "glot" or "adapool".
+            include_prompt: as for the class.
 
         Raises:
             ModelNotFoundError: none ships under that name, and there is no such directory.
@@ -74,11 +83,11 @@ class GlotPooling(Module):
             InputError: the head is in the drop form.
         """
         head, details = read_head(name_or_path, pooling)
-        return cls._over(head, details)
+        return cls._over(head, {**details, _INCLUDE_PROMPT: include_prompt})
 
     @classmethod
     def _over(cls, head: Head, details: dict[str, Any]) -> GlotPooling:
-        module = cls(head.config)
+        module = cls(head.config, include_prompt=bool(details.get(_INCLUDE_PROMPT, True)))
         module._float32 = Float32Head(head)
         module._details = details
         return module
@@ -89,7 +98,8 @@ class GlotPooling(Module):
         Args:
             features: `token_embeddings` (B, L, D), or flattened to (1, ΣL, D) with `cu_seq_lens_q`;
                 the other layers that the head reads, from `on_model_ready`; `attention_mask` (B, L), padded on
-                either side; without it every token counts.
+                either side; without it every token counts; `prompt_length`, an int, or a tensor of equal ones, read
+                where `include_prompt` is False.
             task: "query" for queries.
             kwargs: of other modules; not read.
 
@@ -99,6 +109,8 @@ class GlotPooling(Module):
         """
         query = (task or features.get("task")) == "query" and self.head.config.queries == "mean"
         states, mask = _padded(self._states(features, (-1,) if query else self.head.layers), features)
+        if not self.include_prompt and "prompt_length" in features:
+            mask = _without_prompt(mask, features["prompt_length"])
         pooled = self._query_pooling(states, mask) if query else self._float32(states, mask)
         features["sentence_embedding"] = pooled.vector
         return features
@@ -145,7 +157,7 @@ class GlotPooling(Module):
 
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
         """Write the head as `glot-rag train` does, always as safetensors: `GlotEncoder` takes the folder as `head=`."""
-        write_head(self.head, output_path, self._details)
+        write_head(self.head, output_path, {**self._details, _INCLUDE_PROMPT: self.include_prompt})
 
     @classmethod
     def load(cls, model_name_or_path: str, subfolder: str = "", *args: Any, **kwargs: Any) -> GlotPooling:
@@ -171,3 +183,9 @@ def _padded(states: Tensor, features: dict[str, Any]) -> tuple[Tensor, Tensor]:
     if mask is None:
         return states, torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
     return states, mask.bool()
+
+
+def _without_prompt(mask: Tensor, length: int | Tensor) -> Tensor:
+    """The mask less the first `length` tokens of each text, wherever its padding is."""
+    first = int(length.flatten()[0]) if isinstance(length, Tensor) else int(length)
+    return mask & (mask.cumsum(dim=1) > first)

@@ -19,6 +19,17 @@ from glot_rag.layer_tap import LayerTap, Run
 from sentence_transformers_glot.head_module import Float32Head, Head, read_head, write_head
 
 _FOLDER = "glot_head"
+_ATTENTION = ("eager", "sdpa")  # what takes the additive mask that `LayerTap` makes
+
+
+class _NoPromptLength:
+    """Stands for `prompt_length`, which only a pooling that leaves the prompt out reads."""
+
+    def __int__(self) -> int:
+        raise InputError(
+            "a pooling with include_prompt=False cannot follow a head in the drop form, which weights tokens for the "
+            "mean of the whole text: use include_prompt=True, or GlotPooling with a head in residual form"
+        )
 
 
 class GlotTransformer(Transformer):
@@ -38,7 +49,8 @@ class GlotTransformer(Transformer):
 
     Raises:
         InputError: the head is not in the drop form.
-        BundleError: the head does not fit the transformer.
+        BundleError: the head does not fit the transformer, or the transformer's attention (FlashAttention, …) does not
+            take a mask between its layers.
     """
 
     forward_kwargs: set[str] = {"task"}  # noqa: RUF012 -- as its base class has it
@@ -83,6 +95,9 @@ class GlotTransformer(Transformer):
         Where `HeadConfig.trust` is below 1 the mask is that of the whole text, and its tokens' embeddings are weighted
         so that their mean is the head's vector.
 
+        A pooling after it that leaves the prompt out (`include_prompt=False`) raises an InputError; not so for queries,
+        of which no token is dropped.
+
         Raises:
             TrainingError: in training, with gradients.
         """
@@ -116,6 +131,8 @@ class GlotTransformer(Transformer):
             share = mask.sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp(min=1) * kept
             states = (1 - trust) * whole + trust * share[..., None] * states
             kept = features["attention_mask"]
+        if "prompt_length" in out:
+            out["prompt_length"] = _NoPromptLength()
         # A new dictionary: losses that run a batch twice need the mask as it was.
         return {**out, "token_embeddings": states, "attention_mask": kept}
 
@@ -131,6 +148,12 @@ class GlotTransformer(Transformer):
             )
         if not self._tap.found:
             raise BundleError("the transformer's layers cannot be found: tokens cannot be dropped between them")
+        attention = self.model.config._attn_implementation
+        if attention not in _ATTENTION:
+            raise BundleError(
+                f"the transformer's attention is {attention!r}, which does not take the mask of the kept tokens: use "
+                "model_kwargs={'attn_implementation': 'sdpa'}"
+            )
         if any(not -count - 1 <= layer <= count or layer % (count + 1) == count for layer in head.layers):
             raise BundleError(
                 f"the head reads layers {head.layers}: in the drop form they must lie below the last of {count}"

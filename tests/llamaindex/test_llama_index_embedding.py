@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 from llama_index.core import Document, Settings, VectorStoreIndex
+from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
 from llama_index.core.llms import MockLLM
 from llama_index.core.node_parser import SentenceSplitter
@@ -119,7 +120,8 @@ def test_the_cache_that_mixes_queries_and_documents_is_refused() -> None:
         GlotEmbedding(pooling="mean", query_prompt="query: ", embeddings_cache=SimpleKVStore())
     same = GlotEmbedding(pooling="mean", dtype="float32", embeddings_cache=SimpleKVStore())
     assert np.allclose(same.get_text_embedding(KETTLE), same.get_query_embedding(KETTLE))
-    assert len(same.embeddings_cache.get_all(collection="embeddings")) == 1
+    if "embeddings_cache" in BaseEmbedding.model_fields:  # before that, LlamaIndex did not ask it
+        assert len(same.embeddings_cache.get_all(collection="embeddings")) == 1
 
 
 def test_mistakes_are_told_at_once() -> None:

@@ -18,12 +18,16 @@ from datasets import Dataset, DatasetDict
 from mteb.abstasks.classification import AbsTaskClassification
 from mteb.abstasks.sts import AbsTaskSTS
 from mteb.abstasks.task_metadata import TaskMetadata
+from mteb.models import SearchProtocol
 from mteb.models.models_protocols import EncoderProtocol
+from mteb.models.search_encoder_index.search_indexes.faiss_search_index import FaissSearchIndex
+from mteb.models.search_wrappers import SearchEncoderWrapper
 from mteb_glot import GlotModel, LocalRetrieval, get_model, get_model_meta
 from scipy.stats import spearmanr
 
 from glot_rag.encoder import GlotEncoder
 from glot_rag.errors import DatasetError, FingerprintMismatchError, MissingExtraError, ModelNotFoundError
+from glot_rag.evaluation.metrics import measure
 
 COMMON: dict[str, Any] = {
     "category": "t2t",
@@ -93,6 +97,42 @@ def test_retrieval_is_what_glot_rag_evaluate_says(model: GlotModel, folder: Path
     assert run(model, task)["ndcg_at_10"] == pytest.approx(
         theirs(from_encoder(model.model))["cosine_ndcg@10"], abs=1e-4
     )
+
+
+@pytest.mark.parametrize("how", ["chunks", "index"])
+def test_retrieval_as_a_search_of_mtebs(model: GlotModel, folder: Path, how: str) -> None:
+    """`SearchProtocol` around an encoder: the corpus in parts, or in an index of mteb's."""
+    around = (
+        SearchEncoderWrapper(model, corpus_chunk_size=7)
+        if how == "chunks"
+        else SearchEncoderWrapper(model, index_backend=FaissSearchIndex(model))
+    )
+    assert isinstance(around, SearchProtocol)
+    plain = run(model, LocalRetrieval(folder))
+    found = run(around, LocalRetrieval(folder))
+    for name in ("ndcg_at_10", "map_at_100", "recall_at_5"):
+        assert found[name] == pytest.approx(plain[name], abs=1e-5)
+
+
+def test_reranking(model: GlotModel, encoder: GlotEncoder, folder: Path) -> None:
+    """mteb's search with documents that were ranked before: none but those is found, by our scores."""
+    from glot_rag.evaluation.datasets import load_beir
+
+    dataset = load_beir(folder)
+    names = list(dataset.documents)
+    before = {q: [f"d{(int(q) + step) % len(names)}" for step in (7, 1, 0, 30)] for q in dataset.queries}
+
+    class Reranking(LocalRetrieval):
+        def load_data(self, num_proc: int | None = None, **kwargs: Any) -> None:
+            super().load_data(num_proc, **kwargs)
+            self.dataset["default"]["test"]["top_ranked"] = before
+
+    task = Reranking(folder)
+    scores = run(model, task)
+    vectors = dict(zip(names, encoder.encode_documents(list(dataset.documents.values())), strict=True))
+    queries = dict(zip(dataset.queries, encoder.encode_queries(list(dataset.queries.values())), strict=True))
+    ranked = {q: {d: float(vectors[d] @ queries[q]) for d in found} for q, found in before.items()}
+    assert scores["ndcg_at_10"] == pytest.approx(measure(dataset.qrels, ranked, ["ndcg@10"])["ndcg@10"], abs=1e-4)
 
 
 def test_sts(model: GlotModel, encoder: GlotEncoder, prose: list[tuple[str, str]]) -> None:

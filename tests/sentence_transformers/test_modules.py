@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,20 +78,6 @@ def test_baselines_become_stock_modules(minilm: Backbone, mixed_texts: list[str]
     np.testing.assert_allclose(model.encode(texts), encoder.encode_documents(texts), rtol=0, atol=1e-5)
 
 
-@pytest.fixture(scope="module")
-def encoder(minilm: Backbone, make_head: Callable[..., GlotHead]) -> GlotEncoder:
-    return GlotEncoder(minilm, make_head(seed=1, **FORMS["residual"]), query_pooling=BaselinePooling("mean", 384))
-
-
-@pytest.fixture(scope="module")
-def by_hand(minilm_folder: Path, encoder: GlotEncoder, tmp_path_factory: pytest.TempPathFactory) -> SentenceTransformer:
-    """As a user puts one together around a head of their own."""
-    folder = tmp_path_factory.mktemp("head")
-    save_head(encoder.pooling, folder)
-    transformer = Transformer(str(minilm_folder), model_kwargs={"dtype": torch.float32}, max_seq_length=256)
-    return SentenceTransformer(modules=[transformer, GlotPooling.from_head(folder), Normalize()], device="cpu")
-
-
 def test_put_together_by_hand(by_hand: SentenceTransformer, encoder: GlotEncoder, mixed_texts: list[str]) -> None:
     assert_same_vectors(by_hand, encoder, mixed_texts[::4])
 
@@ -110,20 +95,19 @@ def assert_same_vectors(model: SentenceTransformer, encoder: GlotEncoder, texts:
     np.testing.assert_allclose(model.encode_query(texts), encoder.encode_queries(texts), rtol=0, atol=1e-5)
 
 
-def test_several_processes(
-    by_hand: SentenceTransformer, minilm: Backbone, make_head: Callable[..., GlotHead], mixed_texts: list[str]
-) -> None:
-    alone = by_hand.encode_document(mixed_texts[:6])
-    together = by_hand.encode_document(mixed_texts[:6], device=["cpu"], chunk_size=3)
-    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5)
-    # What the drop form adds can be sent there, too, once it has been used.
-    dropping = from_encoder(GlotEncoder(minilm, make_head(seed=1, **FORMS["drop"])))
-    dropping.encode(mixed_texts[:2])
-    assert ForkingPickler.dumps(dropping)
+def test_several_processes(by_hand: SentenceTransformer, minilm_folder: Path, mixed_texts: list[str]) -> None:
+    dropping = SentenceTransformer(
+        modules=[GlotTransformer.from_head(str(minilm_folder), "minilm"), Pooling(384, "mean")], device="cpu"
+    )
+    for model in (by_hand, dropping):
+        alone = model.encode_document(mixed_texts[:6])  # what has been used can still be sent
+        together = model.encode_document(mixed_texts[:6], device=["cpu"], chunk_size=3)
+        np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5)
 
 
-def test_prompts(minilm: Backbone, make_head: Callable[..., GlotHead], tmp_path: Path) -> None:
-    head = make_head(seed=1, **FORMS["residual"])
+@pytest.mark.parametrize("form", ["residual", "drop-some"])
+def test_prompts(minilm: Backbone, make_head: Callable[..., GlotHead], form: str, tmp_path: Path) -> None:
+    head = make_head(seed=1, **FORMS[form])
     encoder = GlotEncoder(
         minilm,
         head,
@@ -137,62 +121,6 @@ def test_prompts(minilm: Backbone, make_head: Callable[..., GlotHead], tmp_path:
     np.testing.assert_allclose(model.encode_query(texts), encoder.encode_queries(texts), rtol=0, atol=1e-5)
     np.testing.assert_allclose(model.encode_document(texts), encoder.encode_documents(texts), rtol=0, atol=1e-5)
     assert np.abs(model.encode(texts) - model.encode_document(texts)).max() > 1e-3
-
-
-def features_of(by_hand: SentenceTransformer, texts: list[str]) -> dict[str, Any]:
-    with torch.inference_mode():
-        features = by_hand[0](by_hand.preprocess(texts))
-    return {key: features[key] for key in ("input_ids", "attention_mask", "token_embeddings", LAYER_STATES)}
-
-
-def test_flattened_left_padded_and_without_a_mask(by_hand: SentenceTransformer, mixed_texts: list[str]) -> None:
-    features = features_of(by_hand, mixed_texts[:6])
-    mask = features["attention_mask"].bool()
-    lengths = mask.sum(1)
-    pooling: GlotPooling = by_hand[1]
-    expected = pooling({**features})["sentence_embedding"]
-
-    # As FlashAttention's path leaves them.
-    flat = {
-        "input_ids": features["input_ids"][mask][None],
-        "token_embeddings": features["token_embeddings"][mask][None],
-        LAYER_STATES: {n: layer[mask][None] for n, layer in features[LAYER_STATES].items()},
-        "cu_seq_lens_q": torch.nn.functional.pad(lengths.cumsum(0), (1, 0)),
-    }
-    out = pooling({**flat})
-    torch.testing.assert_close(out["sentence_embedding"], expected, rtol=0, atol=1e-5)
-    assert out["token_embeddings"] is flat["token_embeddings"]  # left as they were, as Pooling does
-
-    def to_the_right(tensor: torch.Tensor) -> torch.Tensor:
-        return torch.stack([row.roll(len(row) - int(n), 0) for row, n in zip(tensor, lengths, strict=True)])
-
-    left = {
-        "attention_mask": to_the_right(features["attention_mask"]),
-        "token_embeddings": to_the_right(features["token_embeddings"]),
-        LAYER_STATES: {n: to_the_right(layer) for n, layer in features[LAYER_STATES].items()},
-    }
-    before = left["attention_mask"].clone()
-    assert not before[:, 0].all()
-    torch.testing.assert_close(pooling({**left})["sentence_embedding"], expected, rtol=0, atol=1e-5)
-    assert torch.equal(left["attention_mask"], before)
-
-    for row, length in enumerate(lengths.tolist()):
-        alone = {
-            "token_embeddings": features["token_embeddings"][row : row + 1, :length],
-            LAYER_STATES: {n: layer[row : row + 1, :length] for n, layer in features[LAYER_STATES].items()},
-        }
-        torch.testing.assert_close(pooling(alone)["sentence_embedding"], expected[row : row + 1], rtol=0, atol=1e-5)
-
-
-def test_left_padding_by_the_tokeniser(by_hand: SentenceTransformer, mixed_texts: list[str]) -> None:
-    # BERT counts positions from the left, so its states differ; the module has to follow the mask all the same.
-    model = copy.deepcopy(by_hand)
-    model[0].tokenizer.padding_side = "left"
-    features = model[0](model.preprocess(mixed_texts[:4]))
-    real = features["attention_mask"].bool()
-    assert not real[:, 0].all()
-    expected = model[1].head(torch.cat([features[LAYER_STATES][2], features["token_embeddings"]], -1), real)
-    torch.testing.assert_close(model[1](features)["sentence_embedding"], expected.vector)
 
 
 @pytest.mark.parametrize("form", ["residual", "drop"])
@@ -214,7 +142,9 @@ def test_bfloat16(
     assert (vectors.numpy() * expected).sum(1).min() > 0.99
 
 
-def test_autocast_does_not_reach_the_graph(by_hand: SentenceTransformer, mixed_texts: list[str]) -> None:
+def test_autocast_does_not_reach_the_graph(
+    by_hand: SentenceTransformer, features_of: Callable[..., dict[str, Any]], mixed_texts: list[str]
+) -> None:
     features = features_of(by_hand, mixed_texts[:6])
     expected = by_hand[1]({**features})["sentence_embedding"]
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -285,7 +215,7 @@ def test_what_does_not_fit_is_refused(
     minilm: Backbone,
     make_head: Callable[..., GlotHead],
     by_hand: SentenceTransformer,
-    tmp_path: Path,
+    features_of: Callable[..., dict[str, Any]],
 ) -> None:
     with pytest.raises(InputError, match="use GlotTransformer"):
         GlotPooling(HeadConfig(384, form="drop", layers=(2,)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -24,11 +23,10 @@ def load_stock(backbone: str) -> Callable[[Sequence[str]], Vectors]:
     if source.is_local and not (Path(source.location) / "modules.json").is_file():
         raise InputError(f"'{backbone}' is no sentence-transformers model (no modules.json): leave --system stock out")
     try:
-        # Looked up by name, as the exporter is in the command line: the library itself is not built on it.
-        load = importlib.import_module("sentence_transformers").SentenceTransformer
-    except ImportError:
-        raise MissingExtraError("sentence-transformers", "sentence-transformers") from None
-    model = load(source.location)
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise MissingExtraError("sentence-transformers", "sentence-transformers") from error
+    model = SentenceTransformer(source.location)
 
     def embed(texts: Sequence[str]) -> Vectors:
         vectors = model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)

@@ -1,0 +1,128 @@
+"""What goes into a `GlotVectorStore`, comes out by id and is deleted; what `index` of LangChain does with it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.indexing import InMemoryRecordManager, aindex, index
+from langchain_glot import GlotVectorStore
+from recording import Recording, corpus
+
+from glot_rag.errors import (
+    InputError,
+)
+
+
+class TestWriting:
+    def test_ids_given_own_and_generated(self, store: GlotVectorStore) -> None:
+        documents = [Document(id="own", page_content="a"), Document(page_content="b")]
+        first, generated = store.add_documents(documents)
+        assert first == "own"
+        assert [document.page_content for document in store.get_by_ids([generated])] == ["b"]
+        # What the caller says counts, for every document.
+        given, other = store.add_documents([documents[0], documents[0]], ids=["given", None])
+        assert given == "given"
+        assert other not in ("own", "given")
+        assert {document.id for document in store.get_by_ids(["own", given, other])} == {"own", given, other}
+        assert store.add_documents(documents[:1], ids=None) == ["own"]
+        texts = store.add_texts(["x", "y"], ids=["x", None])
+        assert texts[0] == "x"
+        assert [document.page_content for document in store.get_by_ids(texts)] == ["x", "y"]
+
+    def test_a_changed_document_replaces_the_old_one_and_only_it_is_embedded(
+        self, filled: GlotVectorStore, embeddings: Recording
+    ) -> None:
+        embeddings.documents.clear()
+        changed = corpus()
+        changed[3].page_content = "another text"
+        changed[5].metadata["lang"] = "it"
+        filled.add_documents(changed)
+        assert embeddings.documents == ["another text"]
+        assert len(filled.index) == 40
+        assert filled.similarity_search("another text", k=1) == [changed[3]]
+        assert filled.similarity_search("text 5", k=1, filter={"lang": "it"}) == [changed[5]]
+
+    def test_given_documents_are_not_changed(self, store: GlotVectorStore) -> None:
+        documents = [Document(page_content="a", metadata={"tags": ["x", {"y": 1}]}), Document(id="b", page_content="b")]
+        before = copy.deepcopy(documents)
+        store.add_documents(documents, ids=["1", "2"])
+        found = store.get_by_ids(["1"])[0]
+        assert found.metadata == {"tags": ["x", {"y": 1}]}
+        found.metadata["tags"][1]["y"] = 2
+        assert documents == before
+        assert store.get_by_ids(["1"])[0].metadata == {"tags": ["x", {"y": 1}]}
+
+    def test_what_cannot_be_stored_is_refused_as_a_whole(self, store: GlotVectorStore) -> None:
+        good = Document(page_content="good")
+        for metadata in ({"when": {1, 2}}, {"pair": (1, 2)}, {"x": float("nan")}, {1: "one"}):
+            with pytest.raises(InputError, match="metadata"):
+                store.add_texts(["good", "bad"], [{}, metadata])
+        with pytest.raises(InputError, match="got 1 ids for 2 texts"):
+            store.add_documents([good, good], ids=["1"])
+        with pytest.raises(InputError, match="got 1 metadatas for 2 texts"):
+            store.add_texts(["a", "b"], [{}])
+        with pytest.raises(InputError, match="put it in a list"):
+            store.add_texts("one text")
+        with pytest.raises(InputError, match="must not be empty"):
+            store.add_texts(["a"], ids=[""])
+        with pytest.raises(InputError, match="unknown arguments: namespace"):
+            store.add_documents([good], namespace="x")
+        assert len(store.index) == 0
+
+    def test_delete(self, filled: GlotVectorStore) -> None:
+        assert filled.delete(["d1", "not there", "d1", "", "x\0", "y" * 5000]) is True
+        assert len(filled.index) == 39
+        assert filled.delete([]) is True
+        assert len(filled.index) == 39
+        with pytest.raises(InputError, match=r"write \['d2'\]"):
+            filled.delete("d2")
+        with pytest.raises(InputError, match="unknown arguments: filter"):
+            filled.delete(filter={"lang": "en"})  # it must not pass for "all"
+        assert len(filled.index) == 39
+        assert filled.delete() is True
+        assert len(filled.index) == 0
+        assert filled.similarity_search("text 7") == []
+
+    def test_get_by_ids_never_raises(self, filled: GlotVectorStore) -> None:
+        found = filled.get_by_ids(["d3", "not there", "", "x\0", "y" * 5000, "\ud800", "d1"])
+        assert [document.id for document in found] == ["d3", "d1"]
+        assert found[0] == corpus()[3]
+
+
+class TestIndexing:
+    """`langchain_core.indexing.index` adds and deletes only what changed."""
+
+    DOCUMENTS = tuple(
+        Document(page_content=f"{source} part {part}", metadata={"source": source})
+        for source in ("one", "two")
+        for part in (1, 2)
+    )
+    CHANGED = (*DOCUMENTS[:3], Document(page_content="two part 2, new", metadata={"source": "two"}))
+
+    @pytest.mark.parametrize("cleanup", ["incremental", "full"])
+    def test_index(self, store: GlotVectorStore, embeddings: Recording, cleanup: Any) -> None:
+        records = InMemoryRecordManager("test")
+        records.create_schema()
+
+        def run(documents: tuple[Document, ...]) -> Any:
+            embeddings.documents.clear()
+            return index(documents, records, store, cleanup=cleanup, source_id_key="source", key_encoder="sha256")
+
+        assert run(self.DOCUMENTS) == {"num_added": 4, "num_updated": 0, "num_skipped": 0, "num_deleted": 0}
+        assert run(self.DOCUMENTS) == {"num_added": 0, "num_updated": 0, "num_skipped": 4, "num_deleted": 0}
+        assert embeddings.documents == []
+        assert run(self.CHANGED) == {"num_added": 1, "num_updated": 0, "num_skipped": 3, "num_deleted": 1}
+        assert embeddings.documents == ["two part 2, new"]
+        assert {document.text for document in store.index} == {document.page_content for document in self.CHANGED}
+
+    async def test_aindex(self, store: GlotVectorStore) -> None:
+        records = InMemoryRecordManager("test")
+        await records.acreate_schema()
+        options: Any = {"cleanup": "full", "source_id_key": "source", "key_encoder": "sha256"}
+        await aindex(self.DOCUMENTS, records, store, **options)
+        result = await aindex(self.CHANGED, records, store, **options)
+        assert result == {"num_added": 1, "num_updated": 0, "num_skipped": 3, "num_deleted": 1}
+        assert {document.text for document in store.index} == {document.page_content for document in self.CHANGED}
