@@ -30,6 +30,7 @@ LAYERS = [
     ("loading",),
     ("cache",),
     ("training",),
+    ("classification",),
     ("index",),
     ("evaluation",),
     ("explain",),
