@@ -34,7 +34,7 @@ LAYERS = [
     ("index",),
     ("evaluation",),
     ("explain",),
-    ("index_commands",),
+    ("index_commands", "trial_commands"),
     ("cli",),
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
