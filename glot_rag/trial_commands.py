@@ -11,7 +11,8 @@ import typer
 from glot_rag.errors import InputError
 
 if TYPE_CHECKING:
-    from glot_rag.evaluation.trials import TrialReport, TrialSettings
+    from glot_rag.evaluation.trial_results import TrialReport
+    from glot_rag.evaluation.trials import TrialSettings
 
 Number = TypeVar("Number", int, float)
 
@@ -170,7 +171,7 @@ def _tell(message: str) -> None:
 def _show(report: TrialReport, json_file: Path | None) -> None:
     from rich.console import Console
 
-    from glot_rag.evaluation.trials import print_trials
+    from glot_rag.evaluation.trial_results import print_trials
 
     print_trials(report, Console())
     if json_file:

@@ -62,13 +62,7 @@ class CachedStates(States):
         show_progress: bool = False,
     ) -> None:
         checked = check_texts(texts)
-        fingerprint = {
-            "backbone": backbone.fingerprint,
-            "dtype": str(backbone.dtype),
-            "max_tokens": backbone.max_tokens,
-            "layers": list(layers),
-            "plain texts": hashlib.sha256("\0".join(checked).encode()).hexdigest(),
-        }
+        fingerprint = states_fingerprint(checked, backbone, layers)
         column = Column(stored_dtype(backbone.dtype), backbone.state_size * len(layers), per_token=True)
         self._cache = HiddenStateCache(path, fingerprint, {"states": column}, rows=len(checked))
         with bar(disable=not show_progress) as progress:
@@ -94,6 +88,17 @@ class CachedStates(States):
     def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """States in the backbone's dtype."""
         return from_stored(self._cache.padded("states", rows)), torch.from_numpy(self._cache.mask(rows))
+
+
+def states_fingerprint(texts: Sequence[str], backbone: Backbone, layers: Sequence[int]) -> dict[str, Any]:
+    """What decides the states of some texts, as JSON values."""
+    return {
+        "backbone": backbone.fingerprint,
+        "dtype": str(backbone.dtype),
+        "max_tokens": backbone.max_tokens,
+        "layers": list(layers),
+        "plain texts": hashlib.sha256("\0".join(texts).encode()).hexdigest(),
+    }
 
 
 class PooledStates(States):

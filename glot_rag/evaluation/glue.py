@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import importlib.util
 import io
+import json
 import tempfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -21,11 +23,12 @@ from numpy.typing import NDArray
 
 from glot_rag.backbone import Backbone
 from glot_rag.classification.fit import Examples, Score, hold_out
-from glot_rag.classification.states import CachedStates
+from glot_rag.classification.states import CachedStates, states_fingerprint
 from glot_rag.config import choose
 from glot_rag.errors import DatasetError, InputError, MissingExtraError
 from glot_rag.evaluation.stress import accuracy
-from glot_rag.evaluation.trials import Trial, TrialReport, TrialSettings, run_trials, settings_record
+from glot_rag.evaluation.trial_results import TrialReport
+from glot_rag.evaluation.trials import Trial, TrialSettings, run_trials, settings_record
 
 _HIGHEST_SIMILARITY = 5.0  # of STS-B's labels, which are scaled to [0, 1]
 
@@ -184,7 +187,7 @@ def run_glue(
         backbone: the frozen transformer.
         data: see `read_glue`.
         config: what is measured.
-        cache: keeps the hidden states, a folder a task; None is a temporary directory.
+        cache: keeps the hidden states for further runs; None is a temporary directory.
         progress: gets a line a training.
         show_progress: draw a progress bar of the hidden states.
 
@@ -206,8 +209,11 @@ def run_glue(
         row = {text: number for number, text in enumerate(dict.fromkeys(_all_texts(train, test)))}
         rows = [np.array([[row[text] for text in texts] for texts in part.texts]) for part in (train, test)]
         with tempfile.TemporaryDirectory(prefix="glot-rag-glue-") as temporary:
-            folder = Path(cache or temporary) / f"{name}-{len(row)}"
-            states = CachedStates(folder, list(row), backbone, layers=settings.layers, show_progress=show_progress)
+            texts = list(row)
+            # A folder for each backbone, limit and so on, so that one directory serves all runs.
+            record = json.dumps(states_fingerprint(texts, backbone, settings.layers))
+            folder = Path(cache or temporary) / f"{name}-{hashlib.sha256(record.encode()).hexdigest()[:16]}"
+            states = CachedStates(folder, texts, backbone, layers=settings.layers, show_progress=show_progress)
             learned, measured = Examples(rows[0], train.labels), Examples(rows[1], test.labels)
             splits = [hold_out(learned, config.held_out, settings.seed + number) for number in range(settings.seeds)]
             results += run_trials(

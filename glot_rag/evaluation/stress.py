@@ -18,7 +18,8 @@ from glot_rag.classification.states import CachedStates
 from glot_rag.config import choose
 from glot_rag.errors import InputError, MissingExtraError
 from glot_rag.evaluation.stress_texts import PROTOCOLS, RATIOS, TASKS, stress_texts
-from glot_rag.evaluation.trials import Trial, TrialReport, TrialSettings, run_trials, settings_record
+from glot_rag.evaluation.trial_results import TrialReport
+from glot_rag.evaluation.trials import Trial, TrialSettings, run_trials, settings_record
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -18,10 +17,7 @@ from glot_rag.classification.fit import Examples, FitConfig, FitEpoch, Score, be
 from glot_rag.classification.states import States, states_for
 from glot_rag.config import POOLINGS, TRAINED_POOLINGS, choose
 from glot_rag.errors import InputError
-from glot_rag.evaluation.results import library_versions
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from glot_rag.evaluation.trial_results import TrialResult
 
 Progress = Callable[[str], None]
 
@@ -65,83 +61,6 @@ class TrialSettings:
             replace(self.fit, learning_rate=rate)  # checks it
         if len(self.layers) > 1 and set(self.poolings) - set(TRAINED_POOLINGS):
             raise InputError(f"several layers are for {' and '.join(TRAINED_POOLINGS)} alone; the others read one")
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """One pooling at one place (a share of distractors, a task).
-
-    Args:
-        pooling: its name.
-        metric: what was measured.
-        value: mean over the seeds.
-        spread: standard deviation over the seeds (n - 1); 0 for one seed.
-        values: one a seed.
-        epochs: the epoch that was chosen, one a seed.
-        learning_rates: the rate that was chosen, one a seed.
-        parameters: of the pooling; the linear layer's come on top.
-        place: what tells this place from the others: {"ratio": 0.9} or {"task": "cola"}, with its sizes.
-    """
-
-    pooling: str
-    metric: str
-    value: float
-    spread: float
-    values: list[float]
-    epochs: list[int]
-    learning_rates: list[float]
-    parameters: int
-    place: dict[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, those of the place beside the others."""
-        record = asdict(self)
-        return {**record.pop("place"), **record}
-
-
-@dataclass(frozen=True)
-class TrialReport:
-    """All results of a comparison, and the settings that produced them.
-
-    Args:
-        title: of the table.
-        column: the field of `TrialResult.place` that heads the table's columns.
-        settings: as JSON values.
-        results: in the order of the places, then of the poolings.
-    """
-
-    title: str
-    column: str
-    settings: dict[str, Any]
-    results: list[TrialResult]
-
-    @property
-    def poolings(self) -> list[str]:
-        """In the order of their first result."""
-        return list(dict.fromkeys(result.pooling for result in self.results))
-
-    @property
-    def places(self) -> list[Any]:
-        """What heads the columns, in order."""
-        return list(dict.fromkeys(result.place[self.column] for result in self.results))
-
-    def result(self, pooling: str, place: object) -> TrialResult:
-        """The result of a pooling at a place."""
-        return next(each for each in self.results if (each.pooling, each.place[self.column]) == (pooling, place))
-
-    def to_json(self) -> str:
-        """One JSON object: title, settings, versions and `results`."""
-        record = {
-            "title": self.title,
-            "settings": self.settings,
-            "versions": library_versions(),
-            "results": [result.to_dict() for result in self.results],
-        }
-        return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-    def save(self, path: str | Path) -> None:
-        """Write `to_json` to a file."""
-        Path(path).write_text(self.to_json(), encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -242,35 +161,3 @@ def settings_record(settings: TrialSettings, backbone: Backbone) -> dict[str, An
         "dtype": str(backbone.dtype).removeprefix("torch."),
         **json.loads(json.dumps(asdict(settings))),
     }
-
-
-def print_trials(report: TrialReport, console: Console) -> None:
-    """A table: a row a pooling, a column a place; mean × 100 ± standard deviation, the best of a column bold."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    console.print(report.title, style="bold", highlight=False, markup=False)
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    table.add_column("pooling", no_wrap=True)
-    for place in report.places:
-        metric = report.result(report.poolings[0], place).metric
-        heading = f"{place:.0%}" if isinstance(place, float) else str(place)
-        table.add_column(f"{heading}\n{metric}", justify="right", no_wrap=True)
-    table.add_column("trained\nparameters", justify="right", no_wrap=True)
-    best = {place: max(round(report.result(p, place).value, 3) for p in report.poolings) for place in report.places}
-    for pooling in report.poolings:
-        cells = []
-        for place in report.places:
-            found = report.result(pooling, place)
-            text = f"{100 * found.value:.1f}" + (f" ± {100 * found.spread:.1f}" if len(found.values) > 1 else "")
-            cells.append(Text(text, style="bold" if round(found.value, 3) == best[place] else ""))
-        table.add_row(pooling, *cells, f"{report.result(pooling, report.places[-1]).parameters:,}")
-    console.print(table)
-    seeds = len(report.results[0].values)
-    console.print(
-        f"bold: best; mean{' ± standard deviation' if seeds > 1 else ''} over {seeds} seed{'s' if seeds > 1 else ''}; "
-        "each pooling has the same data, steps and learning rate",
-        style="dim",
-        highlight=False,
-    )

@@ -11,10 +11,11 @@ from rich.console import Console
 
 from glot_rag.backbone import Backbone
 from glot_rag.classification.fit import FitConfig
-from glot_rag.errors import InputError
+from glot_rag.errors import DatasetError, InputError
 from glot_rag.evaluation.stress import StressConfig, run_stress, save_stress_picture
 from glot_rag.evaluation.stress_texts import CONTEXTS, MODIFIERS, NOUNS, noise_words, stress_texts
-from glot_rag.evaluation.trials import TrialReport, TrialSettings, print_trials
+from glot_rag.evaluation.trial_results import TrialReport, print_trials
+from glot_rag.evaluation.trials import TrialSettings
 
 NOISE = {0.2: 25, 0.5: 64, 0.9: 115}  # of 128
 
@@ -107,6 +108,10 @@ def test_the_table_and_the_picture(report: TrialReport, tmp_path: Path) -> None:
     assert "20%" in shown
     value = report.result("glot", 0.5)
     assert f"{100 * value.value:.1f} ± {100 * value.spread:.1f}" in shown
+    report.save(tmp_path / "report.json")
+    assert TrialReport.load(tmp_path / "report.json") == report
+    with pytest.raises(DatasetError, match="is not a report of `glot-rag stress` or `glue`"):
+        TrialReport.load(tmp_path / "out")
     save_stress_picture([report, report], tmp_path / "stress.png")
     assert (tmp_path / "stress.png").read_bytes().startswith(b"\x89PNG")
     for name in ("a.svg", "b.svg"):
