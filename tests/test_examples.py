@@ -18,6 +18,7 @@ EXPECTED = {
     ),
     "llama_index_rag": ("llama_index.core", ["Right page first", "mean", "glot"]),
     "sentence_transformers_rag": ("sentence_transformers", ["The answer (*) first: mean", "Saved and loaded"]),
+    "classify_noisy": ("sklearn", ["accuracy", "glot, noisy views", "Saved and loaded"]),
     "haystack_rag": ("haystack", ["pooling='mean'", "pooling='glot'", "The pipeline's prompt"]),
 }
 # Slower than a minute, and tested in their parts: the README's `make demo`, and a training.
