@@ -211,8 +211,8 @@ def run_glue(
         with tempfile.TemporaryDirectory(prefix="glot-rag-glue-") as temporary:
             texts = list(row)
             # A folder for each backbone, limit and so on, so that one directory serves all runs.
-            record = json.dumps(states_fingerprint(texts, backbone, settings.layers))
-            folder = Path(cache or temporary) / f"{name}-{hashlib.sha256(record.encode()).hexdigest()[:16]}"
+            decides = json.dumps(states_fingerprint(texts, backbone, settings.layers))
+            folder = Path(cache or temporary) / f"{name}-{hashlib.sha256(decides.encode()).hexdigest()[:16]}"
             states = CachedStates(folder, texts, backbone, layers=settings.layers, show_progress=show_progress)
             learned, measured = Examples(rows[0], train.labels), Examples(rows[1], test.labels)
             splits = [hold_out(learned, config.held_out, settings.seed + number) for number in range(settings.seeds)]
