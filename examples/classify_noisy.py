@@ -52,7 +52,15 @@ def main() -> None:
     print(f"A noisy text: {' '.join(noisy[0].split()[:24])} …\n")
     print("accuracy                        clean   80% boilerplate")
     for title, pooling, noisy_views in [("mean", "mean", 0), ("glot", "glot", 0), ("glot, noisy views", "glot", 1)]:
-        classifier = GlotClassifier("minilm", pooling, noisy_views=noisy_views, epochs=8, batch_size=16, max_tokens=96)
+        classifier = GlotClassifier(
+            "minilm",
+            pooling,
+            noisy_views=noisy_views,
+            epochs=6,
+            batch_size=16,
+            learning_rate=2e-3,
+            max_tokens=96,
+        )
         classifier.fit([texts[number] for number in train], [topics[number] for number in train])
         scores = [classifier.score(given, answers) for given in (clean, noisy)]
         print(f"{title:30}  {scores[0]:5.1%}   {scores[1]:5.1%}")
