@@ -1,4 +1,4 @@
-"""Fill the result tables of Markdown files from the JSON of `glot-rag evaluate`.
+"""Fill the result tables of Markdown files from the JSON of `glot-rag evaluate`, `stress` and `glue`.
 
     python benchmarks/tables.py README.md glot_rag/pretrained/minilm/MODEL_CARD.md
 
@@ -13,11 +13,13 @@ A table stands between two comments, the first of which names the files, relativ
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from pathlib import Path
 
 from glot_rag.evaluation.results import PRIMARY_METRIC, Report
+from glot_rag.evaluation.trial_results import TrialReport, heading
 
 ROOT = Path(__file__).resolve().parents[1]
 _BLOCK = re.compile(r"(<!-- results: (?P<files>[^>]+?) -->\n).*?(<!-- end of results -->)", re.DOTALL)
@@ -65,11 +67,34 @@ def _row(report: Report, noise: str, ratio: float, poolings: list[str]) -> list[
     ]
 
 
+def trial_table(reports: list[TrialReport]) -> str:
+    """Of `stress` or `glue`: rows are backbone and pooling, columns shares of distractors or tasks."""
+    places = list(dict.fromkeys(place for report in reports for place in report.places))
+    metrics = {each.place[report.column]: each.metric for report in reports for each in report.results}
+    titles = [f"{heading(place)} ({metrics[place]})" for place in places]
+    lines = [["backbone", "pooling", *titles], ["---"] * (2 + len(titles))]
+    for report in reports:
+        for pooling in report.poolings:
+            cells = [report.result(pooling, place).shown if place in report.places else "" for place in places]
+            best = [place in report.places and pooling in report.best(place) for place in places]
+            marked = [f"**{cell}**" if win else cell for cell, win in zip(cells, best, strict=True)]
+            lines.append([report.settings["backbone"], _TITLES.get(pooling, pooling), *marked])
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def read_table(names: list[str]) -> str:
+    """The table of some files, which are all of one kind."""
+    paths = [ROOT / name for name in names]
+    if "column" in json.loads(paths[0].read_text(encoding="utf-8")):
+        return trial_table([TrialReport.load(path) for path in paths])
+    return table([Report.load(path) for path in paths])
+
+
 def filled(text: str) -> str:
     """The Markdown with every table made anew."""
 
     def fill(block: re.Match[str]) -> str:
-        return block[1] + table([Report.load(ROOT / name) for name in block["files"].split()]) + block[3]
+        return block[1] + read_table(block["files"].split()) + block[3]
 
     return _BLOCK.sub(fill, text)
 

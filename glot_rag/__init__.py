@@ -8,15 +8,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from glot_rag.classification.estimator import GlotClassifier
     from glot_rag.encoder import GlotEncoder
     from glot_rag.index import Document, GlotIndex, Hit
     from glot_rag.loading import load_encoder
     from glot_rag.onnx_encoder import OnnxEncoder
 
 __version__ = "0.1.0"
-__all__ = ["Document", "GlotEncoder", "GlotIndex", "Hit", "OnnxEncoder", "__version__", "load_encoder"]
+__all__ = [
+    "Document",
+    "GlotClassifier",
+    "GlotEncoder",
+    "GlotIndex",
+    "Hit",
+    "OnnxEncoder",
+    "__version__",
+    "load_encoder",
+]
 
 _HOMES = {
+    "GlotClassifier": "glot_rag.classification.estimator",
     "GlotEncoder": "glot_rag.encoder",
     "GlotIndex": "glot_rag.index",
     "Document": "glot_rag.index",

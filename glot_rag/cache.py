@@ -142,6 +142,29 @@ class HiddenStateCache:
             )
         return self._maps[name]
 
+    def padded(self, name: str, rows: NDArray[np.int64], fill: int = 0) -> NDArray[Any]:
+        """Some rows of a token-level column as one array, padded on the right.
+
+        Args:
+            name: the column.
+            rows: (n,) row numbers, in any order.
+            fill: what padding holds.
+
+        Returns:
+            (n, longest, width), in the column's dtype.
+        """
+        column, starts, stops = self.column(name), self.ends[rows], self.ends[rows + 1]
+        out = np.full((len(rows), int((stops - starts).max()), column.shape[1]), fill, column.dtype)
+        for place, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+            out[place, : stop - start] = column[start:stop]
+        return out
+
+    def mask(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Where `padded` holds real tokens: (n, longest)."""
+        lengths = self.ends[rows + 1] - self.ends[rows]
+        mask: NDArray[np.bool_] = np.arange(int(lengths.max())) < lengths[:, None]
+        return mask
+
 
 def stored_dtype(dtype: torch.dtype) -> str:
     """The numpy dtype that holds a tensor's bits."""

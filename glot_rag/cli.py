@@ -18,6 +18,7 @@ import typer
 from glot_rag.config import CONVOLUTIONS, FORMS, JUMPING, NORMS, READOUTS, TRAINED_POOLINGS, HeadConfig
 from glot_rag.errors import GlotError, InputError
 from glot_rag.index_commands import register
+from glot_rag.trial_commands import register as register_trials
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,6 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 register(app)
+register_trials(app)
 
 
 class Queries(str, Enum):

@@ -22,6 +22,7 @@ EXPECTED = {
         "mteb",
         ["ndcg_at_10", "none          mean", "gibberish:0.5 glot", "minilm-glot, revision"],
     ),
+    "classify_noisy": ("sklearn", ["accuracy", "glot, noisy views", "Saved and loaded"]),
     "haystack_rag": ("haystack", ["pooling='mean'", "pooling='glot'", "The pipeline's prompt"]),
 }
 # Slower than a minute, and tested in their parts: the README's `make demo`, and a training.

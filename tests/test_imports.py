@@ -30,10 +30,11 @@ LAYERS = [
     ("loading",),
     ("cache",),
     ("training",),
+    ("classification",),
     ("index",),
     ("evaluation",),
     ("explain",),
-    ("index_commands",),
+    ("index_commands", "trial_commands"),
     ("cli",),
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

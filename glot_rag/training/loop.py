@@ -317,16 +317,6 @@ def _batches(
 
 def gather(cache: HiddenStateCache, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Rows of the cache as a padded batch: states (B, L, S·D), mask (B, L), labels (B, L), token ids (B, L)."""
-    starts, stops = cache.ends[rows], cache.ends[rows + 1]
-    longest = int((stops - starts).max())
-    states_column, label_column, id_column = cache.column("states"), cache.column("label"), cache.column("id")
-    states = np.zeros((len(rows), longest, states_column.shape[1]), states_column.dtype)
-    labels = np.full((len(rows), longest), SPECIAL, np.uint8)
-    ids = np.zeros((len(rows), longest), np.int64)
-    mask = np.zeros((len(rows), longest), np.bool_)
-    for place, (start, stop) in enumerate(zip(starts, stops, strict=True)):
-        states[place, : stop - start] = states_column[start:stop]
-        labels[place, : stop - start] = label_column[start:stop, 0]
-        ids[place, : stop - start] = id_column[start:stop, 0]
-        mask[place, : stop - start] = True
-    return from_stored(states), torch.from_numpy(mask), torch.from_numpy(labels), torch.from_numpy(ids)
+    labels = torch.from_numpy(cache.padded("label", rows, SPECIAL)[..., 0])
+    ids = torch.from_numpy(cache.padded("id", rows)[..., 0]).long()
+    return from_stored(cache.padded("states", rows)), torch.from_numpy(cache.mask(rows)), labels, ids
