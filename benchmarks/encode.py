@@ -1,12 +1,18 @@
 """How fast texts become vectors: sentence-transformers and FastEmbed against glot-rag's backends, side by side.
 
-    python benchmarks/encode.py [--text texts.jsonl.gz] --json encode.json
+    python benchmarks/encode.py --json benchmarks/results/encode.json
+    python benchmarks/encode.py --text texts.jsonl.gz --count 2000 --long 200 --queries 200 --json encode.json
+    python benchmarks/encode.py --only bfloat16 --rounds 1        a look: the stock model and what is called so
 
 The texts are `--text` ("text" of each line), or else documentation of the standard library, and beside them long ones
 of 2,000 words made of these. Every system (`encode_systems`) embeds the same texts with the same number of threads, in
-rounds one after the other; the median round counts. The fraction of the peak is of what `matmul_peak` measures just
-before. Cosines are to sentence-transformers for mean pooling and to the torch encoder in float32 for GLOT; over long
-texts pruning reads all of the text, the others its first 256 tokens. Needs sentence-transformers.
+rounds one after the other. A line comes as soon as a system has had its turn; what counts is the median over the
+rounds of its ratio to the stock model in the same round. The fraction of the peak is of what `matmul_peak` measures
+just before, and counts one run of the backbone over the whole texts, which is less than the drop form does. Cosines are
+to sentence-transformers for mean pooling and to the torch encoder in float32 for GLOT; over long texts pruning reads
+all of the text, the others its first 256 tokens. Needs sentence-transformers.
+
+The exported bundles, which take longer than the measuring, are kept in `--bundles` for the next time.
 """
 
 from __future__ import annotations
@@ -15,19 +21,47 @@ import json
 import os
 import platform
 import statistics
-import tempfile
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from encode_systems import QUERY, System, Vectors, Worker, export_bundles, systems
+from encode_systems import QUERY, STOCK, System, Vectors, Worker, export_bundles, systems
 from matmul_peak import encoder_operations, matmul_peak
 from rich.console import Console
 from rich.table import Table
 
+from glot_rag.progress import bar
+
 LONG_WORDS = 2_000
+
+
+@dataclass
+class Measured:
+    """What the rounds gave for one system.
+
+    Attributes:
+        worker: the process that it runs in.
+        seconds: over the texts, a round each.
+        long: over the long texts.
+        queries: milliseconds of each single query, a list a round.
+        vectors: of the texts.
+    """
+
+    worker: Worker
+    seconds: list[float] = field(default_factory=list)
+    long: list[float] = field(default_factory=list)
+    queries: list[list[float]] = field(default_factory=list)
+    vectors: Vectors = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+    def turn(self, texts: list[str], long: list[str], queries: int) -> None:
+        """Measure once more."""
+        seconds, self.vectors = self.worker.encode(texts)
+        self.seconds.append(seconds)
+        self.long.append(self.worker.encode(long)[0] if long else 0.0)
+        self.queries.append([1000 * self.worker.encode([QUERY], queries=True)[0] for _ in range(queries)])
 
 
 def read(paths: list[Path] | None, count: int, long: int) -> tuple[list[str], list[str]]:
@@ -36,7 +70,7 @@ def read(paths: list[Path] | None, count: int, long: int) -> tuple[list[str], li
     from glot_rag.training.texts import read_texts
 
     found = [each.text for each in read_texts(paths)] if paths else list(load_stdlib(None).documents.values())
-    texts = found[:count]
+    texts = found[:: max(1, len(found) // count)][:count]  # from all over: neighbours are alike
     words = " ".join(found).split()
     starts = [(number * LONG_WORDS) % max(1, len(words) - LONG_WORDS) for number in range(long)]
     return texts, [" ".join(words[start : start + LONG_WORDS]) for start in starts]
@@ -54,28 +88,52 @@ def operations(texts: list[str]) -> tuple[int, float]:
     )
 
 
-def measure(workers: dict[System, Worker], texts: list[str], long: list[str], rounds: int, queries: int) -> Any:
-    """Seconds a round over both kinds of texts, milliseconds a query, and the texts' vectors, by system."""
-    vectors: dict[str, Vectors] = {}
-    for system, worker in workers.items():  # warms up, too
-        vectors[system.name] = worker.encode(texts)[1]
-    seconds: dict[System, tuple[list[float], list[float]]] = {system: ([], []) for system in workers}
-    for _ in range(rounds):
-        for system, worker in workers.items():
-            for kind, some in zip(seconds[system], (texts, long), strict=True):
-                kind.append(worker.encode(some)[0] if some else 0.0)
-    latency: dict[System, list[float]] = {system: [] for system in workers}
-    for _ in range(queries):
-        for system, worker in workers.items():
-            latency[system].append(1000 * worker.encode([QUERY], queries=True)[0])
-    return seconds, latency, vectors
+def ratio(one: list[float], other: list[float]) -> float:
+    """The median over the rounds of one by the other."""
+    return statistics.median(a / b for a, b in zip(one, other, strict=True))
+
+
+def row(
+    system: System, all_measured: dict[str, Measured], texts: int, tokens: int, long: int, of_peak: float
+) -> dict[str, Any]:
+    """A system's figures after some rounds.
+
+    Args:
+        system: whose.
+        all_measured: by name; the stock model's and the reference's are there.
+        texts: how many.
+        tokens: in them.
+        long: how many long ones.
+        of_peak: seconds that the backbone's matrix products would take at the machine's peak.
+    """
+    ours, stock = all_measured[system.name], all_measured[f"{STOCK} float32, mean"]
+    seconds, memory = statistics.median(ours.seconds), ours.worker.peak_memory()
+    p50 = [statistics.median(each) for each in ours.queries]
+    vectors, reference = ours.vectors, all_measured[system.reference].vectors
+    return {
+        "system": system.name,
+        "documents_a_second": texts / seconds,
+        "tokens_a_second": tokens / seconds,
+        "times_stock": ratio(stock.seconds, ours.seconds),
+        # Pruning runs the backbone over other tokens than those counted.
+        "of_peak": None if system.pooling == "glot+prune" else of_peak / seconds,
+        "long_documents_a_second": long / statistics.median(ours.long) if long else None,
+        "query_p50_ms": statistics.median(p50),
+        "query_p50_of_stock": ratio(p50, [statistics.median(each) for each in stock.queries]),
+        "query_p99_ms": float(np.quantile(np.concatenate(ours.queries), 0.99)),
+        "startup_seconds": ours.worker.startup,
+        "peak_memory": memory,
+        "peak_memory_of_stock": memory / stock.worker.peak_memory(),
+        "compared_with": system.reference,
+        "min_cosine": float((vectors * reference).sum(axis=1).min()),
+    }
 
 
 def show(results: list[dict[str, Any]], title: str) -> None:
     """Print the table."""
     table = Table(title=title)
-    columns = ("", "texts/s", "tokens/s", "x stock", "of peak", "long/s", "query p50", "p99 ms", "start s", "MiB")
-    for column in (*columns, "least cosine"):
+    columns = ("", "texts/s", "tokens/s", "x stock", "of peak", "long/s", "query p50", "x stock", "p99 ms", "start s")
+    for column in (*columns, "MiB", "x stock", "least cosine"):
         table.add_column(column, justify="left" if not column else "right")
     for row in results:
         table.add_row(
@@ -86,59 +144,38 @@ def show(results: list[dict[str, Any]], title: str) -> None:
             "" if row["of_peak"] is None else f"{row['of_peak']:.0%}",
             "" if row["long_documents_a_second"] is None else f"{row['long_documents_a_second']:.1f}",
             f"{row['query_p50_ms']:.1f}",
+            f"{row['query_p50_of_stock']:.2f}",
             f"{row['query_p99_ms']:.1f}",
             f"{row['startup_seconds']:.1f}",
             f"{row['peak_memory'] / 2**20:,.0f}",
+            f"{row['peak_memory_of_stock']:.2f}",
             f"{row['min_cosine']:.5f}",
         )
-    Console(width=max(140, Console().width)).print(table)
+    Console(width=max(150, Console().width)).print(table)
 
 
 def main(
     text: Annotated[list[Path] | None, typer.Option(help="JSONL with texts.")] = None,
-    count: Annotated[int, typer.Option(min=2, help="Texts, the first ones.")] = 2000,
-    long: Annotated[int, typer.Option(min=0, help=f"Texts of {LONG_WORDS} words.")] = 200,
+    count: Annotated[int, typer.Option(min=2, help="Texts, from all over the file.")] = 100,
+    long: Annotated[int, typer.Option(min=0, help=f"Texts of {LONG_WORDS} words.")] = 4,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
-    queries: Annotated[int, typer.Option(min=1, help="Single queries.")] = 200,
+    queries: Annotated[int, typer.Option(min=1, help="Single queries a round.")] = 20,
     threads: Annotated[int, typer.Option(min=1)] = os.cpu_count() or 1,
     only: Annotated[str, typer.Option(help="Systems whose name contains this; the stock model always.")] = "",
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+    bundles: Annotated[Path, typer.Option(help="Exported bundles: those there are used, others written.")] = Path(
+        "runs/bundles"
+    ),
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here, after every round.")] = None,
 ) -> None:
     """Measure and print."""
-    texts, long_texts = read(text, count, long)
     stock, *others = systems()
     chosen = [stock, *(each for each in others if only in each.name)]
     chosen += [each for each in others if each.name in {c.reference for c in chosen} and each not in chosen]
-    tokens, cost = operations(texts)
-    peaks = {kind: matmul_peak(kind, threads) for kind in sorted({each.computes_in for each in chosen})}
-    with tempfile.TemporaryDirectory() as folder:
-        export_bundles(Path(folder), chosen, texts=min(50, count))
-        workers = {system: Worker(system, Path(folder), threads) for system in chosen}
-        seconds, latency, vectors = measure(workers, texts, long_texts, rounds, queries)
-        memory = {system: worker.end() for system, worker in workers.items()}
-    results: list[dict[str, Any]] = []
-    for system, worker in workers.items():
-        median, long_median = (statistics.median(each) for each in seconds[system])
-        pruned = system.pooling == "glot+prune"  # which runs the backbone over other tokens than those counted
-        results.append(
-            {
-                "system": system.name,
-                "documents_a_second": len(texts) / median,
-                "tokens_a_second": tokens / median,
-                "times_stock": statistics.median(seconds[stock][0]) / median,
-                "of_peak": None if pruned else cost / median / peaks[system.computes_in],
-                "long_documents_a_second": len(long_texts) / long_median if long_texts else None,
-                "query_p50_ms": statistics.median(latency[system]),
-                "query_p50_of_stock": statistics.median(latency[system]) / statistics.median(latency[stock]),
-                "query_p99_ms": float(np.quantile(latency[system], 0.99)),
-                "startup_seconds": worker.startup,
-                "peak_memory": memory[system],
-                "compared_with": system.reference,
-                "min_cosine": float((vectors[system.name] * vectors[system.reference]).sum(axis=1).min()),
-            }
-        )
-    show(results, f"{len(texts)} texts, {tokens:,} tokens, {threads} threads, {rounds} rounds")
-    if json_file:
+    with bar() as progress:
+        setting_up = progress.add_task("texts and the machine's peak", total=len(chosen) + 1)
+        texts, long_texts = read(text, count, long)
+        tokens, cost = operations(texts)
+        peaks = {kind: matmul_peak(kind, threads, 0.5) for kind in sorted({each.computes_in for each in chosen})}
         settings = {
             "texts": [path.name for path in text] if text else "python-stdlib",
             "count": len(texts),
@@ -151,8 +188,37 @@ def main(
             "load_average": os.getloadavg()[0],
             "versions": {name: version(name) for name in ("torch", "onnxruntime", "sentence-transformers")},
         }
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps({"settings": settings, "results": results}, indent=2) + "\n")
+        export_bundles(bundles, chosen, lambda name: progress.update(setting_up, description=f"bundle {name}"))
+        measured: dict[str, Measured] = {}
+        for system in chosen:
+            progress.advance(setting_up)
+            progress.update(setting_up, description=f"start {system.name}")
+            measured[system.name] = Measured(Worker(system, bundles, threads))
+        progress.remove_task(setting_up)
+        measuring = progress.add_task("", total=rounds * len(chosen))
+        for number in range(rounds):
+            for system in chosen:
+                progress.update(measuring, description=f"round {number + 1}: {system.name}")
+                ours = measured[system.name]
+                ours.turn(texts, long_texts, queries)
+                progress.advance(measuring)
+                print(
+                    f"round {number + 1}/{rounds}  {system.name:36}{tokens / ours.seconds[-1]:8,.0f} tokens/s "
+                    f"{measured[stock.name].seconds[-1] / ours.seconds[-1]:6.2f} x stock"
+                    f"{statistics.median(ours.queries[-1]):8.1f} ms a query",
+                    flush=True,
+                )
+            results = [
+                row(each, measured, len(texts), tokens, len(long_texts), cost / peaks[each.computes_in])
+                for each in chosen
+            ]
+            if json_file:
+                json_file.parent.mkdir(parents=True, exist_ok=True)
+                written = {"settings": {**settings, "rounds": number + 1}, "results": results}
+                json_file.write_text(json.dumps(written, indent=2) + "\n")
+        for each in measured.values():
+            each.worker.end()
+    show(results, f"{len(texts)} texts, {tokens:,} tokens, {threads} threads, {rounds} rounds")
 
 
 if __name__ == "__main__":

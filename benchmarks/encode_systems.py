@@ -7,6 +7,7 @@ live through the whole run and work by turns, so that whatever else the machine 
 from __future__ import annotations
 
 import importlib.util
+import json
 import multiprocessing
 import time
 from collections.abc import Callable
@@ -75,15 +76,36 @@ def systems() -> list[System]:
     return made
 
 
-def export_bundles(folder: Path, wanted: list[System], texts: int) -> None:
-    """Write the bundles that the systems need. A loss is accepted here: how much is lost is what is measured."""
+def export_bundles(folder: Path, wanted: list[System], report: Callable[[str], None]) -> None:
+    """Write the bundles that the systems need and that are not there yet, each pooling's graph traced once.
+
+    A loss is accepted here: how much is lost is what is measured, so hardly any texts are compared at the export.
+
+    Args:
+        folder: of the bundles; one that another encoder left there is replaced.
+        wanted: the systems.
+        report: called with the name of each bundle that is made.
+    """
     from glot_onnx import export_encoder
 
     from glot_rag import GlotEncoder
 
-    for pooling, precision in sorted({(each.pooling, each.precision) for each in wanted if each.bundle}):
+    for pooling in sorted({each.pooling for each in wanted if each.bundle}):
         encoder = GlotEncoder.from_pretrained("minilm", pooling=pooling, dtype="float32", device="cpu")
-        export_encoder(encoder, folder / f"{pooling}-{precision}", precision=precision, accept_loss=True, texts=texts)
+        precisions = {each.precision for each in wanted if each.bundle and each.pooling == pooling} - {"float32"}
+        first = folder / f"{pooling}-float32"
+        for precision in ("float32", *sorted(precisions)):
+            path = folder / f"{pooling}-{precision}"
+            if _source(path) != encoder.fingerprint:
+                report(path.name)
+                of = None if precision == "float32" else first
+                export_encoder(encoder, path, precision=precision, accept_loss=True, texts=1, graph_of=of)
+
+
+def _source(bundle: Path) -> str | None:
+    """The fingerprint of the encoder that a bundle was exported from, if there is a bundle."""
+    record = bundle / "onnx.json"
+    return json.loads(record.read_text())["source"]["fingerprint"] if record.is_file() else None
 
 
 def load(system: System, folder: Path, threads: int) -> tuple[Encode, Encode]:
@@ -169,12 +191,16 @@ class Worker:
         seconds, vectors = self._ours.recv()
         return seconds, vectors
 
-    def end(self) -> int:
-        """Stop the process. Returns the peak of its memory in bytes, libraries included."""
+    def peak_memory(self) -> int:
+        """The peak of its memory so far, in bytes, libraries included."""
+        # ru_maxrss would be the parent's where that is larger: it is kept over fork and exec.
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return next(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+
+    def end(self) -> None:
+        """Stop the process."""
         self._ours.send(None)
-        peak: int = self._ours.recv()
         self._process.join()
-        return peak
 
 
 def _serve(system: System, folder: Path, threads: int, pipe: Connection, began: float) -> None:
@@ -186,6 +212,3 @@ def _serve(system: System, folder: Path, threads: int, pipe: Connection, began: 
         start = time.perf_counter()
         vectors = encode(task[1])
         pipe.send((time.perf_counter() - start, vectors))
-    # ru_maxrss would be the parent's where that is larger: it is kept over fork and exec.
-    status = Path("/proc/self/status").read_text()
-    pipe.send(next(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")))

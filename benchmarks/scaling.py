@@ -1,6 +1,6 @@
 """What embedding costs as texts get longer and batches larger, and what part of it is the head's.
 
-    python benchmarks/scaling.py --json scaling.json
+    python benchmarks/scaling.py --json benchmarks/results/scaling.json --picture benchmarks/results/scaling.svg
 
 Three curves, all with the shipped encoder in float32:
 - one text of 16 to 8,192 tokens, embedded whole (`encode_chunks` with one chunk: windows of at most 256 tokens, each
@@ -16,22 +16,23 @@ import json
 import os
 import platform
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 import typer
-from glot_onnx import export_encoder
+from encode_systems import System, export_bundles
 from rich.console import Console
 from rich.table import Table
 
 from glot_rag import GlotEncoder, OnnxEncoder
 from glot_rag.batches import join_layers
 from glot_rag.evaluation import load_stdlib
+from glot_rag.progress import bar
 from glot_rag.tokens import TokenBatch
 
 BATCH_LENGTH = 128  # tokens of the texts whose number varies
@@ -118,7 +119,7 @@ def head_share(encoder: GlotEncoder, rounds: int) -> list[dict[str, Any]]:
                 return encoder.pooling(joined, mask).vector
 
         def backbone(batch: TokenBatch = batch) -> object:
-            return encoder.backbone.hidden_states(batch, layers)
+            return encoder.backbone.hidden_states(batch)  # all of it, whatever layers the head reads
 
         seconds = median_seconds({"backbone": backbone, "head": pool}, rounds)
         rows.append({"tokens": length, "texts": len(batch.ids), **seconds})
@@ -135,22 +136,75 @@ def show(title: str, rows: list[dict[str, Any]]) -> None:
     Console().print(table)
 
 
+def draw(curves: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """The curves side by side, for a .svg or .png file. Needs matplotlib."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.6, 3.2), layout="constrained")
+    FigureCanvasAgg(figure)  # no pyplot: no global state, no window system
+    length, batch, head = figure.subplots(1, 3)
+    tokens = [row["tokens"] for row in curves["length"]]
+    length.loglog(tokens, [row["seconds"] for row in curves["length"]], "o-", base=2, label="measured")
+    last = curves["length"][-1]
+    linear = [last["seconds_a_window"] * row["windows"] for row in curves["length"]]
+    length.loglog(tokens, linear, "--", color="black", linewidth=1, base=2, label="linear in the windows")
+    length.set(title="One text", xlabel="tokens", ylabel="seconds")
+    for kind, marker in (("torch", "o"), ("onnx", "s")):
+        sizes = [row["texts"] for row in curves["batch"]]
+        batch.plot(sizes, [1000 * row[kind] for row in curves["batch"]], f"{marker}-", label=kind)
+    batch.set_xscale("log", base=2)
+    batch.set(title=f"Texts of {BATCH_LENGTH} tokens", xlabel="texts in a batch", ylabel="milliseconds a text")
+    shares = [100 * row["head"] / row["backbone"] for row in curves["head"]]
+    head.plot([row["tokens"] for row in curves["head"]], shares, "o-")
+    head.set_xscale("log", base=2)
+    head.set(title="The head", xlabel="tokens a text", ylabel="% of the backbone's time")
+    for axes in (length, batch, head):
+        axes.set_ylim(bottom=None if axes is length else 0)
+        axes.grid(axis="y", color="#E5E5E5", linewidth=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in (length, batch):
+        axes.legend(frameon=False, fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context({"svg.hashsalt": "glot-rag"}):
+        figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
 def main(
     longest: Annotated[int, typer.Option(min=16, help="Tokens of the longest text.")] = 8192,
     largest: Annotated[int, typer.Option(min=1, help="Texts of the largest batch.")] = 256,
     rounds: Annotated[int, typer.Option(min=1)] = 5,
     threads: Annotated[int, typer.Option(min=1)] = os.cpu_count() or 1,
+    bundles: Annotated[Path, typer.Option(help="Exported bundles: those there are used, others written.")] = Path(
+        "runs/bundles"
+    ),
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the curves into this .svg or .png file.")] = None,
 ) -> None:
     """Measure and print."""
+    if picture is not None and picture.suffix not in (".svg", ".png"):
+        raise typer.BadParameter(f"a picture is saved as .svg or .png, got {picture}", param_hint="--picture")
     torch.set_num_threads(threads)
     encoder = GlotEncoder.from_pretrained("minilm", pooling="glot", dtype="float32", device="cpu")
-    curves = {"length": by_length(encoder, longest, rounds)}
-    with tempfile.TemporaryDirectory() as folder:
-        export_encoder(encoder, Path(folder) / "bundle", texts=20)
-        exported = OnnxEncoder(Path(folder) / "bundle", threads=threads)
-        curves["batch"] = by_batch(encoder, exported, largest, rounds)
-    curves["head"] = head_share(encoder, rounds)
+    curves: dict[str, list[dict[str, Any]]] = {}
+    with bar() as progress:
+        task = progress.add_task("", total=4)
+
+        def begin(name: str) -> None:
+            progress.update(task, description=name)
+
+        system = System("ONNX Runtime", "float32", "glot")
+        export_bundles(bundles, [system], lambda name: begin(f"bundle {name}"))
+        exported = OnnxEncoder(bundles / str(system.bundle), threads=threads)
+        for name, measure in (
+            ("length", partial(by_length, encoder, longest, rounds)),
+            ("batch", partial(by_batch, encoder, exported, largest, rounds)),
+            ("head", partial(head_share, encoder, rounds)),
+        ):
+            progress.advance(task)
+            begin(name)
+            curves[name] = measure()
     show("one text: seconds", curves["length"])
     show(f"texts of {BATCH_LENGTH} tokens: seconds a text", curves["batch"])
     show("head and backbone: seconds a batch", curves["head"])
@@ -164,6 +218,8 @@ def main(
         }
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps({"settings": settings, "curves": curves}, indent=2) + "\n")
+    if picture:
+        draw(curves, picture)
 
 
 if __name__ == "__main__":

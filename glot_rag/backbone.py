@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from glot_rag.errors import BundleError, GlotError, InputError, MissingExtraError, ModelNotFoundError
-from glot_rag.layer_tap import Choose, LayerTap, Run
+from glot_rag.layer_tap import Choose, Drop, LayerTap, Run
 from glot_rag.resolve import ModelSource, file_sha256, not_found, reach_hub, resolve
 from glot_rag.tokens import TokenBatch, Tokenizer
 
@@ -122,44 +122,51 @@ class Backbone:
         return layer % count
 
     @torch.inference_mode()
-    def hidden_states(self, batch: TokenBatch, layers: Sequence[int] = (-1,)) -> tuple[list[Tensor], Tensor]:
+    def hidden_states(
+        self, batch: TokenBatch, layers: Sequence[int] = (-1,), drops: Sequence[Drop] = ()
+    ) -> tuple[list[Tensor], Tensor]:
         """Run the transformer.
 
         Args:
             batch: token ids and mask, (B, L) each.
             layers: indices into transformers' `hidden_states`: 0 the embeddings, -1 the last layer with the
                 model's final normalisation.
+            drops: chosen tokens that go on by themselves (`drop`), each of which has its last states afterwards. The
+                layers below are run once for all. With one drop and no `layers`, no more than that is run.
 
         Returns:
             One (B, L, D) tensor a layer, in the backbone's dtype, and the mask as a (B, L) boolean tensor; both on the
             backbone's device.
         """
+        ids, mask = (torch.from_numpy(each).to(self.device) for each in (batch.ids, batch.mask))
+        return self.states_of(ids, mask, layers, drops), mask
+
+    def states_of(
+        self, ids: Tensor, mask: Tensor, layers: Sequence[int] = (-1,), drops: Sequence[Drop] = ()
+    ) -> list[Tensor]:
+        """`hidden_states` for ids and mask on the backbone's device, in whatever gradient mode is on."""
         numbers = [self.layer_number(layer) for layer in layers]
-        mask = torch.from_numpy(batch.mask).to(self.device)
+        options = {"use_cache": False} if hasattr(self.model.config, "use_cache") else {}
+        forward = partial(self.model, input_ids=ids, attention_mask=mask.long(), **options)
         if not self.tap.found:
-            out = self._forward(batch, mask, output_hidden_states=True)
-            return [out.last_hidden_state if n == self.num_layers else out.hidden_states[n] for n in numbers], mask
+            out = forward(output_hidden_states=True)
+            return [out.last_hidden_state if n == self.num_layers else out.hidden_states[n] for n in numbers]
         below = [number for number in numbers if number < self.num_layers]
-        run = Run(wanted=below, stop=None if len(below) < len(numbers) else max(below))
-        out = self.tap.run(run, lambda: self._forward(batch, mask))
-        return [out.last_hidden_state if n == self.num_layers else run.states[n] for n in numbers], mask
+        stop = None if drops or len(below) < len(numbers) else max(below)
+        run = Run(below, stop, mask, drops, whole=bool(numbers) or not drops)
+        out = self.tap.run(run, forward)
+        if out is not None:
+            run.states[self.num_layers] = run.share_out(out.last_hidden_state)
+        return [run.states[number] for number in numbers]
 
-    @torch.inference_mode()
-    def hidden_states_of_kept(
-        self, batch: TokenBatch, layers: Sequence[int], choose: Choose
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Run the transformer, letting only chosen tokens go on from one of its layers.
-
-        Special tokens always go on.
+    def drop(self, ids: Tensor, layers: Sequence[int], choose: Choose, *, shorten: bool = True) -> Drop:
+        """What lets only chosen tokens, and the special ones, go on from one of the layers: see `hidden_states`.
 
         Args:
-            batch: token ids and mask, (B, L) each.
+            ids: (B, L), of the batch that it is for.
             layers: whose states `choose` sees, all below the last; tokens are dropped after the highest of them.
             choose: (B, L, S·D) states and (B, L) mask -> (B, L) boolean.
-
-        Returns:
-            The last layer's states (B, L', D), their places in the texts (B, L') and a mask (B, L'), where L' is the
-            largest number of tokens that any text keeps.
+            shorten: as in `Drop`.
 
         Raises:
             BundleError: the transformer is built in a way that its layers cannot be found.
@@ -168,20 +175,9 @@ class Backbone:
             raise BundleError(
                 f"the layers of '{self.source.name}' cannot be found: tokens cannot be dropped between them"
             )
+        special = (ids[..., None] == torch.tensor(self.tokenizer.special_ids, device=ids.device)).any(-1)
         numbers = [self.layer_number(layer) for layer in layers]
-        mask = torch.from_numpy(batch.mask).to(self.device)
-        special = torch.from_numpy(self.tokenizer.is_special(batch.ids)).to(self.device)
-        run = Run(numbers, None, max(numbers), mask, lambda states, mask: choose(states, mask) | special)
-        out = self.tap.run(run, lambda: self._forward(batch, mask))
-        assert run.kept is not None
-        assert run.kept_mask is not None
-        return torch.take_along_dim(out.last_hidden_state, run.kept[..., None], dim=1), run.kept, run.kept_mask
-
-    def _forward(self, batch: TokenBatch, mask: Tensor, **options: Any) -> Any:
-        ids = torch.from_numpy(batch.ids).to(self.device)
-        if hasattr(self.model.config, "use_cache"):
-            options["use_cache"] = False
-        return self.model(input_ids=ids, attention_mask=mask.long(), **options)
+        return Drop(numbers, lambda states, mask: choose(states, mask) | special, shorten)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -57,8 +58,8 @@ def pool_texts(
         for start in range(0, len(checked), _WINDOW):
             sequences = backbone.tokenizer(checked[start : start + _WINDOW])
             for batch in pack(sequences, backbone.tokenizer.pad_id, batch_tokens):
-                for name, pooled in _pool_batch(backbone, poolings, batch).items():
-                    out[name][start + batch.rows] = unit(pooled.vector).cpu().numpy()
+                for name, read in pool_batch(backbone, poolings, batch).items():
+                    out[name][start + batch.rows] = unit(read.pooled.vector).cpu().numpy()
                 progress.advance(task, len(batch.rows))
     return out
 
@@ -77,80 +78,102 @@ def count_collection(backbone: Backbone, texts: Sequence[str], *, show_progress:
     return CollectionStatistics.count(documents(), backbone.tokenizer.vocabulary_size)
 
 
+class Read(NamedTuple):
+    """What a pooling read of a batch, and what it made of it.
+
+    Attributes:
+        states: (B, L, S·D).
+        mask: (B, L) boolean.
+        pooled: the vectors and weights.
+    """
+
+    states: Tensor
+    mask: Tensor
+    pooled: Pooled
+
+
+class _Choice:
+    """A dropping pooling's look at a batch, on the batch's way through the backbone."""
+
+    def __init__(self, pooling: Pooling, ids: Tensor) -> None:
+        self.pooling = pooling
+        self.ids = ids
+        self.read: Read
+
+    def __call__(self, states: Tensor, mask: Tensor) -> Tensor:
+        self.read = Read(states, mask, self.pooling(states, mask, self.ids))
+        return self.read.pooled.weights > 0
+
+
 @torch.inference_mode()
-def _pool_batch(backbone: Backbone, poolings: Mapping[str, Pooling], batch: TokenBatch) -> dict[str, Pooled]:
-    """One batch through the backbone and every pooling; what is dropped in the backbone takes a pass of its own."""
-    layers = {layer for pooling in poolings.values() if not pooling.drops for layer in pooling.layers}
-    for pooling in poolings.values():
-        if pooling.drops and pooling.trust < 1:
-            layers |= {*pooling.layers, -1}
-    by_layer: dict[int, Tensor] = {}
-    if layers:
-        states, mask = backbone.hidden_states(batch, sorted(layers))
-        by_layer = dict(zip(sorted(layers), states, strict=True))
-
-    def pooled(pooling: Pooling) -> Pooled:
-        if pooling.drops:
-            return pool_dropping(backbone, pooling, batch, by_layer)
-        out: Pooled = pooling(join_layers(by_layer, pooling.layers), mask, _ids(backbone, batch))
-        return out
-
-    return {name: pooled(pooling) for name, pooling in poolings.items()}
+def pool_batch(backbone: Backbone, poolings: Mapping[str, Pooling], batch: TokenBatch) -> dict[str, Read]:
+    """One batch through the backbone and every pooling."""
+    ids, mask = (torch.from_numpy(each).to(backbone.device) for each in (batch.ids, batch.mask))
+    return pool_ids(backbone, poolings, ids, mask)
 
 
-@torch.inference_mode()
-def pool_dropping(
-    backbone: Backbone, pooling: Pooling, batch: TokenBatch, by_layer: Mapping[int, Tensor] | None = None
-) -> Pooled:
-    """The drop form: the mean of the tokens that the head let go on, mixed with the whole text's (`Pooling.trust`).
+def pool_ids(
+    backbone: Backbone, poolings: Mapping[str, Pooling], ids: Tensor, mask: Tensor, *, shorten: bool = True
+) -> dict[str, Read]:
+    """`pool_batch` for tensors on the backbone's device, in whatever gradient mode is on.
+
+    The lower layers run once for all. What a pooling drops takes a run of the upper layers of its own, beside the whole
+    text's if anything needs that.
 
     Args:
         backbone: the frozen transformer.
-        pooling: one that drops.
-        batch: token ids and mask, (B, L) each.
-        by_layer: states (B, L, D) of a pass over the whole texts, of the layers that the pooling reads and of the last
-            one (-1), if there was one; it is read only for a trust below 1.
+        poolings: by name.
+        ids: (B, L).
+        mask: (B, L) boolean.
+        shorten: False leaves dropped tokens in their places, for a graph that ONNX can hold: see `Drop`.
     """
-    if pooling.trust == 1:
-        return _pool_kept(backbone, pooling, batch)
-    if by_layer is None:
-        layers = sorted({*pooling.layers, -1})
-        by_layer = dict(zip(layers, backbone.hidden_states(batch, layers)[0], strict=True))
-    mask = torch.from_numpy(batch.mask).to(backbone.device)
-    weights = mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
-    vector = torch.einsum("bl,bld->bd", weights, real_states(by_layer[-1], mask))
-    head = pooling(join_layers(by_layer, pooling.layers), mask, _ids(backbone, batch))
-    stays = (head.weights > 0) | torch.from_numpy(backbone.tokenizer.is_special(batch.ids)).to(backbone.device)
-    # A text of which everything stays has its vector already.
-    some = (mask & ~stays).any(dim=1).nonzero()[:, 0]
-    if len(some):
-        rows = some.cpu().numpy()
-        part = TokenBatch(batch.rows[rows], batch.ids[rows], batch.mask[rows])
-        kept = _pool_kept(backbone, pooling, part, stays[some])
-        vector[some] = torch.lerp(vector[some], kept.vector, pooling.trust)
-        weights[some] = torch.lerp(weights[some], kept.weights, pooling.trust)
-    return Pooled(vector, weights, head.logits)
+    choices = {name: _Choice(pooling, ids) for name, pooling in poolings.items() if pooling.drops}
+    drops = {
+        name: backbone.drop(ids, choice.pooling.layers, choice, shorten=shorten) for name, choice in choices.items()
+    }
+    layers = {layer for pooling in poolings.values() if not pooling.drops for layer in pooling.layers}
+    if drops and (layers or len(drops) > 1 or any(poolings[name].trust < 1 for name in drops)):
+        layers.add(-1)
+    states = backbone.states_of(ids, mask, sorted(layers), list(drops.values()))
+    by_layer = dict(zip(sorted(layers), states, strict=True))
+
+    def read(name: str, pooling: Pooling) -> Read:
+        if name in drops:
+            seen, drop = choices[name].read, drops[name]
+            vector, weights = _mix(drop.states, drop.stays, by_layer.get(-1), mask, pooling.trust)
+            return seen._replace(pooled=Pooled(vector, weights, seen.pooled.logits))
+        joined = join_layers(by_layer, pooling.layers)
+        return Read(joined, mask, pooling(joined, mask, ids))
+
+    return {name: read(name, pooling) for name, pooling in poolings.items()}
 
 
-def _pool_kept(backbone: Backbone, pooling: Pooling, batch: TokenBatch, stays: Tensor | None = None) -> Pooled:
-    """The mean of the last layer's states of the tokens that go on: the head's choice, or `stays` (B, L)."""
-    seen: list[Pooled] = []
+def _mix(kept: Tensor, stays: Tensor, whole: Tensor | None, mask: Tensor, trust: float) -> tuple[Tensor, Tensor]:
+    """The drop form: the mean of the tokens that went on, mixed with the whole text's (`Pooling.trust`).
 
-    def choose(states: Tensor, mask: Tensor) -> Tensor:
-        if stays is not None:
-            return stays
-        seen.append(pooling(states, mask, _ids(backbone, batch)))
-        return seen[0].weights > 0
+    Args:
+        kept: (B, L, D) last states of the tokens that went on without the others.
+        stays: (B, L) boolean, which those are.
+        whole: (B, L, D) last states of the whole texts; read only for a trust below 1.
+        mask: (B, L) boolean, the real tokens.
+        trust: part of the kept tokens' mean.
 
-    states, kept, mask = backbone.hidden_states_of_kept(batch, pooling.layers, choose)
+    Returns:
+        Vectors (B, D) and shares (B, L).
+    """
+    vector, weights = _mean(kept, stays)
+    if trust < 1:
+        assert whole is not None
+        vector_of_all, share_of_all = _mean(whole, mask)
+        vector = vector_of_all + trust * (vector - vector_of_all)
+        weights = share_of_all + trust * (weights - share_of_all)
+    return vector, weights
+
+
+def _mean(states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, L, D) -> (B, D), and each token's share (B, L)."""
     shares = mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
-    vector = torch.einsum("bl,bld->bd", shares, real_states(states, mask))
-    weights = torch.zeros(batch.ids.shape, device=shares.device).scatter_add(1, kept, shares)
-    return Pooled(vector, weights, seen[0].logits if seen else None)
-
-
-def _ids(backbone: Backbone, batch: TokenBatch) -> Tensor:
-    return torch.from_numpy(batch.ids).to(backbone.device)
+    return torch.einsum("bl,bld->bd", shares, real_states(states, mask)), shares
 
 
 def join_layers(by_layer: Mapping[int, Tensor], layers: Sequence[int]) -> Tensor:

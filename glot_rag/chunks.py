@@ -137,12 +137,12 @@ def _pool(
         surest = torch.zeros_like(pooled.logits).index_put((row, of_chunk.argmax(1)), torch.ones(()).to(of_chunk))
         return (pooled.weights > 0) | (surest > 0)
 
-    states, kept, mask = backbone.hidden_states_of_kept(batch, pooling.layers, choose)
-    stays = torch.take_along_dim(chosen, kept[row], dim=1) & mask[row]  # (C, L')
-    vectors = _means(states, stays, row)
-    if pooling.trust < 1:
-        (whole,), _ = backbone.hidden_states(batch, (-1,))
-        vectors = torch.lerp(_means(whole, chosen, row), vectors, pooling.trust)
+    drop = backbone.drop(torch.from_numpy(batch.ids).to(backbone.device), pooling.layers, choose)
+    whole, _ = backbone.hidden_states(batch, (-1,) if pooling.trust < 1 else (), [drop])
+    stays = chosen & drop.stays[row]  # (C, L)
+    vectors = _means(drop.states, stays, row)
+    if whole:
+        vectors = torch.lerp(_means(whole[0], chosen, row), vectors, pooling.trust)
     return vectors, stays.sum(1).float()
 
 

@@ -330,14 +330,20 @@ def export(
         bool, typer.Option("--accept-loss", help="Write it even if more is lost than is tolerated.")
     ] = False,
     texts: Annotated[int | None, typer.Option(min=1, help="Documents to measure over; 200 or 1,000.")] = None,
+    text: Annotated[list[Path] | None, typer.Option(help="JSONL with texts of your own to measure over, too.")] = None,
 ) -> None:
     """Write backbone and head as one ONNX graph, which `--onnx` and OnnxEncoder run without torch."""
     if (out is None) == (check is None):
         raise InputError("give --out DIR to export, or --check DIR to measure a bundle again")
     # What exports is built on this library, so it is looked up only here.
     exporter = importlib.import_module("glot_onnx")
+    own = []
+    if text:
+        from glot_rag.training.texts import read_texts
+
+        own = [each.text for each in read_texts(text)]
     if check is not None:
-        path, report = check, exporter.check_bundle(check, texts)
+        path, report = check, exporter.check_bundle(check, texts, own)
     else:
         from glot_rag.encoder import GlotEncoder
 
@@ -346,7 +352,9 @@ def export(
             backbone, pooling=pooling, head=head, max_tokens=max_tokens, dtype="float32", device="cpu", prune=False
         )
         path = out
-        report = exporter.export_encoder(encoder, out, precision=precision, accept_loss=accept_loss, texts=texts)
+        report = exporter.export_encoder(
+            encoder, out, precision=precision, accept_loss=accept_loss, texts=texts, documents=own
+        )
     typer.echo(
         f"{path}: {report.texts} texts, torch float32 against ONNX Runtime {report.precision}: largest difference "
         f"{report.max_difference:.1e}, least cosine {report.min_cosine:.7f}, "

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from glot_rag.backbone import Backbone
-from glot_rag.batches import count_collection, pool_dropping, pool_texts
+from glot_rag.batches import count_collection, pool_batch, pool_texts
 from glot_rag.chunks import pool_chunks
 from glot_rag.collection import CollectionStatistics
 from glot_rag.config import BASELINE_POOLINGS, POOLINGS
@@ -368,18 +368,11 @@ class GlotEncoder:
         prompted = self.document_prompt + clean
         ((ids, tokens, spans),) = self.backbone.tokenizer.with_offsets([prompted])
         batch = TokenBatch(np.zeros(1, np.int64), np.array([ids]), np.ones((1, len(ids)), np.bool_))
-        states, mask = self.backbone.hidden_states(batch, self.pooling.layers)
-        joined = torch.cat(states, dim=-1)
-        with torch.inference_mode():
-            dropping = self.pooling.drops
-            pooled = (
-                pool_dropping(self.backbone, self.pooling, batch)
-                if dropping
-                else self.pooling(joined, mask, torch.from_numpy(batch.ids).to(mask.device))
-            )
-            graph = None
-            if isinstance(self.pooling, GlotHead):
-                graph = self.pooling.graph(joined, mask)[0].cpu().numpy()
+        states, mask, pooled = pool_batch(self.backbone, {"": self.pooling}, batch)[""]
+        graph = None
+        if isinstance(self.pooling, GlotHead):
+            with torch.inference_mode():
+                graph = self.pooling.graph(states, mask)[0].cpu().numpy()
         noise = [None] * len(ids) if pooled.logits is None else torch.sigmoid(-pooled.logits[0]).tolist()
         shift = len(self.document_prompt)
         return Evidence(
@@ -419,26 +412,22 @@ def encode_documents_together(
         InputError: the encoders do not share a backbone and prompts, or the texts are not a list of strings.
     """
     first = _same_backbone(encoders)
+    pool = partial(
+        pool_texts,
+        first.backbone,
+        prompt=first.document_prompt,
+        show_progress=show_progress,
+        batch_tokens=batch_tokens,
+    )
     poolings = {name: encoder.pooling for name, encoder in encoders.items() if not encoder.prune}
-
-    def pool(texts: Sequence[str], poolings: Mapping[str, Pooling]) -> dict[str, Vectors]:
-        return pool_texts(
-            first.backbone,
-            poolings,
-            texts,
-            prompt=first.document_prompt,
-            show_progress=show_progress,
-            batch_tokens=batch_tokens,
-        )
-
-    vectors = pool(texts, poolings) if poolings else {}
+    vectors = pool(poolings, texts) if poolings else {}
     for name, encoder in encoders.items():
         if encoder.prune:
             assert isinstance(encoder.pooling, (GlotHead, AdaPool))
             kept = denoise_texts(
                 first.backbone, encoder.pooling, texts, show_progress=show_progress, batch_tokens=batch_tokens
             )
-            vectors |= pool([each.text for each in kept], {name: encoder.query_pooling})
+            vectors |= pool({name: encoder.query_pooling}, [each.text for each in kept])
     return {name: vectors[name] for name in encoders}
 
 

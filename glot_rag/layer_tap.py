@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -24,32 +24,131 @@ class _Stopped(Exception):
 
 
 @dataclass
+class Drop:
+    """Chosen tokens that go on from one of the layers as if the others were not there.
+
+    Attributes:
+        layers: whose input states `choose` sees, side by side; from the highest of them on only chosen tokens are seen.
+        choose: called once.
+        shorten: True takes the dropped tokens out; False leaves them in place, where no token sees them any more. The
+            others' states are the same; only the second is one graph of fixed shape, which ONNX needs.
+        stays: (B, L) boolean, the tokens that went on.
+        states: (B, L, D), the model's last states of those; what stands in the other places means nothing.
+    """
+
+    layers: Sequence[int]
+    choose: Choose
+    shorten: bool = True
+    stays: Tensor = field(init=False)
+    states: Tensor = field(init=False)
+    _rows: Tensor | None = field(default=None, init=False)  # the texts that go on; None for all
+    _kept: Tensor | None = field(default=None, init=False)  # (B', L') the places of what is kept; None for all
+    _seen: Tensor = field(init=False)  # (B', L') boolean, False where a text keeps fewer
+
+    @property
+    def before(self) -> int:
+        """The first layer that sees chosen tokens only."""
+        return max(self.layers)
+
+    @property
+    def goes_nowhere(self) -> bool:
+        """Whether every text has gone on as a whole already."""
+        return self._rows is not None and self._rows.shape[0] == 0
+
+    def begin(self, by_layer: Mapping[int, Tensor], mask: Tensor, *, whole: bool) -> Tensor:
+        """Choose the tokens. Returns their states (B', L', D), which go on.
+
+        Where the whole texts go on, too, a text of which everything stays need not go on a second time.
+        """
+        states = by_layer[self.before]
+        joined = torch.cat([by_layer[number] for number in self.layers], dim=-1)
+        self.stays = self._seen = self.choose(joined, mask) & mask
+        if not self.shorten:
+            return states
+        stays = self.stays
+        if whole:
+            self._rows = (mask & ~stays).any(dim=1).nonzero()[:, 0]
+            states, stays = states[self._rows], stays[self._rows]
+        counts = stays.sum(dim=1)
+        # The kept tokens first, in their order.
+        order = torch.argsort((~stays).to(torch.uint8), dim=1, stable=True)
+        longest = max(counts.tolist(), default=0)
+        self._kept = order[:, :longest]
+        self._seen = torch.arange(longest, device=states.device) < counts[:, None]
+        return torch.take_along_dim(states, self._kept[..., None], dim=1)
+
+    def narrow(self, given: Mapping[str, Any], causal: bool) -> dict[str, Any]:
+        """A layer's arguments, as they are for whole texts, for the chosen tokens alone."""
+        narrowed = {**given, "attention_mask": _attention_mask(self._seen, causal, given["hidden_states"].dtype)}
+        # A decoder's cache holds the whole texts' keys: these tokens are not to be added to them.
+        narrowed |= {name: None for name in given if name in ("past_key_values", "past_key_value", "layer_past")}
+        for name in ("position_embeddings", "position_ids"):
+            if given.get(name) is not None:
+                narrowed[name] = self._at_kept(given[name])
+        return narrowed
+
+    def put_back(self, states: Tensor, length: int) -> Tensor:
+        """(B', L', D) -> (B', L, D): some models count on the length that they were given."""
+        if self._kept is None:
+            return states
+        places = self._kept[..., None].expand_as(states)
+        return states.new_zeros(states.shape[0], length, states.shape[-1]).scatter(1, places, states)
+
+    def end(self, last: Tensor, whole: Tensor | None) -> None:
+        """Take the model's last states (B', L, D); a text that did not go on has those of the whole text."""
+        self.states = last if self._rows is None or whole is None else whole.index_copy(0, self._rows, last)
+
+    def _at_kept(self, value: Any) -> Any:
+        """A tensor (B or 1, L, …), or a tuple of such, at the kept tokens."""
+        if isinstance(value, tuple):
+            return tuple(self._at_kept(each) for each in value)
+        if self._kept is None:
+            return value
+        if self._rows is not None and value.shape[0] > 1:
+            value = value[self._rows]
+        index = self._kept.view(*self._kept.shape, *[1] * (value.dim() - 2))
+        return torch.take_along_dim(value.expand(self._kept.shape[0], *value.shape[1:]), index, dim=1)
+
+
+@dataclass
 class Run:
     """What one forward pass should do between the layers, and what it saw there.
 
     Attributes:
         wanted: layers whose input states are kept in `states`; layer n's input is transformers' `hidden_states[n]`.
         stop: the first layer that is not run any more; None to run all.
-        drop_before: the layer that sees chosen tokens only, as all above do; None to drop none.
-        mask: (B, L), the real tokens.
-        choose: called once, with the states in `wanted`'s order side by side.
-        shorten: True takes the dropped tokens out; False leaves them in place, where no token sees them any more. The
-            others' states are the same; only the second is one graph of fixed shape, which ONNX needs.
+        mask: (B, L), the real tokens; for `drops`.
+        drops: chosen tokens that go on by themselves. Layers below are run once for all of them.
+        whole: whether all tokens go on, too; without them there can be one drop only.
         states: layer -> (B, L, D).
-        kept: (B, L'), each remaining token's place among the L; L' is the largest number that any text keeps. None
-            where nothing is taken out.
-        kept_mask: (B, L'), False where a text keeps fewer; without `shorten` (B, L), True for what goes on.
+        above: layer -> its arguments for whole texts, but the states, where a drop has to run it as well.
     """
 
     wanted: Collection[int]
     stop: int | None = None
-    drop_before: int | None = None
     mask: Tensor | None = None
-    choose: Choose | None = None
-    shorten: bool = True
+    drops: Sequence[Drop] = ()
+    whole: bool = True
     states: dict[int, Tensor] = field(default_factory=dict)
-    kept: Tensor | None = None
-    kept_mask: Tensor | None = None
+    above: dict[int, dict[str, Any]] = field(default_factory=dict)
+    _entering: dict[int, Tensor] = field(default_factory=dict)  # by the drop's number
+
+    def __post_init__(self) -> None:
+        assert self.whole or len(self.drops) == 1
+        self.wanted = {*self.wanted, *(number for drop in self.drops for number in drop.layers)}
+
+    def share_out(self, last: Tensor) -> Tensor:
+        """Give the drops their parts of the model's last states. Returns the rest: those of the whole texts, if run."""
+        if not self.drops:
+            return last
+        assert self.mask is not None
+        start = self.mask.shape[0] if self.whole else 0
+        whole = last[:start] if self.whole else None
+        for number, drop in enumerate(self.drops):
+            end = start + self._entering[number].shape[0]
+            drop.end(last[start:end], whole)
+            start = end
+        return last if whole is None else whole
 
 
 class LayerTap:
@@ -113,61 +212,57 @@ class LayerTap:
             run.states[number] = given["hidden_states"]
         if number == run.stop:
             raise _Stopped
-        if run.drop_before is None or number < run.drop_before:
+        for place, drop in enumerate(run.drops):
+            if number == drop.before:
+                assert run.mask is not None
+                run._entering[place] = drop.begin(run.states, run.mask, whole=run.whole)
+        if not run._entering:
             return None
-        if number == run.drop_before:
-            given["hidden_states"] = self._drop(run, given["hidden_states"])
-        given["attention_mask"] = self._attention_mask(run, given["hidden_states"].dtype)
-        for name in ("position_embeddings", "position_ids") if run.shorten else ():
-            if given.get(name) is not None:
-                given[name] = _at(given[name], run)
-        return (), given
+        if run.whole:
+            run.above[number] = {name: value for name, value in given.items() if name != "hidden_states"}
+            return None
+        (drop,) = run.drops
+        if number == drop.before:
+            given["hidden_states"] = run._entering[0]
+        return (), drop.narrow(given, self._causal)
 
     def _after_all(self, layer: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        """Put the kept tokens back in their places: some models count on the length that they were given."""
+        """Run the upper layers over what was chosen; its states go below those of the whole texts."""
         run: Run | None = getattr(self._local, "run", None)
-        if run is None or run.kept is None or run.mask is None:
+        if run is None or not run.drops:
             return None
-        if isinstance(output, tuple):
-            return (_put_back(output[0], run.kept, run.mask), *output[1:])
-        return _put_back(output, run.kept, run.mask)
-
-    @staticmethod
-    def _drop(run: Run, states: Tensor) -> Tensor:
-        assert run.choose is not None
         assert run.mask is not None
-        keep = run.choose(torch.cat([run.states[n] for n in run.wanted], dim=-1), run.mask) & run.mask
-        if not run.shorten:
-            run.kept_mask = keep
+        last, length = _first(output), run.mask.shape[1]
+        if run.whole:
+            self._local.run = None  # these are further runs of the same layers
+            chosen = [self._go_on(run, drop, run._entering[place]) for place, drop in enumerate(run.drops)]
+            self._local.run = run
+        else:
+            chosen = [last]
+        parts = [drop.put_back(states, length) for drop, states in zip(run.drops, chosen, strict=True)]
+        last = torch.cat([last, *parts]) if run.whole else parts[0]
+        return (last, *output[1:]) if isinstance(output, tuple) else last
+
+    def _go_on(self, run: Run, drop: Drop, states: Tensor) -> Tensor:
+        if drop.goes_nowhere:
             return states
-        counts = keep.sum(dim=1)
-        # The kept tokens first, in their order.
-        order = torch.argsort((~keep).to(torch.uint8), dim=1, stable=True)
-        longest = int(counts.max())
-        run.kept = order[:, :longest]
-        run.kept_mask = torch.arange(longest, device=states.device) < counts[:, None]
-        return torch.take_along_dim(states, run.kept[..., None], dim=1)
-
-    def _attention_mask(self, run: Run, dtype: torch.dtype) -> Tensor:
-        """Additive, (B, 1, L', L'), as transformers' layers take it."""
-        assert run.kept_mask is not None
-        length = run.kept_mask.shape[1]
-        seen = run.kept_mask[:, None, None, :].expand(-1, 1, length, -1)
-        if self._causal:
-            seen = seen & torch.ones(length, length, dtype=torch.bool, device=seen.device).tril()
-        zero = torch.zeros((), dtype=dtype, device=seen.device)
-        return torch.where(seen, zero, torch.finfo(dtype).min)
+        for number in range(drop.before, len(self._layers)):
+            given = drop.narrow({**run.above[number], "hidden_states": states}, self._causal)
+            states = _first(self._layers[number](**given))
+        return states
 
 
-def _put_back(states: Tensor, kept: Tensor, mask: Tensor) -> Tensor:
-    whole = states.new_zeros(*mask.shape, states.shape[-1])
-    return whole.scatter(1, kept[..., None].expand_as(states), states)
+def _first(output: Any) -> Tensor:
+    """The states in what a layer gives."""
+    states: Tensor = output[0] if isinstance(output, tuple) else output
+    return states
 
 
-def _at(value: Any, run: Run) -> Any:
-    """A tensor (B or 1, L, …), or a tuple of such, at the kept tokens."""
-    if isinstance(value, tuple):
-        return tuple(_at(each, run) for each in value)
-    assert run.kept is not None
-    index = run.kept.view(*run.kept.shape, *[1] * (value.dim() - 2))
-    return torch.take_along_dim(value.expand(len(run.kept), *value.shape[1:]), index, dim=1)
+def _attention_mask(seen: Tensor, causal: bool, dtype: torch.dtype) -> Tensor:
+    """(B, L) boolean -> additive, (B, 1, L, L), as transformers' layers take it."""
+    length = seen.shape[1]
+    pairs = seen[:, None, None, :].expand(-1, 1, length, -1)
+    if causal:
+        pairs = pairs & torch.ones(length, length, dtype=torch.bool, device=seen.device).tril()
+    zero = torch.zeros((), dtype=dtype, device=seen.device)
+    return torch.where(pairs, zero, torch.finfo(dtype).min)

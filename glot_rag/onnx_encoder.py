@@ -24,6 +24,9 @@ FORMAT = "glot-rag/onnx"
 FORMAT_VERSION = 1
 RECORD, MODEL, TOKENIZER = "onnx.json", "model.onnx", "tokenizer.json"
 DOCUMENTS, QUERIES = "sentence_embedding", "query_embedding"  # outputs of the graph
+# B·L² a batch, fewer than in torch: here every head's attention scores are held, that many floats each. Of 256 tokens a
+# text that is 4 texts a batch, which are embedded in less memory and no more time than 32.
+_BATCH_PAIRS = 1 << 18
 _WINDOW = 4_096  # texts tokenised and sorted at a time: memory does not grow with the corpus
 _FIELDS = {
     **{"dimension": int, "max_tokens": int, "pad_id": int, "stand_in": int, "special_ids": list},
@@ -155,7 +158,7 @@ class OnnxEncoder:
             task = progress.add_task("embedding", total=len(checked))
             for start in range(0, len(checked), _WINDOW):
                 sequences = self._tokenizer(checked[start : start + _WINDOW])
-                for batch in pack(sequences, self._tokenizer.pad_id, batch_tokens):
+                for batch in pack(sequences, self._tokenizer.pad_id, batch_tokens, _BATCH_PAIRS):
                     feed = {"input_ids": batch.ids, "attention_mask": batch.mask.astype(np.int64)}
                     (out[start + batch.rows],) = self._session.run([output], feed)
                     progress.advance(task, len(batch.rows))

@@ -25,6 +25,7 @@ from glot_rag.backbone import Backbone, choose_device, choose_dtype
 from glot_rag.encoder import GlotEncoder
 from glot_rag.errors import BundleError, InputError
 from glot_rag.head import BaselinePooling, GlotHead
+from glot_rag.layer_tap import Choose, Drop, Run
 from glot_rag.tokens import TokenBatch
 
 VOCABULARY = 30_522  # of MiniLM's tokeniser, which the small models here borrow
@@ -327,52 +328,101 @@ def every_other(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return mask & (torch.arange(mask.shape[1]) % 2 == 0)
 
 
+def drop_from(backbone: Backbone, batch: TokenBatch, layer: int, choose: Choose, *, whole: bool = False) -> Drop:
+    """The last states of what is chosen, by itself or beside the whole texts."""
+    drop = backbone.drop(torch.from_numpy(batch.ids), (layer,), choose)
+    backbone.hidden_states(batch, (-1,) if whole else (), [drop])
+    return drop
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_dropping_before_the_first_layer_is_never_having_had_the_tokens(
     kind: str, small_backbones: dict[str, Backbone]
 ) -> None:
     backbone = small_backbones[kind]
     batch = batch_of(backbone, WINGS)
-    states, kept, mask = backbone.hidden_states_of_kept(batch, (0,), every_other)
+    drop = drop_from(backbone, batch, 0, every_other)
     for row in range(len(WINGS)):
-        places = kept[row][mask[row]]
         ids = torch.from_numpy(batch.ids[row])
         special = torch.from_numpy(backbone.tokenizer.is_special(batch.ids[row]))
         expected = [i for i in range(len(ids)) if batch.mask[row, i] and (i % 2 == 0 or special[i])]
-        assert places.tolist() == expected
+        assert drop.stays[row].nonzero()[:, 0].tolist() == expected
         with torch.no_grad():
+            places = torch.tensor(expected)
             alone = backbone.model(input_ids=ids[places][None], position_ids=places[None]).last_hidden_state[0]
-        assert (states[row][mask[row]] - alone).abs().max() < 1e-4
+        assert (drop.states[row][drop.stays[row]] - alone).abs().max() < 1e-4
 
 
 def test_dropping_between_layers_is_not_attending_to_the_dropped(small_backbones: dict[str, Backbone]) -> None:
     backbone = small_backbones["bert"]
     batch = batch_of(backbone, WINGS)
-    (before,), real = backbone.hidden_states(batch, (1,))
+    (before,), _ = backbone.hidden_states(batch, (1,))
     seen: list[torch.Tensor] = []
 
     def choose(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         seen.append(states)
         return every_other(states, mask)
 
-    states, kept, mask = backbone.hidden_states_of_kept(batch, (1,), choose)
+    drop = drop_from(backbone, batch, 1, choose)
     assert torch.equal(seen[0], before)
-    stays = torch.zeros_like(real).scatter(1, kept, mask)
     with torch.no_grad():
-        out = backbone.model.encoder.layer[1](before, torch.where(stays[:, None, None, :], 0.0, -1e30))
+        out = backbone.model.encoder.layer[1](before, torch.where(drop.stays[:, None, None, :], 0.0, -1e30))
     out = out[0] if isinstance(out, tuple) else out
-    for row in range(len(WINGS)):
-        assert (states[row][mask[row]] - out[row][kept[row][mask[row]]]).abs().max() < 1e-5
+    assert (drop.states - out)[drop.stays].abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_dropping_nothing_changes_nothing(kind: str, small_backbones: dict[str, Backbone]) -> None:
     backbone = small_backbones[kind]
     batch = batch_of(backbone, WINGS)
-    (whole,), real = backbone.hidden_states(batch)
-    states, _, mask = backbone.hidden_states_of_kept(batch, (1,), lambda _, mask: mask)
-    assert torch.equal(mask, real)
-    assert (states[mask] - whole[real]).abs().max() < 1e-5
+    (expected,), real = backbone.hidden_states(batch)
+    for whole in (False, True):
+        drop = drop_from(backbone, batch, 1, lambda _, mask: mask, whole=whole)
+        assert torch.equal(drop.stays, real)
+        assert (drop.states - expected)[real].abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("shorten", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_beside_the_whole_texts_and_each_other(kind: str, shorten: bool, small_backbones: dict[str, Backbone]) -> None:
+    """Several choices in one run are each what they are in a run of their own; the lower layers run once."""
+    backbone = small_backbones[kind]
+    batch = batch_of(backbone, WINGS)
+
+    def but_the_first_text(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        kept = every_other(states, mask)
+        kept[0] = mask[0]  # a text that stays as it is beside others that do not
+        return kept
+
+    (expected,), real = backbone.hidden_states(batch)
+    ids = torch.from_numpy(batch.ids)
+    wanted = [(1, every_other), (0, every_other), (1, but_the_first_text)]
+    drops = [backbone.drop(ids, (layer,), choose, shorten=shorten) for layer, choose in wanted]
+    calls: list[int] = []
+    handle = backbone.tap._layers[0].register_forward_hook(lambda *_: calls.append(0))
+    (whole,), _ = backbone.hidden_states(batch, (-1,), drops)
+    handle.remove()
+    assert len(calls) == 2  # the whole texts, and the one choice that is made before the first layer
+    assert (whole - expected)[real].abs().max() < 1e-5
+    for drop, (layer, choose) in zip(drops, wanted, strict=True):
+        alone = drop_from(backbone, batch, layer, choose)
+        assert torch.equal(drop.stays, alone.stays)
+        assert (drop.states - alone.states)[drop.stays].abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_a_decoders_cache_is_no_part_of_it(kind: str, small_backbones: dict[str, Backbone]) -> None:
+    """A caller such as sentence-transformers leaves the cache on, with the whole texts' keys in it."""
+    backbone = small_backbones[kind]
+    batch = batch_of(backbone, WINGS)
+    ids, mask = torch.from_numpy(batch.ids), torch.from_numpy(batch.mask)
+    drop = backbone.drop(ids, (1,), every_other)
+    run = Run((), mask=mask, drops=[drop])
+    with torch.no_grad():
+        out = backbone.tap.run(run, lambda: backbone.model(ids, attention_mask=mask.long(), use_cache=True))
+    run.share_out(out.last_hidden_state)
+    alone = drop_from(backbone, batch, 1, every_other)
+    assert (drop.states - alone.states)[drop.stays].abs().max() < 1e-5
 
 
 def test_an_early_layer_alone_does_not_run_the_later_ones(small_backbones: dict[str, Backbone]) -> None:
@@ -393,12 +443,12 @@ def test_threads_do_not_drop_each_others_tokens(small_backbones: dict[str, Backb
     backbone = small_backbones["llama"]
     batch = batch_of(backbone, WINGS)
     (whole,), _ = backbone.hidden_states(batch)
-    dropped, _, _ = backbone.hidden_states_of_kept(batch, (1,), every_other)
+    dropped = drop_from(backbone, batch, 1, every_other).states
 
     def one(number: int) -> bool:
         if number % 2:
             return torch.equal(backbone.hidden_states(batch)[0][0], whole)
-        return torch.equal(backbone.hidden_states_of_kept(batch, (1,), every_other)[0], dropped)
+        return torch.equal(drop_from(backbone, batch, 1, every_other, whole=number % 4 == 0).states, dropped)
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(one, range(60)))
@@ -411,4 +461,4 @@ def test_layers_that_cannot_be_found_cannot_drop(minilm: Backbone, monkeypatch: 
     states, _ = minilm.hidden_states(batch, (2, -1))
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(states, expected, strict=True))
     with pytest.raises(BundleError, match="cannot be dropped"):
-        minilm.hidden_states_of_kept(batch, (2,), every_other)
+        drop_from(minilm, batch, 2, every_other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from glot_rag.batches import pool_dropping
+from glot_rag.batches import pool_batch
 from glot_rag.encoder import GlotEncoder, encode_documents_together
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead
 from glot_rag.tokens import pack
@@ -45,7 +46,7 @@ def test_the_vector_is_the_two_means_mixed(
     got = encoders["some"].encode_documents(texts)
     for batch in pack(minilm.tokenizer(texts), minilm.tokenizer.pad_id):
         with torch.inference_mode():
-            kept = pool_dropping(minilm, heads[1.0], batch).vector
+            kept = pool_batch(minilm, {"": heads[1.0]}, batch)[""].pooled.vector
             (states,), mask = minilm.hidden_states(batch)
         whole = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         expected = TRUST * kept + (1 - TRUST) * whole
@@ -83,3 +84,22 @@ def test_weights_say_what_a_dropped_token_still_counts(
     assert 0 < dropped.sum() < len(weights)
     np.testing.assert_allclose(weights, TRUST * all_or_none + (1 - TRUST) / len(weights), rtol=1e-5)
     assert weights.sum() == pytest.approx(1)
+
+
+def test_the_lower_layers_run_once(minilm: Backbone, encoders: dict[str, GlotEncoder], mixed_texts: list[str]) -> None:
+    """Tokens are dropped after two layers: those above run over the whole texts and over what is kept."""
+    calls: Counter[int] = Counter()
+    handles = [
+        layer.register_forward_hook(lambda *_, number=number: calls.update([number]))
+        for number, layer in enumerate(minilm.model.encoder.layer)
+    ]
+    text = max(mixed_texts, key=len)
+    encoders["some"].encode_documents([text])
+    once_and_twice = dict(zip(range(6), (1, 1, 2, 2, 2, 2), strict=True))
+    assert calls == once_and_twice
+    encoders["some"].explain(text)
+    assert calls == {number: 2 * count for number, count in once_and_twice.items()}
+    encode_documents_together(encoders, [text])  # whole for all, and for each of two heads what that keeps
+    assert calls == dict(zip(range(6), (3, 3, 7, 7, 7, 7), strict=True))
+    for handle in handles:
+        handle.remove()

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -30,6 +31,8 @@ def export_encoder(
     precision: str = "float32",
     accept_loss: bool = False,
     texts: int | None = None,
+    documents: Sequence[str] = (),
+    graph_of: str | os.PathLike[str] | None = None,
 ) -> ParityReport:
     """Write backbone and head as one graph, with what running it needs, after the parity check.
 
@@ -44,13 +47,17 @@ def export_encoder(
         accept_loss: write the bundle even if more is lost than `glot_onnx.parity.TOLERANCES` allows. It then has a
             fingerprint of its own: its vectors do not belong in one index with the encoder's.
         texts: documents to measure over; None takes what the precision asks for (`TOLERANCES`).
+        documents: further ones to measure over, such as those that will be indexed.
+        graph_of: a bundle of this encoder in float32, whose graph is converted: tracing the encoder again is what takes
+            the time.
 
     Returns:
         The parity report.
 
     Raises:
         InputError: the directory holds something else, the backbone is in another dtype or elsewhere, or the encoder
-            prunes or is adapted to a collection; no such precision.
+            prunes or is adapted to a collection; no such precision; `graph_of` is another encoder's or in another
+            precision.
         ParityError: the graph does not give the encoder's vectors.
     """
     choose("precision", precision, PRECISIONS)
@@ -65,11 +72,21 @@ def export_encoder(
         )
     if isinstance(encoder.pooling, (GlotHead, AdaPool)) and encoder.pooling.adaptation is not None:
         raise InputError("the graph has no place for a collection's counts: export the encoder from before adapt()")
+    if graph_of is not None:
+        given = OnnxEncoder(graph_of)
+        if (given.fingerprint, given.precision) != (encoder.fingerprint, "float32"):
+            raise InputError(
+                f"{graph_of} holds the encoder {given.fingerprint} in {given.precision}; expected "
+                f"{encoder.fingerprint} in float32: export that first"
+            )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
         made = Path(temporary) / "bundle"
         made.mkdir()
-        export_graph(encoder, made / MODEL)
+        if graph_of is None:
+            export_graph(encoder, made / MODEL)
+        else:
+            shutil.copyfile(Path(graph_of) / MODEL, made / MODEL)
         if precision != "float32":
             save_graph(convert(onnx.load(made / MODEL), precision), made / MODEL)
         (made / TOKENIZER).write_text(backbone.tokenizer.core.to_str(), encoding="utf-8")
@@ -77,7 +94,7 @@ def export_encoder(
         _write_record(encoder, made, precision, encoder.fingerprint)
         if isinstance(encoder.pooling, (GlotHead, AdaPool)):
             save_head(encoder.pooling, made / "head", {"backbone_fingerprint": backbone.fingerprint})
-        report = measure(encoder, OnnxEncoder(made), texts)
+        report = measure(encoder, OnnxEncoder(made), texts, documents)
         if not accept_loss:
             report.check()
         elif report.losses():

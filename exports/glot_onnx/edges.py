@@ -16,7 +16,7 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from glot_rag.batches import join_layers, pool_dropping, unit
+from glot_rag.batches import pool_batch, unit
 from glot_rag.encoder import GlotEncoder
 from glot_rag.head import GlotHead
 from glot_rag.onnx_encoder import DOCUMENTS
@@ -59,10 +59,8 @@ def compare_batches(encoder: GlotEncoder, model: Path, sequences: Sequence[Seque
     for batch in padded(sequences, encoder.backbone.tokenizer.pad_id):
         feed = {"input_ids": batch.ids, "attention_mask": batch.mask.astype(np.int64)}
         vectors, *joined = session.run(outputs, feed)
-        states, mask = encoder.backbone.hidden_states(batch, pooling.layers)
+        given, mask, pooled = pool_batch(encoder.backbone, {"": pooling}, batch)[""]
         with torch.inference_mode():
-            given = join_layers(dict(zip(pooling.layers, states, strict=True)), pooling.layers)
-            pooled = pool_dropping(encoder.backbone, pooling, batch) if pooling.drops else pooling(given, mask)
             expected = unit(pooled.vector).numpy()
             # fmax would pass over a NaN, and so would a comparison
             difference = float(np.maximum(difference, np.abs(vectors - expected).max()))

@@ -13,14 +13,12 @@ from pathlib import Path
 import onnx
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 import glot_rag
+from glot_rag.batches import pool_ids, unit
 from glot_rag.encoder import GlotEncoder
 from glot_rag.errors import InputError
 from glot_rag.head import AdaPool, GlotHead, Pooled, Pooling
-from glot_rag.head.pooling import real_states
-from glot_rag.layer_tap import Run
 from glot_rag.onnx_encoder import DOCUMENTS, QUERIES
 
 OPSET = 20
@@ -36,7 +34,8 @@ class HeadGraph(nn.Module):
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
         """(B, L, S·D) float32 and (B, L) int64 -> (B, O), (B, L), (B, L)."""
-        return _outputs(self.pooling, hidden_states, attention_mask.bool())
+        mask = attention_mask.bool()
+        return _outputs(self.pooling(hidden_states, mask), mask)
 
 
 class EncoderGraph(nn.Module):
@@ -47,59 +46,16 @@ class EncoderGraph(nn.Module):
         self.model = encoder.backbone.model
         self.documents = _dense(encoder.pooling)
         self.queries = None if encoder.query_pooling is encoder.pooling else _dense(encoder.query_pooling)
-        self._tap = encoder.backbone.tap
-        self._special = encoder.backbone.tokenizer.special_ids
-        self._last = encoder.backbone.num_layers
-        self._number = encoder.backbone.layer_number
+        self._backbone = encoder.backbone
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
         """(B, L) int64 each -> (B, O), perhaps (B, O), (B, L) and perhaps (B, L)."""
-        if self.documents.drops and self.documents.trust == 1 and self.queries is None:
-            return self._kept(input_ids, attention_mask, None)
-        out = self.model(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True, use_cache=False)
-        states = [*out.hidden_states[: self._last], out.last_hidden_state]
         mask = attention_mask.bool()
-
-        def joined(pooling: Pooling) -> Tensor:
-            return torch.cat([states[self._number(layer)] for layer in pooling.layers], dim=-1)
-
-        if self.documents.drops:
-            vector, *rest = self._kept(input_ids, attention_mask, states[-1])
-        else:
-            vector, *rest = _outputs(self.documents, joined(self.documents), mask)
-        if self.queries is None:
-            return (vector, *rest)
-        query = functional.normalize(self.queries(joined(self.queries), mask).vector, dim=-1, eps=1e-12)
-        return (vector, query, *rest)
-
-    def _kept(self, input_ids: Tensor, attention_mask: Tensor, whole: Tensor | None) -> tuple[Tensor, ...]:
-        """The drop form: `glot_rag.batches.pool_dropping`, with the dropped tokens left in place and unseen."""
-        mask = attention_mask.bool()
-        special = (input_ids[..., None] == torch.tensor(self._special)).any(-1) & mask
-        logits: list[Tensor] = []
-
-        def choose(states: Tensor, mask: Tensor) -> Tensor:
-            pooled: Pooled = self.documents(states, mask)
-            assert pooled.logits is not None
-            logits.append(pooled.logits)
-            return (pooled.weights > 0) | special
-
-        numbers = [self._number(layer) for layer in self.documents.layers]
-        run = Run(numbers, None, max(numbers), mask, choose, shorten=False)
-        out = self._tap.run(
-            run, lambda: self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
-        )
-        assert run.kept_mask is not None
-        weights = run.kept_mask / run.kept_mask.sum(dim=1, keepdim=True).clamp(min=1)
-        vector = torch.einsum("bl,bld->bd", weights, real_states(out.last_hidden_state, run.kept_mask))
-        if self.documents.trust < 1:
-            assert whole is not None
-            of_all = mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
-            trust = self.documents.trust
-            vector = (1 - trust) * torch.einsum("bl,bld->bd", of_all, real_states(whole, mask)) + trust * vector
-            weights = (1 - trust) * of_all + trust * weights
-        noise = torch.sigmoid(-logits[0]) * mask
-        return functional.normalize(vector, dim=-1, eps=1e-12), weights, noise
+        poolings = {"documents": self.documents} | ({} if self.queries is None else {"queries": self.queries})
+        read = pool_ids(self._backbone, poolings, input_ids, mask, shorten=False)
+        vector, *rest = _outputs(read["documents"].pooled, mask)
+        queries = [] if self.queries is None else [unit(read["queries"].pooled.vector)]
+        return (vector, *queries, *rest)
 
 
 def export_head(head: GlotHead | AdaPool, path: str | os.PathLike[str]) -> Path:
@@ -203,9 +159,8 @@ def _dense(pooling: Pooling) -> Pooling:
     return copy
 
 
-def _outputs(pooling: Pooling, states: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-    pooled = pooling(states, mask)
-    vector = functional.normalize(pooled.vector, dim=-1, eps=1e-12)
+def _outputs(pooled: Pooled, mask: Tensor) -> tuple[Tensor, ...]:
+    vector = unit(pooled.vector)
     if pooled.logits is None:
         return vector, pooled.weights
     return vector, pooled.weights, torch.sigmoid(-pooled.logits) * mask

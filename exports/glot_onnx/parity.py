@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from glot_rag.errors import BundleError, GlotError, InputError
 from glot_rag.evaluation import load_stdlib, search
 from glot_rag.evaluation import measure as measure_ranking
 from glot_rag.onnx_encoder import MODEL, OnnxEncoder
+from glot_rag.tokens import check_texts
 
 REPORT = "parity.json"
 _WORDS = """
@@ -62,8 +64,8 @@ class ParityReport:
 
     Attributes:
         precision: of the exported graph.
-        texts: how many documents were compared, of one to `max_tokens` tokens: made-up ones, and the documents and
-            queries of a retrieval set (Python's own documentation).
+        texts: how many documents were compared, of one to `max_tokens` tokens: made-up ones, the documents of a
+            retrieval set (Python's own documentation; its queries are compared, too), and those that were given.
         max_difference: the largest absolute difference of a component, in batches of 1 to many, padded on either side.
         min_cosine: the least cosine, over documents and queries.
         top10_overlap: of the ten nearest documents of each query, the share that both agree on.
@@ -127,32 +129,36 @@ def sample_texts(seed: int = 0) -> list[str]:
     return ["", " \n\t", "\x00", "a" * 500, *texts]
 
 
-def measure(encoder: GlotEncoder, exported: OnnxEncoder, texts: int | None = None) -> ParityReport:
+def measure(
+    encoder: GlotEncoder, exported: OnnxEncoder, texts: int | None = None, documents: Sequence[str] = ()
+) -> ParityReport:
     """Compare a torch encoder, which should be in float32, with an exported one.
 
     Args:
         encoder: what was exported.
         exported: what it became.
         texts: documents of the retrieval set; None takes what `TOLERANCES` asks for.
+        documents: further ones to compare vectors of, such as those that will be indexed.
 
     Raises:
-        InputError: a number of texts below 1.
+        InputError: a number of texts below 1, or documents that are no strings.
     """
     count = TOLERANCES[exported.precision].texts if texts is None else texts
     if count < 1:
         raise InputError(f"texts must be at least 1; got {count}")
     odd = sample_texts()
     collection = load_stdlib(count)
-    written = [*odd, *collection.documents.values()]
+    written = [*odd, *collection.documents.values(), *check_texts(documents)]
+    ranked = slice(len(odd), len(odd) + len(collection.documents))
     asked = [*odd, *collection.queries.values()]
-    documents, queries = [], []
+    vectors, queries = [], []
     for each in (encoder, exported):
-        documents.append(each.encode_documents(written))
+        vectors.append(each.encode_documents(written))
         queries.append(each.encode_queries(asked))
     alone = np.concatenate([exported.encode_documents([text]) for text in odd])
     rankings = [
-        search(list(collection.documents), vectors[len(odd) :], list(collection.queries), found[len(odd) :], k=10)
-        for vectors, found in zip(documents, queries, strict=True)
+        search(list(collection.documents), these[ranked], list(collection.queries), asking[len(odd) :], k=10)
+        for these, asking in zip(vectors, queries, strict=True)
     ]
     ndcg = [measure_ranking(collection.qrels, ranking, ["ndcg@10"])["ndcg@10"] for ranking in rankings]
     overlap = [len(ours.keys() & rankings[1][query].keys()) / len(ours) for query, ours in rankings[0].items()]
@@ -161,24 +167,25 @@ def measure(encoder: GlotEncoder, exported: OnnxEncoder, texts: int | None = Non
         precision=exported.precision,
         texts=len(written),
         max_difference=float(
-            np.max([batches.difference, *(np.abs(ours - theirs).max() for ours, theirs in (documents, queries))])
+            np.max([batches.difference, *(np.abs(ours - theirs).max() for ours, theirs in (vectors, queries))])
         ),
-        min_cosine=float(np.min([(ours * theirs).sum(axis=1).min() for ours, theirs in (documents, queries)])),
+        min_cosine=float(np.min([(ours * theirs).sum(axis=1).min() for ours, theirs in (vectors, queries)])),
         top10_overlap=float(np.mean(overlap)),
         ndcg=ndcg[1],
         ndcg_lost=ndcg[0] - ndcg[1],
-        batch_difference=float(np.abs(alone - documents[1][: len(odd)]).max()),
+        batch_difference=float(np.abs(alone - vectors[1][: len(odd)]).max()),
         edges=batches.edges,
         edges_flipped=batches.flipped,
     )
 
 
-def check_bundle(path: str | os.PathLike[str], texts: int | None = None) -> ParityReport:
+def check_bundle(path: str | os.PathLike[str], texts: int | None = None, documents: Sequence[str] = ()) -> ParityReport:
     """Measure a bundle again, against the encoder that it says it was exported from.
 
     Args:
         path: the bundle's directory.
         texts: as in `measure`.
+        documents: as there.
 
     Raises:
         BundleError: the bundle is damaged, or that encoder is not the same any more.
@@ -202,7 +209,7 @@ def check_bundle(path: str | os.PathLike[str], texts: int | None = None) -> Pari
             f"{path} was exported from an encoder with fingerprint {expected}; '{source['backbone']}' now "
             f"gives {encoder.fingerprint}: export it again"
         )
-    report = measure(encoder, exported, texts)
+    report = measure(encoder, exported, texts, documents)
     report.check()
     return report
 

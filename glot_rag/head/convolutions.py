@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.nn import GATConv, GCNConv, GINConv, GINEConv, SAGEConv, TransformerConv
 
-from glot_rag.graph import blockwise
+from glot_rag.graph import BLOCK, blockwise
 
 ATTENTION_HEADS = 4  # of the transformer layer; hidden_size is theirs together
 
@@ -106,7 +106,35 @@ def _sage(layer: SAGEConv, x: Tensor, adjacency: Tensor) -> Tensor:
     return out
 
 
-def _transformer(layer: TransformerConv, x: Tensor, adjacency: Tensor) -> Tensor:
+class AttentionBias:
+    """A boolean adjacency matrix in the form that attention adds to its scores, made once for all layers.
+
+    A text longer than a block would take four bytes a pair of tokens, so for those it is made anew block by block.
+
+    Args:
+        adjacency: (B, L, L).
+        dtype: of the scores.
+    """
+
+    def __init__(self, adjacency: Tensor, dtype: torch.dtype) -> None:
+        self._adjacency = adjacency
+        self._fill = torch.finfo(dtype).min
+        self._zero = torch.zeros((), dtype=dtype, device=adjacency.device)
+        whole = adjacency.shape[1] <= BLOCK or torch.compiler.is_compiling()
+        self._whole = self._make(adjacency) if whole else None
+
+    def rows(self, block: slice) -> tuple[Tensor, Tensor]:
+        """(B, 1, l, L) to add, and (B, 1, l, 1) boolean: padding and tokens without neighbours, which hear nothing."""
+        if self._whole is None:
+            return self._make(self._adjacency[:, block])
+        bias, alone = self._whole
+        return bias[:, :, block], alone[:, :, block]
+
+    def _make(self, edges: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.where(edges, self._zero, self._fill)[:, None], ~edges.any(dim=-1)[:, None, :, None]
+
+
+def _transformer(layer: TransformerConv, x: Tensor, bias: AttentionBias) -> Tensor:
     """Shi et al. 2021: W1 x_i + sum_j softmax_j(q_i · k_j / sqrt(d)) v_j, heads side by side.
 
     Its scores are of the pair (i, j), where GAT's rank the neighbours of every token alike.
@@ -120,9 +148,8 @@ def _transformer(layer: TransformerConv, x: Tensor, adjacency: Tensor) -> Tensor
     query, key, value = by_head(layer.lin_query), by_head(layer.lin_key), by_head(layer.lin_value)
 
     def rows(block: slice) -> Tensor:
-        edges = adjacency[:, None, block]
-        alone = ~edges.any(dim=-1, keepdim=True)  # padding, or a token without neighbours: softmax over nothing
-        heard = functional.scaled_dot_product_attention(query[:, :, block], key, value, attn_mask=edges | alone)
+        added, alone = bias.rows(block)
+        heard = functional.scaled_dot_product_attention(query[:, :, block], key, value, attn_mask=added)
         return heard.masked_fill(alone, 0.0).transpose(1, 2)
 
     out: Tensor = layer.lin_skip(x) + blockwise(rows, length).flatten(2)
@@ -135,21 +162,23 @@ _DENSE: dict[type[nn.Module], Callable[[nn.Module, Tensor, Tensor], Tensor]] = {
     GINConv: _gin,
     GINEConv: _gine,
     SAGEConv: _sage,
-    TransformerConv: _transformer,
 }
 
 
-def dense(layer: nn.Module, x: Tensor, adjacency: Tensor) -> Tensor:
+def dense(layer: nn.Module, x: Tensor, adjacency: Tensor, bias: AttentionBias | None = None) -> Tensor:
     """Run a PyG layer over a boolean adjacency matrix.
 
     Args:
         layer: what `build` made.
         x: (B, L, F) node features.
         adjacency: (B, L, L) boolean, A[b, i, j] where j speaks to i.
+        bias: the same for transformer layers; None makes it.
 
     Returns:
         (B, L, F'). Rows of padding are finite and mean nothing.
     """
+    if isinstance(layer, TransformerConv):
+        return _transformer(layer, x, bias or AttentionBias(adjacency, x.dtype))
     return _DENSE[type(layer)](layer, x, adjacency)
 
 

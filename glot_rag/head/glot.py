@@ -154,9 +154,11 @@ class GlotHead(TrainedPooling):
         adjacency = self.graph(x, mask)
         if self._use_sparse(adjacency):
             return self._refine_sparse(x, mask, adjacency)
+        attends = self.config.convolution == "transformer"
+        bias = convolutions.AttentionBias(adjacency, x.dtype) if attends else None
         outputs = []
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = functional.relu(norm(convolutions.dense(conv, x, adjacency)))
+            x = functional.relu(norm(convolutions.dense(conv, x, adjacency, bias)))
             outputs.append(x)
         return outputs
 

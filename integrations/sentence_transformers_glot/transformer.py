@@ -15,7 +15,7 @@ from glot_rag.config import HeadConfig
 from glot_rag.errors import BundleError, InputError, TrainingError
 from glot_rag.head import load_head
 from glot_rag.head.storage import build_head
-from glot_rag.layer_tap import LayerTap, Run
+from glot_rag.layer_tap import Drop, LayerTap, Run
 from sentence_transformers_glot.head_module import Float32Head, Head, read_head, write_head
 
 _FOLDER = "glot_head"
@@ -117,19 +117,16 @@ class GlotTransformer(Transformer):
             return kept | special
 
         layers = [layer % (self.model.config.get_text_config().num_hidden_layers + 1) for layer in self.head.layers]
-        run = Run(layers, None, max(layers), mask, choose)
-        out = self._tap.run(run, lambda: super(GlotTransformer, self).forward({**features}, **kwargs))
-        assert run.kept is not None
-        assert run.kept_mask is not None
-        kept = torch.zeros_like(features["attention_mask"])
-        kept.scatter_(1, run.kept, run.kept_mask.to(kept.dtype))
-        states = out["token_embeddings"].float()
         trust = self.head.trust
+        drop = Drop(layers, choose)
+        run = Run((), mask=mask, drops=[drop], whole=trust < 1)
+        out = self._tap.run(run, lambda: super(GlotTransformer, self).forward({**features}, **kwargs))
+        whole = run.share_out(out["token_embeddings"])
+        states, kept = drop.states.float(), drop.stays.to(features["attention_mask"].dtype)
         if trust < 1:
-            whole = super().forward(features, **kwargs)["token_embeddings"].float()
             # The mean over all tokens of these is that of the whole text and that of the kept tokens, mixed.
             share = mask.sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp(min=1) * kept
-            states = (1 - trust) * whole + trust * share[..., None] * states
+            states = (1 - trust) * whole.float() + trust * share[..., None] * states
             kept = features["attention_mask"]
         if "prompt_length" in out:
             out["prompt_length"] = _NoPromptLength()

@@ -17,6 +17,7 @@ from glot_onnx import ParityError, ParityReport, check_bundle
 from glot_onnx.edges import compare_batches
 from glot_onnx.parity import TOLERANCES, sample_texts
 
+from glot_rag import OnnxEncoder
 from glot_rag.backbone import Backbone
 from glot_rag.cli import main
 
@@ -44,6 +45,30 @@ def test_check_repeats_the_certificate(
     printed = capsys.readouterr().out
     assert f"{small.path}: {small.report.texts} texts, torch float32 against ONNX Runtime float32" in printed
     assert f"of {small.report.edges:,}" in printed
+
+
+def test_check_measures_over_texts_of_ones_own(
+    small: Exported, tmp_path: Path, prose: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = [text for _, text in prose if len(text.split()) >= 12][:3]
+    file = tmp_path / "own.jsonl"
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in own))
+    compared: list[list[str]] = []
+    encode = OnnxEncoder.encode_documents
+
+    def watched(self: OnnxEncoder, texts: list[str]) -> object:
+        compared.append(texts)
+        return encode(self, texts)
+
+    monkeypatch.setattr(OnnxEncoder, "encode_documents", watched)
+    monkeypatch.setattr(
+        sys, "argv", ["glot-rag", "export", "--check", str(small.path), "--texts", "5", "--text", str(file)]
+    )
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert compared[0][-3:] == own
+    assert len(compared[0]) == small.report.texts + 3
 
 
 def test_another_graph_is_refused(small: Exported, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from glot_onnx.parity import TOLERANCES
 from glot_onnx.precision import convert
 from onnx import TensorProto, helper, numpy_helper
 
-from glot_rag import OnnxEncoder
+from glot_rag import GlotEncoder, OnnxEncoder
 from glot_rag.errors import InputError
 
 
@@ -110,3 +110,22 @@ def test_a_loss_is_refused_unless_it_is_asked_for(
     assert exported.record["source"]["fingerprint"] == small.encoder.fingerprint
     with pytest.raises(InputError, match="precision must be one of float32, float16, bfloat16, int8; got 'int4'"):
         export_encoder(small.encoder, path, precision="int4")
+
+
+def test_a_graph_is_converted_instead_of_traced_again(
+    small: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def traced(*_: object) -> None:
+        raise AssertionError("the encoder was traced again")
+
+    monkeypatch.setattr("glot_onnx.bundle.export_graph", traced)
+    export_encoder(small.encoder, tmp_path / "half", precision="float16", texts=5, graph_of=small.path)
+    expected = convert(onnx.load(small.path / "model.onnx"), "float16")
+    assert onnx.load(tmp_path / "half" / "model.onnx").graph == expected.graph
+    assert OnnxEncoder(tmp_path / "half").precision == "float16"
+    with pytest.raises(InputError, match=r"in float16; expected .* in float32: export that first"):
+        export_encoder(small.encoder, tmp_path / "int8", precision="int8", graph_of=tmp_path / "half")
+    other = GlotEncoder(small.encoder.backbone, small.encoder.pooling)
+    with pytest.raises(InputError, match=f"expected {other.fingerprint} in float32"):
+        export_encoder(other, tmp_path / "int8", precision="int8", graph_of=small.path)
+    assert [path.name for path in tmp_path.iterdir()] == ["half"]

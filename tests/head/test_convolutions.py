@@ -116,6 +116,7 @@ def test_blocks_change_nothing(name: str, block: int, monkeypatch: pytest.Monkey
     x = torch.randn(5, 12, SIZES[0], dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     adjacency = random_adjacency(4, mask, 0.4, True, symmetric=True)
     monkeypatch.setattr(convolutions, "blockwise", functools.partial(blockwise, block=block))
+    monkeypatch.setattr(convolutions, "BLOCK", block)
     with torch.no_grad():
         expected, got = by_document(module, x, adjacency, mask), dense(module, x, adjacency)
     assert (got - expected)[mask].abs().max() < 1e-10
