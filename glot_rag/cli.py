@@ -171,7 +171,12 @@ def _print_hits(hits: list[Hit]) -> None:
 def evaluate(
     dataset: Annotated[str, typer.Option(help="A folder in BEIR layout, or 'stdlib' for the built-in corpus.")],
     noise: Annotated[
-        list[str], typer.Option(help="none, or words, boilerplate, gibberish, offtopic with a ratio: words:0.8.")
+        list[str],
+        typer.Option(
+            help="none, or a kind and its ratio: words:0.8. Kinds: words, boilerplate, gibberish, offtopic, log, "
+            "markup, strings, chat, headers, foreign, ocr. With a place or a size: log:0.5@end/lines. Mixed: "
+            "words:0.4+ocr:0.2."
+        ),
     ] = ["none", "words:0.5", "words:0.8", "boilerplate:0.5", "boilerplate:0.8"],  # noqa: B006 (typer copies it)
     pooling: Annotated[
         str, typer.Option(help="Comma-separated: mean,max,cls,last,adapool,glot,glot+prune.")
@@ -199,17 +204,17 @@ def evaluate(
     """Corrupt a collection's documents and measure what each pooling still finds."""
     from glot_rag.encoder import GlotEncoder, encode_documents_together, encode_queries_together
     from glot_rag.evaluation import (
-        NoiseSpec,
         evaluate,
         load_beir,
         load_stdlib,
+        parse_noise,
         print_report,
         save_csv,
         save_page,
         save_picture,
     )
 
-    noises = [NoiseSpec.parse(spec) for spec in noise]
+    noises = [parse_noise(spec) for spec in noise]
     poolings = [name.strip() for name in pooling.split(",")]
     chosen = _chosen_systems(system)
     data = load_stdlib(limit, seed=seed) if dataset == "stdlib" else load_beir(dataset, queries.value)

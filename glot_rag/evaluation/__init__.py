@@ -2,7 +2,8 @@
 
 from glot_rag.evaluation.datasets import RetrievalDataset, load_beir
 from glot_rag.evaluation.metrics import METRICS, measure, measure_per_query
-from glot_rag.evaluation.noise import NOISE_KINDS, Corrupted, NoiseSpec, corrupt
+from glot_rag.evaluation.noise import Corrupted, corrupt
+from glot_rag.evaluation.noise_spec import NOISE_KINDS, Noise, NoiseMixture, NoiseSpec, parse_noise
 from glot_rag.evaluation.page import save_page
 from glot_rag.evaluation.picture import save_picture
 from glot_rag.evaluation.report import print_report
@@ -19,6 +20,8 @@ __all__ = [
     "Comparison",
     "Corrupted",
     "EmbedTexts",
+    "Noise",
+    "NoiseMixture",
     "NoiseSpec",
     "Report",
     "Result",
@@ -32,6 +35,7 @@ __all__ = [
     "load_stdlib",
     "measure",
     "measure_per_query",
+    "parse_noise",
     "print_report",
     "save_csv",
     "save_page",

@@ -35,8 +35,8 @@ class Result:
 
     Args:
         pooling: its name.
-        noise: kind of noise.
-        ratio: noise words / all words.
+        noise: kind of noise, with its placement and granularity; the parts of a mixture.
+        ratio: noise words / all words; of OCR, damaged words / own words.
         metrics: metric -> value.
         ceiling: metric -> value of mean pooling over the surviving words alone.
         recovery: see `recovery`.

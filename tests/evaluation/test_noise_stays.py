@@ -23,10 +23,10 @@ STORED = {
     "offtopic:0.4": "78ed518ad3c33566",
 }
 STORED_CRANFIELD = {
-    "words:0.8": "e005370f521fae12",
-    "boilerplate:0.8": "960faba682609c53",
-    "gibberish:0.5": "93873fededf7662b",
-    "offtopic:0.4": "8d28bade9df5897c",
+    "words:0.8": "a1fab4554ea5082f",
+    "boilerplate:0.8": "6b93ee5b9b4bf164",
+    "gibberish:0.5": "cce60abb3ce012ad",
+    "offtopic:0.4": "8bfdcd43967ed1fe",
 }
 
 
@@ -41,7 +41,7 @@ def test_plain_settings_give_what_they_gave(text: str) -> None:
 
 @pytest.mark.parametrize("text", STORED_CRANFIELD)
 def test_cranfield_is_as_noisy_as_it_was(data: Path, text: str) -> None:
-    documents = list(load_beir(data / "retrieval" / "cranfield").documents.values())
+    documents = list(load_beir(data / "retrieval" / "cranfield").documents.values())[:100]
     digest = hashlib.sha256()
     for noisy in corrupt(documents, NoiseSpec.parse(text), seed=0):
         digest.update(noisy.text.encode())
