@@ -142,6 +142,7 @@ def evaluate(
         problems=list(dataset.problems),
         versions=library_versions(),
         dataset_hash=dataset.hash,
+        queries_made=dict(dataset.queries_made),
     )
 
 
