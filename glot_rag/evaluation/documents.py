@@ -59,7 +59,7 @@ def load_documents(
     sources = [name for name in _LABELS if name != "heldout"] if query_from == "auto" else [query_from]
     reader = read_documents(path, on_error="skip")
     documents: dict[str, str] = {}
-    made: dict[str, tuple[str, str]] = {}
+    made: dict[str, tuple[str, str, str]] = {}  # id -> (source, query, text without it)
     for document in reader:
         key, file = str(document.id), str(document.metadata.get("path", path))
         if key in documents:
@@ -70,8 +70,7 @@ def load_documents(
         for source in sources:
             found = _make(source, document.text, str(title or ""), blocks, random.Random(f"{seed} {key}"))
             if found:
-                made[key] = (source, found[0])
-                documents[key] = found[1]
+                made[key] = (source, *found)
                 break
 
     problems = [f"{error}" for error in reader.skipped[:_MOST_ERRORS]]
@@ -83,11 +82,12 @@ def load_documents(
     )
     note([key for key in documents if key not in made], "documents without a query of their own", "kept", problems)
     by_text: dict[str, list[str]] = {}
-    for key, (_, query) in made.items():
+    for key, (_, query, _) in made.items():
         by_text.setdefault(_normal(query), []).append(key)
     shared = [key for keys in by_text.values() if len(keys) > 1 for key in keys]
     note(shared, "queries that several documents would answer", "left out", problems)
-    asked = {key: query for key, (_, query) in made.items() if len(by_text[_normal(query)]) == 1}
+    asked = {key: query for key, (_, query, _) in made.items() if len(by_text[_normal(query)]) == 1}
+    documents |= {key: made[key][2] for key in asked}
     dataset = judged_dataset(
         os.path.basename(os.path.abspath(path)),
         documents,

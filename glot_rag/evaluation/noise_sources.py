@@ -80,7 +80,7 @@ def _repeated(draw: Draw) -> Source:
 
 def _lines(family: Callable[[random.Random], Iterator[str]]) -> Source:
     def stream(documents: Sequence[Words], index: int, rng: random.Random) -> Iterator[Words]:
-        return map(str.split, family(rng))
+        return (line.split() for line in family(rng))
 
     return stream
 

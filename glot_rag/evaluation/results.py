@@ -107,7 +107,7 @@ class Report:
     def queries_label(self) -> str:
         """What the queries were made from, in words; empty where they are a person's."""
         parts = [f"{count:,} {source}{'s' * (count != 1)}" for source, count in self.queries_made.items()]
-        return f"Queries made from the documents ({', '.join(parts)}), not written by people." if parts else ""
+        return f"Queries made from the documents ({', '.join(parts)}), not asked by people." if parts else ""
 
     @property
     def settings(self) -> list[tuple[str, float]]:

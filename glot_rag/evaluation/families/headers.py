@@ -50,7 +50,7 @@ _FEET = (
 def header_lines(rng: random.Random) -> Iterator[str]:
     """Header, footer, header, footer: of one work."""
     work = rng.choice(_WORKS)
-    fixed = {
+    fixed: dict[str, object] = {
         **{"body": rng.choice(_BODIES), "work": work, "WORK": work.upper(), "mark": rng.choice(_MARKS)},
         **{"number": rng.randint(10, 9999), "year": rng.randint(1971, 2024)},
     }
