@@ -301,7 +301,7 @@ def write_noise(
     with closing(open_collection(dataset, limit=limit, seed=seed, query_from=query_from.value)) as collection:
         settings = write_noisy_corpus(collection, chosen, out, seed=seed, max_words=max_words)
     for problem in settings["problems"]:
-        typer.echo(f"Left out: {problem}", err=True)
+        typer.echo(f"Note: {problem}", err=True)
     typer.echo(f"{settings['documents']:,} documents with noise {chosen}, seed {seed}, in {out}")
 
 

@@ -80,7 +80,7 @@ def load_documents(
     documents = drop(
         documents, [key for key, text in documents.items() if not text.strip()], "empty documents", problems
     )
-    note([key for key in documents if key not in made], "documents without a query of their own", "kept", problems)
+    note([key for key in documents if key not in made], "queries that could not be made", "left out", problems)
     by_text: dict[str, list[str]] = {}
     for key, (_, query, _) in made.items():
         by_text.setdefault(_normal(query), []).append(key)

@@ -50,7 +50,7 @@ def test_queries_are_made_from_titles_headings_and_first_sentences(folder: Path)
     assert dataset.documents["stub.txt"] == "Too short for anything."
     assert dataset.problems == [
         "1 files without any text (the first: 'blank.txt'), left out.",
-        "1 documents without a query of their own (the first: 'stub.txt'), kept.",
+        "1 queries that could not be made (the first: 'stub.txt'), left out.",
     ]
 
 
