@@ -50,6 +50,16 @@ class Queries(str, Enum):
     odd = "odd"
 
 
+class QueryFrom(str, Enum):
+    """What the queries of a folder of documents are made from."""
+
+    auto = "auto"
+    title = "title"
+    heading = "heading"
+    first = "first"
+    heldout = "heldout"
+
+
 Backbone = Annotated[
     str, typer.Option("--backbone", help="minilm, smollm2, a hub id, a directory, a .gguf file or a saved encoder.")
 ]
@@ -57,6 +67,17 @@ Pooling = Annotated[str, typer.Option(help="glot, adapool, mean, max, cls or las
 Head = Annotated[Path | None, typer.Option(help="Directory of a trained head; the shipped one if not given.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, …; chosen if not given.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16; chosen if not given.")]
+Dataset = Annotated[
+    str,
+    typer.Option(
+        help="A folder in BEIR layout, a folder of .txt, .md, .html or .jsonl documents (queries are made from them), "
+        "ir_datasets:ID, or 'stdlib' for the built-in corpus."
+    ),
+]
+MadeFrom = Annotated[
+    QueryFrom, typer.Option("--query-from", help="Of a folder of documents: what queries are made from.")
+]
+Limit = Annotated[int | None, typer.Option(min=2, help="Documents of the stdlib corpus, drawn at random.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
 
 
@@ -225,9 +246,14 @@ def _print_hits(hits: list[Hit]) -> None:
 
 @app.command()
 def evaluate(
-    dataset: Annotated[str, typer.Option(help="A folder in BEIR layout, or 'stdlib' for the built-in corpus.")],
+    dataset: Dataset,
     noise: Annotated[
-        list[str], typer.Option(help="none, or words, boilerplate, gibberish, offtopic with a ratio: words:0.8.")
+        list[str],
+        typer.Option(
+            help="none, or a kind and its ratio: words:0.8. Kinds: words, boilerplate, gibberish, offtopic, log, "
+            "markup, strings, chat, headers, foreign, ocr. With a place or a size: log:0.5@end/lines. Mixed: "
+            "words:0.4+ocr:0.2."
+        ),
     ] = ["none", "words:0.5", "words:0.8", "boilerplate:0.5", "boilerplate:0.8"],  # noqa: B006 (typer copies it)
     pooling: Annotated[
         str,
@@ -247,7 +273,8 @@ def evaluate(
     max_words: Annotated[
         int, typer.Option(min=0, help="Words of a noisy document in all; 0: the whole document.")
     ] = 170,
-    limit: Annotated[int | None, typer.Option(min=2, help="Documents of the stdlib corpus, drawn at random.")] = None,
+    limit: Limit = None,
+    query_from: MadeFrom = QueryFrom.auto,
     seed: Seed = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the results here.")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write them here as a table too.")] = None,
@@ -259,20 +286,19 @@ def evaluate(
     """Corrupt a collection's documents and measure what each pooling still finds."""
     from glot_rag.encoder import GlotEncoder, encode_documents_together, encode_queries_together
     from glot_rag.evaluation import (
-        NoiseSpec,
         evaluate,
-        load_beir,
-        load_stdlib,
+        load_dataset,
+        parse_noise,
         print_report,
         save_csv,
         save_page,
         save_picture,
     )
 
-    noises = [NoiseSpec.parse(spec) for spec in noise]
+    noises = [parse_noise(spec) for spec in noise]
     poolings = [name.strip() for name in pooling.split(",")]
     chosen = _chosen_systems(system)
-    data = load_stdlib(limit, seed=seed) if dataset == "stdlib" else load_beir(dataset, queries.value)
+    data = load_dataset(dataset, queries.value, limit=limit, seed=seed, query_from=query_from.value)
     mean = GlotEncoder.from_pretrained(backbone, pooling="mean", device=device, dtype=dtype)
     heads = {_head_pooling(path): path for path in head or []}
     encoders, adapting = {}, set()
@@ -315,6 +341,35 @@ def evaluate(
         save_csv(report, csv_file)
     if picture:
         save_picture(report, picture)
+
+
+@app.command("noise")
+def write_noise(
+    dataset: Dataset,
+    noise: Annotated[
+        str, typer.Option(help="As for `evaluate`, one setting: words:0.8, log:0.5@end, words:0.4+ocr:0.2.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the noisy collection; missing or empty.")],
+    max_words: Annotated[
+        int, typer.Option(min=0, help="Words of a noisy document in all; 0: the whole document.")
+    ] = 170,
+    limit: Limit = None,
+    query_from: MadeFrom = QueryFrom.auto,
+    seed: Seed = 0,
+) -> None:
+    """Write a collection with noise in its documents, in BEIR layout, to measure other systems on."""
+    from contextlib import closing
+
+    from glot_rag.evaluation import parse_noise
+    from glot_rag.evaluation.noisy_corpus import write_noisy_corpus
+    from glot_rag.evaluation.sources import open_collection
+
+    chosen = parse_noise(noise)
+    with closing(open_collection(dataset, limit=limit, seed=seed, query_from=query_from.value)) as collection:
+        settings = write_noisy_corpus(collection, chosen, out, seed=seed, max_words=max_words)
+    for problem in settings["problems"]:
+        typer.echo(f"Note: {problem}", err=True)
+    typer.echo(f"{settings['documents']:,} documents with noise {chosen}, seed {seed}, in {out}")
 
 
 @app.command()

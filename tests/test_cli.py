@@ -11,6 +11,7 @@ import pytest
 
 from glot_rag import GlotEncoder, GlotIndex
 from glot_rag.cli import main
+from glot_rag.evaluation import load_beir
 
 KETTLE = "The kettle boils a litre of water in two minutes and switches itself off when it is done."
 BICYCLE = "Pump the tyres of the bicycle once a week and oil its chain before every winter ride in the rain."
@@ -104,6 +105,24 @@ def test_evaluate_writes_the_documented_json(
     assert "ceiling" in capsys.readouterr().out
 
 
+def test_noise_writes_a_collection_that_loads(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+) -> None:
+    (folder / "tea.txt").write_text(
+        "Brewing tea\n\nGreen tea should not be brewed with boiling water, as it turns bitter."
+    )
+    out = tmp_path / "noisy"
+    options = ["--dataset", folder, "--noise", "words:0.5@end+ocr:0.3", "--out", out, "--seed", "3"]
+    assert run(monkeypatch, "noise", *options) == 0
+    assert "3 documents with noise words:0.5@end+ocr:0.3, seed 3, in" in capsys.readouterr().out
+    dataset = load_beir(out)
+    assert dataset.queries["tea.txt"] == "Brewing tea"
+    assert "Brewing" not in dataset.documents["tea.txt"]
+    assert json.loads((out / "noise.json").read_text())["queries_made"] == {"heading": 2}
+    assert run(monkeypatch, "noise", *options) == 2
+    assert "exists and is not an empty folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("form", "layers", "objectives"), [("drop", [2], (0, 0, 1)), ("residual", [2, -1], (1, 0.1, 0.3))]
 )
@@ -141,6 +160,9 @@ def test_train_gives_a_head_that_loads(
         (["index", "nowhere", "--out", "index"], "nowhere: there is no such file or folder"),
         (["evaluate", "--dataset", "nowhere"], "nowhere"),
         (["evaluate", "--dataset", "stdlib", "--noise", "rain:0.5"], "rain"),
+        (["evaluate", "--dataset", "ir_datasets:no/such/id", "--pooling", "mean"], "no collection 'no/such/id'"),
+        (["noise", "--dataset", "nowhere", "--noise", "words:0.5", "--out", "noisy"], "nowhere"),
+        (["noise", "--dataset", "stdlib", "--noise", "words:0.5@top", "--out", "noisy"], "Unknown placement"),
         (["evaluate", "--dataset", "stdlib", "--pooling", "median", "--limit", "2"], "pooling must be one of"),
         (["evaluate", "--dataset", "stdlib", "--pooling", "glot+prune+adapt"], "only +adapt, +prune or +adapt+prune"),
         (["evaluate", "--dataset", "stdlib", "--limit", "20", "--pooling", "glot+adapt"], "from 20 documents"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,7 @@ class RetrievalDataset:
         queries: query id -> text. Each has at least one relevant document.
         qrels: query id -> document id -> grade; a grade of 1 or more is relevant.
         problems: what was wrong in the files and has been left out, one sentence each.
+        queries_made: where no person wrote the queries, what they were made from: source -> how many.
     """
 
     name: str
@@ -32,6 +33,7 @@ class RetrievalDataset:
     queries: dict[str, str]
     qrels: dict[str, dict[str, int]]
     problems: list[str] = field(default_factory=list)
+    queries_made: dict[str, int] = field(default_factory=dict)
 
     @property
     def hash(self) -> str:
@@ -60,80 +62,137 @@ def load_beir(path: str | Path, queries: QueryHalf = "all") -> RetrievalDataset:
         DatasetError: a file is missing or not UTF-8; a line is malformed, lacks a field or repeats an id
             (file and line are named); or nothing is left to evaluate.
     """
-    if queries not in ("all", "even", "odd"):
-        raise InputError(f"queries must be 'all', 'even' or 'odd', got {queries!r}.")
+    check_half(queries)
     folder = Path(path)
     problems: list[str] = []
     documents = {key: f"{title} {text}".strip() for key, title, text in _records(folder / "corpus.jsonl")}
-    documents = _drop(documents, [key for key, text in documents.items() if not text], "empty documents", problems)
+    documents = drop(documents, [key for key, text in documents.items() if not text], "empty documents", problems)
     texts = {key: text.strip() for key, _, text in _records(folder / "queries.jsonl")}
     qrels = _qrels(folder / "qrels" / "test.tsv", documents, texts, problems)
 
-    half = _half(list(texts), queries)
-    texts = {key: texts[key] for key in half}
-    texts = _drop(texts, [key for key, text in texts.items() if not text], "empty queries", problems)
+    return judged_dataset(folder.resolve().name, documents, texts, qrels, queries, problems, f"'{folder}'", _LAYOUT)
+
+
+def judged_dataset(
+    name: str,
+    documents: dict[str, str],
+    texts: dict[str, str],
+    qrels: dict[str, dict[str, int]],
+    queries: QueryHalf,
+    problems: list[str],
+    where: str,
+    remedy: str,
+) -> RetrievalDataset:
+    """A dataset of the queries of one half that have a text and a relevant document.
+
+    Args:
+        name: for reports.
+        documents: document id -> text, none of them empty.
+        texts: query id -> text.
+        qrels: query id -> document id -> grade.
+        queries: which half.
+        problems: what was left out so far; added to.
+        where: where all this is from, and
+        remedy: what was expected there, for the message of the error.
+
+    Raises:
+        DatasetError: no query is left.
+    """
+    texts = {key: texts[key] for key in query_half(list(texts), queries)}
+    texts = drop(texts, [key for key, text in texts.items() if not text], "empty queries", problems)
     unjudged = [key for key in texts if not any(grade > 0 for grade in qrels.get(key, {}).values())]
-    texts = _drop(texts, unjudged, "queries without a relevant document", problems)
+    texts = drop(texts, unjudged, "queries without a relevant document", problems)
     if not texts:
-        raise DatasetError(f"Nothing to evaluate in '{folder}': no query with a relevant document. {_LAYOUT}")
-    return RetrievalDataset(folder.resolve().name, documents, texts, {key: qrels[key] for key in texts}, problems)
+        raise DatasetError(f"Nothing to evaluate in {where}: no query with a relevant document. {remedy}")
+    return RetrievalDataset(name, documents, texts, {key: qrels[key] for key in texts}, problems)
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """The lines that are not blank, each with its place, `file:line`."""
+def read_lines(path: Path) -> Iterator[tuple[str, int, str]]:
+    """The lines that are not blank, each with its place, `file:line`, and the byte that it starts at.
+
+    Raises:
+        DatasetError: the file cannot be read, or a line is not UTF-8.
+    """
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
+            start = 0
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield f"{path}:{number}", line.rstrip("\r\n")
+                    yield f"{path}:{number}", start, line.decode("utf-8").rstrip("\r\n")
+                start += len(line)
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{path} is not UTF-8 text: {error}.") from error
+        raise DatasetError(f"{path}:{number} is not UTF-8 text: {error}.") from error
     except OSError as error:
         raise DatasetError(f"Cannot read '{path}' ({error.strerror}). {_LAYOUT}") from error
+
+
+def parse_record(line: str, place: str) -> tuple[str, str, str]:
+    """A line of JSON Lines -> (id, title or "", text).
+
+    Raises:
+        DatasetError: it is malformed; the place is named.
+    """
+    try:
+        record: Any = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DatasetError(f"{place}: not valid JSON ({error.msg}).") from error
+    except RecursionError:
+        raise DatasetError(f"{place}: this JSON is nested too deeply to read.") from None
+    except ValueError as error:  # a number of more digits than Python reads
+        raise DatasetError(f"{place}: not readable JSON ({error}).") from error
+    if not isinstance(record, dict):
+        raise DatasetError(f"{place}: expected a JSON object, got {type(record).__name__}.")
+    for name in ("_id", "text"):
+        if not isinstance(record.get(name), str):
+            raise DatasetError(f"{place}: the field {name!r} is missing or not a string.")
+    title = record.get("title") or ""
+    if not isinstance(title, str):
+        raise DatasetError(f"{place}: the field 'title' is not a string.")
+    return record["_id"], title, record["text"]
 
 
 def _records(path: Path) -> Iterator[tuple[str, str, str]]:
     """A JSON Lines file -> (id, title or "", text)."""
     seen: dict[str, str] = {}
-    for place, line in _lines(path):
-        try:
-            record: Any = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DatasetError(f"{place}: not valid JSON ({error.msg}).") from error
-        except RecursionError:
-            raise DatasetError(f"{place}: this JSON is nested too deeply to read.") from None
-        except ValueError as error:  # a number of more digits than Python reads
-            raise DatasetError(f"{place}: not readable JSON ({error}).") from error
-        if not isinstance(record, dict):
-            raise DatasetError(f"{place}: expected a JSON object, got {type(record).__name__}.")
-        for name in ("_id", "text"):
-            if not isinstance(record.get(name), str):
-                raise DatasetError(f"{place}: the field {name!r} is missing or not a string.")
-        title = record.get("title") or ""
-        if not isinstance(title, str):
-            raise DatasetError(f"{place}: the field 'title' is not a string.")
-        key = record["_id"]
+    for place, _, line in read_lines(path):
+        key, title, text = parse_record(line, place)
         if key in seen:
             raise DatasetError(f"{place}: the id {key!r} was already used at {seen[key]}.")
         seen[key] = place
-        yield key, title, record["text"]
+        yield key, title, text
+
+
+def judgements(path: Path) -> Iterator[tuple[str, str, int]]:
+    """Tab-separated judgements -> (query id, document id, grade); a header line is skipped.
+
+    Raises:
+        DatasetError: a line is malformed; it is named.
+    """
+    for row, (place, _, line) in enumerate(read_lines(path)):
+        parts = line.split("\t")
+        if row == 0 and parts[-1] == "score":
+            continue
+        try:
+            yield parts[0], parts[1], int(parts[2])
+        except (IndexError, ValueError):
+            raise DatasetError(f"{place}: expected query id, document id, grade between tabs, got {line!r}.") from None
 
 
 def _qrels(
     path: Path, documents: dict[str, str], queries: dict[str, str], problems: list[str]
 ) -> dict[str, dict[str, int]]:
-    """Tab-separated judgements; those about unknown ids are left out."""
+    """The judgements; those about unknown ids are left out."""
+    return collect_grades(judgements(path), documents, queries, problems)
+
+
+def collect_grades(
+    judged: Iterable[tuple[str, str, int]], documents: dict[str, str], queries: dict[str, str], problems: list[str]
+) -> dict[str, dict[str, int]]:
+    """(query id, document id, grade), … -> qrels; what is unknown or said twice goes into the problems."""
     qrels: dict[str, dict[str, int]] = {}
     unknown: dict[str, list[str]] = {"documents": [], "queries": []}
     repeated = []
-    for row, (place, line) in enumerate(_lines(path)):
-        parts = line.split("\t")
-        if row == 0 and parts[-1] == "score":
-            continue
-        try:
-            query, document, grade = parts[0], parts[1], int(parts[2])
-        except (IndexError, ValueError):
-            raise DatasetError(f"{place}: expected query id, document id, grade between tabs, got {line!r}.") from None
+    for query, document, grade in judged:
         if query not in queries:
             unknown["queries"].append(query)
         elif document not in documents:
@@ -144,12 +203,23 @@ def _qrels(
                 repeated.append(f"{query} {document}")
             grades[document] = max(grade, grades.get(document, grade))
     for what, keys in unknown.items():
-        _note(keys, f"judgements of unknown or empty {what}", "left out", problems)
-    _note(repeated, "judgements made twice", "the higher grade kept", problems)
+        note(keys, f"judgements of unknown or empty {what}", "left out", problems)
+    note(repeated, "judgements made twice", "the higher grade kept", problems)
     return qrels
 
 
-def _half(keys: list[str], queries: QueryHalf) -> list[str]:
+def check_half(queries: str) -> None:
+    """Refuse what is no half.
+
+    Raises:
+        InputError: it is none of the three.
+    """
+    if queries not in ("all", "even", "odd"):
+        raise InputError(f"queries must be 'all', 'even' or 'odd', got {queries!r}.")
+
+
+def query_half(keys: list[str], queries: QueryHalf) -> list[str]:
+    """The ids of one half, as `load_beir` takes them."""
     if queries == "all":
         return keys
     try:
@@ -159,12 +229,14 @@ def _half(keys: list[str], queries: QueryHalf) -> list[str]:
     return [key for key, number in zip(keys, numbers, strict=True) if (number % 2 == 0) == (queries == "even")]
 
 
-def _drop(texts: dict[str, str], keys: list[str], what: str, problems: list[str]) -> dict[str, str]:
-    _note(keys, what, "left out", problems)
+def drop(texts: dict[str, str], keys: list[str], what: str, problems: list[str]) -> dict[str, str]:
+    """The texts without those ids, which go into the problems."""
+    note(keys, what, "left out", problems)
     dropped = set(keys)
     return {key: text for key, text in texts.items() if key not in dropped}
 
 
-def _note(keys: list[str], what: str, fate: str, problems: list[str]) -> None:
+def note(keys: list[str], what: str, fate: str, problems: list[str]) -> None:
+    """Say among the problems how many there were, and the first."""
     if keys:
         problems.append(f"{len(keys)} {what} (the first: {keys[0]!r}), {fate}.")

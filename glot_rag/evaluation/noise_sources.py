@@ -1,17 +1,21 @@
-"""Where noise comes from: each source gives one run of noise words, which stays together in the document."""
+"""Where noise comes from: a source gives one document's runs of noise words, each of which stays together there."""
 
 from __future__ import annotations
 
 import random
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib import resources
 
 from glot_rag.errors import InputError
 from glot_rag.evaluation.boilerplate import boilerplate_line
+from glot_rag.evaluation.families import LINE_FAMILIES
+from glot_rag.evaluation.noise_layout import Words
 
-Words = list[str]
+# documents (as words), the position of the one to corrupt, the generator -> one run, or an endless stream of them
+Draw = Callable[[Sequence[Words], int, random.Random], Words]
+Source = Callable[[Sequence[Words], int, random.Random], Iterator[Words]]
 
 
 @cache
@@ -24,17 +28,17 @@ def evaluation_words() -> tuple[str, ...]:
     return tuple(text.split())
 
 
-def common_word(documents: list[Words], index: int, rng: random.Random) -> Words:
+def common_word(documents: Sequence[Words], index: int, rng: random.Random) -> Words:
     """One common English word."""
     return [rng.choice(evaluation_words())]
 
 
-def boilerplate(documents: list[Words], index: int, rng: random.Random) -> Words:
+def boilerplate(documents: Sequence[Words], index: int, rng: random.Random) -> Words:
     """One line of boilerplate."""
     return boilerplate_line(rng).split()
 
 
-def gibberish(documents: list[Words], index: int, rng: random.Random) -> Words:
+def gibberish(documents: Sequence[Words], index: int, rng: random.Random) -> Words:
     """One string of 3 to 10 random letters: three in five lower case, the rest mixed case or with digits."""
     alphabet = string.ascii_lowercase
     style = rng.random()
@@ -45,7 +49,7 @@ def gibberish(documents: list[Words], index: int, rng: random.Random) -> Words:
     return ["".join(rng.choices(alphabet, k=rng.randint(3, 10)))]
 
 
-def offtopic(documents: list[Words], index: int, rng: random.Random) -> Words:
+def offtopic(documents: Sequence[Words], index: int, rng: random.Random) -> Words:
     """A run of 15 to 40 words of another document of the collection (all of it where it is shorter).
 
     Raises:
@@ -54,23 +58,37 @@ def offtopic(documents: list[Words], index: int, rng: random.Random) -> Words:
     # A few blind draws first: filtering the whole collection for every run would cost the square of its size.
     for _ in range(32):
         other = rng.randrange(len(documents))
-        if other != index and documents[other]:
+        if other != index and (words := documents[other]):
             break
     else:
         others = [i for i, words in enumerate(documents) if i != index and words]
         if not others:
             raise InputError("Off-topic noise is taken from the other documents: give at least two with text.")
-        other = rng.choice(others)
-    words = documents[other]
+        words = documents[rng.choice(others)]
     length = min(rng.randint(15, 40), len(words))
     start = rng.randint(0, len(words) - length)
     return words[start : start + length]
 
 
-# documents (as words), the position of the one to corrupt, the generator -> one run of noise
-SOURCES: dict[str, Callable[[list[Words], int, random.Random], Words]] = {
-    "words": common_word,
-    "boilerplate": boilerplate,
-    "gibberish": gibberish,
-    "offtopic": offtopic,
+def _repeated(draw: Draw) -> Source:
+    def stream(documents: Sequence[Words], index: int, rng: random.Random) -> Iterator[Words]:
+        while True:
+            yield draw(documents, index, rng)
+
+    return stream
+
+
+def _lines(family: Callable[[random.Random], Iterator[str]]) -> Source:
+    def stream(documents: Sequence[Words], index: int, rng: random.Random) -> Iterator[Words]:
+        return (line.split() for line in family(rng))
+
+    return stream
+
+
+SOURCES: dict[str, Source] = {
+    "words": _repeated(common_word),
+    "boilerplate": _repeated(boilerplate),
+    "gibberish": _repeated(gibberish),
+    "offtopic": _repeated(offtopic),
+    **{name: _lines(family) for name, family in LINE_FAMILIES.items()},
 }

@@ -45,7 +45,8 @@ def page(report: Report) -> str:
     key = "".join(f'<span><i style="background:{colours[name]}"></i>{escape(name)}</span>' for name in report.poolings)
     charts = "".join(_chart(report, kind, metric, colours) for kind in kinds)
     length = f"at most {report.max_words} words each" if report.max_words else "whole"
-    problems = "".join(f"<p>Left out: {escape(problem)}</p>" for problem in report.problems)
+    made = f"<p>{escape(report.queries_label)}</p>" if report.queries_label else ""
+    problems = made + "".join(f"<p>Left out: {escape(problem)}</p>" for problem in report.problems)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">'

@@ -29,6 +29,8 @@ def print_report(report: Report, console: Console, metric: str | None = None) ->
         highlight=False,
         markup=False,
     )
+    if report.queries_label:
+        console.print(report.queries_label, style="yellow", highlight=False, markup=False)
     for table in _fitting_tables(report, metric, console):
         console.print(table)
     recovered = metric == PRIMARY_METRIC and any(each.recovery is not None for each in report.results)

@@ -35,8 +35,8 @@ class Result:
 
     Args:
         pooling: its name.
-        noise: kind of noise.
-        ratio: noise words / all words.
+        noise: kind of noise, with its placement and granularity; the parts of a mixture.
+        ratio: noise words / all words; of OCR, damaged words / own words.
         metrics: metric -> value.
         ceiling: metric -> value of mean pooling over the surviving words alone.
         recovery: see `recovery`.
@@ -81,6 +81,7 @@ class Report:
         versions: package -> version.
         costs: pooling -> milliseconds a document, where it was timed.
         dataset_hash: of the documents, queries and judgements as they were used.
+        queries_made: where no person wrote the queries, what they were made from: source -> how many.
     """
 
     dataset: str
@@ -95,11 +96,18 @@ class Report:
     versions: dict[str, str] = field(default_factory=dict)
     costs: dict[str, float] = field(default_factory=dict)
     dataset_hash: str = ""
+    queries_made: dict[str, int] = field(default_factory=dict)
 
     @property
     def poolings(self) -> list[str]:
         """In the order of their first result."""
         return list(dict.fromkeys(result.pooling for result in self.results))
+
+    @property
+    def queries_label(self) -> str:
+        """What the queries were made from, in words; empty where they are a person's."""
+        parts = [f"{count:,} {source}{'s' * (count != 1)}" for source, count in self.queries_made.items()]
+        return f"Queries made from the documents ({', '.join(parts)}), not asked by people." if parts else ""
 
     @property
     def settings(self) -> list[tuple[str, float]]:

@@ -9,7 +9,8 @@ from glot_rag.embedder import Vectors
 from glot_rag.errors import InputError
 from glot_rag.evaluation.datasets import RetrievalDataset
 from glot_rag.evaluation.metrics import METRICS, Run, measure_per_query
-from glot_rag.evaluation.noise import NoiseSpec, corrupt
+from glot_rag.evaluation.noise import corrupt
+from glot_rag.evaluation.noise_spec import Noise
 from glot_rag.evaluation.results import PRIMARY_METRIC, Report, Result, library_versions, recovery
 from glot_rag.evaluation.search import search
 from glot_rag.evaluation.significance import Loss, compare, holm, interval
@@ -26,7 +27,7 @@ def evaluate(
     embed_documents: EmbedTexts,
     embed_queries: EmbedTexts,
     poolings: Sequence[str],
-    noises: Sequence[NoiseSpec],
+    noises: Sequence[Noise],
     *,
     seed: int = 0,
     max_words: int = 170,
@@ -119,7 +120,7 @@ def evaluate(
             results.append(
                 Result(
                     name,
-                    noise.kind,
+                    noise.label,
                     noise.ratio,
                     averages,
                     _averages(ceiling),
@@ -141,6 +142,7 @@ def evaluate(
         problems=list(dataset.problems),
         versions=library_versions(),
         dataset_hash=dataset.hash,
+        queries_made=dict(dataset.queries_made),
     )
 
 

@@ -68,6 +68,7 @@ def load_stdlib(limit: int | None = None, *, seed: int = 0) -> RetrievalDataset:
         documents={name: pairs[name][1] for name in names},
         queries={name: pairs[name][0] for name in names},
         qrels={name: {name: 1} for name in names},
+        queries_made={"docstring summary line": len(names)},
     )
 
 

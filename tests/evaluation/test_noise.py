@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from glot_rag.errors import InputError
 from glot_rag.evaluation import NOISE_KINDS, NoiseSpec, corrupt
 from glot_rag.evaluation.boilerplate import boilerplate_line, templates
+from glot_rag.evaluation.families import LINE_FAMILIES, languages
 from glot_rag.evaluation.noise_sources import evaluation_words
 
-KINDS = [kind for kind in NOISE_KINDS if kind != "none"]
+# What adds words; `ocr` damages them instead.
+KINDS = [kind for kind in NOISE_KINDS if kind not in ("none", "ocr")]
 # Words that no noise source makes, so that what comes from where can be told without trusting the mask.
 ORIGINAL = [f"π{i}" for i in range(300)]
 OTHERS = [" ".join(f"ω{n}.{i}" for i in range(60)) for n in range(3)]
@@ -87,7 +89,7 @@ def test_ratio_and_signal(kind: str, ratio: float, length: int, max_words: int, 
     assert abs(noisy.signal_mask.count(False) - ratio * len(words)) <= 1
     own = [word for word, signal in zip(words, noisy.signal_mask, strict=True) if signal]
     assert own == ORIGINAL[: len(own)] == noisy.signal.split()
-    assert own == [word for word in words if word.startswith("π")]
+    assert own == [word for word in words if word in set(ORIGINAL)]
     if max_words:
         assert len(words) <= max_words
         assert len(own) == min(length, max(1, round((1 - ratio) * max_words)))
@@ -124,16 +126,25 @@ KNOWN = {
     "boilerplate": "About us | alpha beta",
     "gibberish": "aUCiDcBofK UdxxUP alpha rpP beta",
     "offtopic": "alpha gamma gamma gamma beta",
+    "log": "11:41:59.439 #22 collected alpha beta",
+    "markup": "alpha beta @media print {",
+    "strings": "%BE%24%83N%E6%C5&utm_id=100591 alpha beta eyJTw7SMOeih48B.RpY9dvvzXDXBRW0JX-gN.QaHP7ChxIQqq9E0D "
+    "eyJlmvUODTSL-2D.js9_ShvJT1xnR36MydBk.HnCaY-1S9DdHJl6I",
+    "chat": "alpha beta Today 7:09 New",
+    "headers": "Rev. C Consultation alpha beta",
+    "foreign": "Il nostro maestro alpha beta",
+    "ocr": "al pha beta",
 }
 
 
 def test_known_noise() -> None:
     # The figures of a report can be made again only as long as the same seed gives the same noise.
-    texts = {kind: corrupt(["alpha beta", "gamma " * 20], NoiseSpec(kind, 0.6), seed=0)[0].text for kind in KINDS}
+    texts = {kind: corrupt(["alpha beta", "gamma " * 20], NoiseSpec(kind, 0.6), seed=0)[0].text for kind in KNOWN}
     assert texts == KNOWN
+    assert set(KNOWN) == set(NOISE_KINDS) - {"none"}
 
 
-@pytest.mark.parametrize("kind", ["words", "boilerplate", "gibberish"])
+@pytest.mark.parametrize("kind", sorted({*NOISE_KINDS} - {"none", "offtopic"}))
 def test_documents_are_independent(kind: str) -> None:
     spec = NoiseSpec(kind, 0.7)
     alone = corrupt([document(80)], spec, seed=3)[0]
@@ -207,3 +218,32 @@ def test_empty_documents_stay_empty() -> None:
 def test_negative_max_words() -> None:
     with pytest.raises(InputError, match="max_words must be 0"):
         corrupt(["a"], NoiseSpec("none"), seed=0, max_words=-1)
+
+
+def test_headers_come_back_and_only_their_page_number_changes() -> None:
+    lines = LINE_FAMILIES["headers"](random.Random(3))
+    pages = [(next(lines), next(lines)) for _ in range(30)]
+    assert len({head for head, _ in pages}) == 1
+    numbers = [[int(word.split("/")[0]) for word in foot.split() if word.split("/")[0].isdigit()] for _, foot in pages]
+    assert [len(set(column)) for column in zip(*numbers, strict=True)].count(30) == 1
+
+
+def test_other_languages_are_many_and_full() -> None:
+    grammars = languages.grammars()
+    assert len(grammars) == 12
+    for slots in grammars.values():
+        assert [len(fillers) for fillers in slots] == [6, 6, 6, 6]
+        assert all(filler.strip() == filler != "" for fillers in slots for filler in fillers)
+
+
+@pytest.mark.parametrize("kind", LINE_FAMILIES)
+def test_families_are_open_ended(kind: str) -> None:
+    noisy = corrupt([document(1)] * 30, NoiseSpec(kind, 0.98), seed=0, max_words=0)
+    # A document's own noise repeats itself (one log, one language); that of thirty documents does not.
+    noise = [word for each in noisy for word, own in zip(each.text.split(), each.signal_mask, strict=True) if not own]
+    assert len(noise) == 30 * 49
+    assert len(set(noise)) > 90
+    assert not any(
+        "{" + slot + "}" in each.text for each in noisy for slot in ("n", "d", "u", "h", "ip", "name", "time")
+    )
+    assert len({each.text for each in noisy}) == 30

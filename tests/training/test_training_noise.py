@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import importlib
+import itertools
+import random
 import re
 import string
 
@@ -9,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glot_rag.errors import InputError
-from glot_rag.evaluation import boilerplate
+from glot_rag.evaluation import boilerplate, ocr
+from glot_rag.evaluation.families import LINE_FAMILIES as EVALUATION_FAMILIES
+from glot_rag.evaluation.families import chat, headers, languages, logs, markup, strings
 from glot_rag.training.noise import CLEAN_SHARE, FAMILIES, LINE_FAMILIES, NoiseGenerator
 from glot_rag.training.page_lines import fill, log_format, page_line, templates
 
@@ -65,13 +70,60 @@ def test_single_words_are_the_texts_own_common_and_rare(corpus: list[str]) -> No
     assert len(set(drawn)) > 200
 
 
-def test_evaluation_shares_no_template() -> None:
-    def plain(template: str) -> str:
-        return " ".join(re.sub(r"[^a-z ]+", " ", template.lower()).split())
+def evaluation_templates() -> list[str]:
+    """Every template of the evaluation: its boilerplate, and the strings in the modules of its families."""
+    found = list(boilerplate.templates())
+    for module in (chat, headers, logs, markup, strings):
+        for value in vars(module).values():
+            if isinstance(value, tuple):
+                found += [each for each in value if isinstance(each, str)]
+    found += [" ".join(each) for slots in languages.grammars().values() for each in itertools.product(*slots)]
+    return found
 
-    own, evaluation = set(map(plain, templates())), set(map(plain, boilerplate.templates()))
+
+def plain(template: str) -> str:
+    return " ".join(re.sub(r"[^a-z ]+", " ", re.sub(r"\{\w+\}", " ", template.lower())).split())
+
+
+def test_evaluation_shares_no_template() -> None:
+    own, evaluation = set(map(plain, templates())), {plain(each) for each in evaluation_templates()}
     assert len(own) > 60
-    assert not own & evaluation
+    assert len(evaluation) > 10_000
+    assert not (own & evaluation) - {""}
+
+
+def test_evaluation_makes_no_line_that_training_makes() -> None:
+    vocabulary = ["alpha", "beta", "gamma"]
+    own = {
+        plain(page_line(np.random.default_rng(seed), vocabulary, family))
+        for family in ("page", "log", "markup", "header")
+        for seed in range(150)
+    }
+    for family in EVALUATION_FAMILIES.values():
+        for seed in range(10):
+            made = {plain(line) for line in itertools.islice(family(random.Random(seed)), 20)}
+            # One word (a lone page number, "sha") is no line to be learned by heart.
+            assert not {line for line in made & own if len(line.split()) > 1}
+
+
+def test_evaluation_confuses_other_characters() -> None:
+    """No pair of characters that training confuses, in whatever table, is one that evaluation confuses."""
+    tables = [
+        value
+        for name in ("noise", "page_lines", "views")
+        for value in vars(importlib.import_module(f"glot_rag.training.{name}")).values()
+        if isinstance(value, dict)
+    ]
+    pairs = {
+        (glyph, read)
+        for table in tables
+        for glyph, reads in table.items()
+        if isinstance(glyph, str) and len(glyph) <= 2 and isinstance(reads, (str, tuple, list))
+        for read in reads
+    }
+    evaluation = {(glyph, read) for glyph, reads in ocr.CONFUSIONS.items() for read in reads}
+    assert len(evaluation) > 80
+    assert not pairs & evaluation
 
 
 def test_passages_are_of_other_texts(corpus: list[str]) -> None:

@@ -1,0 +1,60 @@
+"""What `--dataset` names: a BEIR folder, a folder of documents, `ir_datasets:ID`, or `stdlib`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from glot_rag.evaluation.collection import BeirCollection, Collection, LoadedCollection
+from glot_rag.evaluation.datasets import QueryHalf, RetrievalDataset, load_beir
+from glot_rag.evaluation.documents import QuerySource, load_documents
+from glot_rag.evaluation.ir_collections import load_ir_dataset
+from glot_rag.evaluation.stdlib_corpus import load_stdlib
+
+_CATALOGUE = "ir_datasets:"
+_BEIR_FILES = ("corpus.jsonl", "queries.jsonl", "qrels")
+
+
+def load_dataset(
+    name: str,
+    queries: QueryHalf = "all",
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    query_from: QuerySource = "auto",
+) -> RetrievalDataset:
+    """Load any kind of collection by its name.
+
+    Args:
+        name: `stdlib`; `ir_datasets:` and an id; or a path. A folder with `corpus.jsonl`, `queries.jsonl` or `qrels` in
+            it is in BEIR layout; any other has documents only, and queries are made from them.
+        queries: which half; not for `stdlib`.
+        limit: documents of `stdlib`.
+        seed: of that draw, and of held-out sentences.
+        query_from: what queries of a folder of documents are made from.
+
+    Raises:
+        InputError: an argument that cannot be used.
+        MissingExtraError: ir_datasets is not installed.
+        DatasetError: the collection cannot be read.
+    """
+    if name == "stdlib":
+        return load_stdlib(limit, seed=seed)
+    if name.startswith(_CATALOGUE):
+        return load_ir_dataset(name.removeprefix(_CATALOGUE), queries)
+    if is_beir(name):
+        return load_beir(name, queries)
+    return load_documents(name, queries, query_from=query_from, seed=seed)
+
+
+def open_collection(
+    name: str, *, limit: int | None = None, seed: int = 0, query_from: QuerySource = "auto"
+) -> Collection:
+    """The same for one reading, with the documents of a BEIR folder left on disk."""
+    if name != "stdlib" and not name.startswith(_CATALOGUE) and is_beir(name):
+        return BeirCollection(name)
+    return LoadedCollection(load_dataset(name, limit=limit, seed=seed, query_from=query_from))
+
+
+def is_beir(path: str) -> bool:
+    """Whether a folder has any of the files of the BEIR layout: what lacks is then said, not made."""
+    return any((Path(path) / each).exists() for each in _BEIR_FILES)
