@@ -24,6 +24,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/head.py --json runs/head.json
 	$(BIN)/python benchmarks/encode.py --json runs/encode.json
 	$(BIN)/python benchmarks/scaling.py --json runs/scaling.json --picture runs/scaling.svg
+	$(BIN)/python benchmarks/index.py --json runs/index.json
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.11")'

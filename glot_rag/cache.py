@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glot_rag.durable import write_atomically
 from glot_rag.errors import TrainingError
-from glot_rag.records import write_atomically
 
 _FORMAT = "glot-rag/hidden-states"
 # numpy has no bfloat16: the bits are stored as uint16.

@@ -20,6 +20,7 @@ from glot_rag.chunks import pool_chunks
 from glot_rag.collection import CollectionStatistics
 from glot_rag.config import BASELINE_POOLINGS, POOLINGS
 from glot_rag.denoise import Denoised, denoise_texts
+from glot_rag.durable import write_atomically
 from glot_rag.embedder import Vectors
 from glot_rag.errors import BundleError, InputError
 from glot_rag.evidence import Evidence, TokenEvidence
@@ -27,7 +28,7 @@ from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooling, save_head
 from glot_rag.head.adaptation import Adaptation
 from glot_rag.head.pooling import TrainedPooling
 from glot_rag.poolings import find_head, fit, load_poolings, pooling_fingerprint
-from glot_rag.records import read_json_record, write_atomically
+from glot_rag.records import read_json_record
 from glot_rag.tokens import BATCH_TOKENS, TokenBatch, check_texts
 
 FORMAT = "glot-rag/encoder"

@@ -1,28 +1,14 @@
-"""The JSON records that bundles on disk carry, and files that are replaced whole."""
+"""The JSON records that bundles on disk carry."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from glot_rag.errors import BundleError
 
 _MAX_RECORD_BYTES = 1 << 20
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file by `data`: whoever opens it sees all of the old content or all of the new."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_json_record(path: Path, expected_format: str, newest_version: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ OUTSIDE = sorted(path for folder in ("integrations", "exports") for path in (ROO
 # From the bottom up: a module imports from its own layer and those above it in this list. Every module has a place.
 LAYERS = [
     ("errors",),
-    ("config", "records"),
+    ("config", "durable", "records"),
     ("embedder", "progress", "evidence"),
     ("tokens", "collection"),
     ("resolve", "layer_tap", "onnx_encoder"),

@@ -14,10 +14,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from glot_rag.config import HeadConfig
+from glot_rag.durable import write_atomically
 from glot_rag.errors import BundleError, InputError
 from glot_rag.head.adaptation import Calibration
 from glot_rag.head.glot import AdaPool, GlotHead
-from glot_rag.records import read_json_record, write_atomically
+from glot_rag.records import read_json_record
 
 FORMAT = "glot-rag/head"
 FORMAT_VERSION = 1

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from glot_rag.durable import put_in_place
 from glot_rag.index.lazy_faiss import load_faiss
 from glot_rag.index.snapshot import CheckpointRecord
-from glot_rag.index.store import sync_directory
 
 FILE_NAME = "index.faiss"
 TEMPORARY_NAME = FILE_NAME + ".tmp"  # one name is enough: only the holder of the writer's lock writes it
@@ -44,8 +44,7 @@ def write_temporary(directory: Path, index: Any, sequence: int) -> CheckpointRec
 
 def publish(directory: Path) -> None:
     """Put the written file in its place: whoever opens it sees the old one or the new one, whole."""
-    os.replace(directory / TEMPORARY_NAME, directory / FILE_NAME)
-    sync_directory(directory)
+    put_in_place(directory / TEMPORARY_NAME, directory / FILE_NAME)
 
 
 def settle(directory: Path, records: Sequence[CheckpointRecord]) -> None:

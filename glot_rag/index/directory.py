@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from glot_rag.durable import sync_directory
 from glot_rag.errors import (
     IndexCorruptedError,
     IndexExistsError,
@@ -19,7 +20,7 @@ from glot_rag.errors import (
 )
 from glot_rag.index import checkpoint
 from glot_rag.index.checkpoint import FILE_NAME
-from glot_rag.index.store import STORE_NAME, Store, sync_directory
+from glot_rag.index.store import STORE_NAME, Store
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock

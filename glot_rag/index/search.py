@@ -112,8 +112,9 @@ def run(mirror: Mirror, queries: Vectors, search: Search) -> list[list[Hit]]:
         found = mirror.search(snapshot, queries, fetched, keys, search.nprobe, search.ef_search)
         if mirror.exact:
             found = [each[first:wanted] for each in found]
-        rows = snapshot.by_key({key for each in found for _, key in each})
-        if len(rows) != len({key for each in found for _, key in each}):
+        wanted_keys = {key for each in found for _, key in each}
+        rows = snapshot.by_key(wanted_keys)
+        if len(rows) != len(wanted_keys):
             raise IndexCorruptedError(f"FAISS found documents that the store does not have. {WAY_OUT}")
         if not mirror.exact:
             found = [_rescored(*pair, rows)[first:wanted] for pair in zip(queries, found, strict=True)]

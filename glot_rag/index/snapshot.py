@@ -228,6 +228,11 @@ class Transaction(Snapshot):
             sql = "UPDATE state SET sequence = ?, next_key = ?, documents = ?, horizon = ?, checksum = ?"
             self._connection.execute(sql, [*self._next, seal(*self._next)])
 
+    @property
+    def last_sequence(self) -> int:
+        """That of the store once this is committed."""
+        return self._next.sequence
+
     def _write(self, row: Row) -> None:
         values = row.columns()
         self._connection.execute(f"REPLACE INTO documents ({COLUMNS}) VALUES ({','.join('?' * len(values))})", values)

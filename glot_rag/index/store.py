@@ -10,7 +10,9 @@ from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 
+from glot_rag.durable import sync_directory
 from glot_rag.errors import IndexCorruptedError, IndexLockedError, IndexReadOnlyError, IndexStoreError
+from glot_rag.index import commit_mark
 from glot_rag.index.filter_operators import CASEFOLD
 from glot_rag.index.manifest import Manifest
 from glot_rag.index.rows import seal
@@ -36,17 +38,6 @@ CREATE INDEX tombstones_by_sequence ON tombstones (sequence);
 CREATE TABLE checkpoints (
     number INTEGER PRIMARY KEY, sequence INTEGER, sha256 BLOB, size INTEGER, vectors INTEGER, checksum BLOB NOT NULL)
 """
-
-
-def sync_directory(directory: Path) -> None:
-    """Make names in a directory (a new file, a rename) survive a power cut."""
-    if os.name == "nt":  # Windows cannot open a directory, and NTFS journals its names
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -160,9 +151,15 @@ class Store:
                 self._in_doubt = True
                 connection.execute("COMMIT")
                 self._in_doubt = False
+                if transaction.last_sequence != transaction.state.sequence:
+                    commit_mark.write(self._directory, transaction.last_sequence)
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+
+    def acknowledged(self) -> int:
+        """The last commit that is known to be acknowledged: a later snapshot that is behind it has lost some."""
+        return commit_mark.read(self._directory)
 
     def copy_to(self, directory: Path) -> None:
         """Write a copy, as of one commit, into an empty directory. Writers go on meanwhile."""

@@ -32,7 +32,7 @@ class VectorTable:
     lists cannot let go of one, and a search passes over them.
 
     Args:
-        index: FAISS index with N vectors.
+        index: FAISS index with N vectors, of its own class in Python too.
         keys: (N,) in ascending order, `GONE` for those that are not alive.
         owner: Kept as long as the index: FAISS frees one object with the other.
         mapped: The vectors are in a file; nothing can be appended.
@@ -188,9 +188,8 @@ def _parameters(index: Any, selector: Any, share: float, nprobe: int | None, ef_
     """FAISS's settings of one search. Where few vectors are let through, more lists and candidates are looked at."""
     faiss = load_faiss()
 
-    index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexPreTransform):
-        inner = _parameters(index.index, selector, share, nprobe, ef_search)
+        inner = _parameters(faiss.downcast_index(index.index), selector, share, nprobe, ef_search)
         return faiss.SearchParametersPreTransform(index_params=inner)
     if isinstance(index, faiss.IndexIVF):
         lists = max(NPROBE, index.nlist // 32) if nprobe is None else nprobe

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glot_rag.errors import IndexCorruptedError, IndexStoreError
-from glot_rag.index import checkpoint
+from glot_rag.index import checkpoint, commit_mark
 from glot_rag.index.mirror import Mirror
 from glot_rag.index.snapshot import Snapshot
 from glot_rag.index.store import Store
@@ -33,8 +33,12 @@ class VerifyReport:
         return not self.problems
 
 
-def check_rows(snapshot: Snapshot) -> tuple[int, list[str]]:
-    """Check SQLite's structure, every checksum and the count.
+def check_rows(snapshot: Snapshot, acknowledged: int) -> tuple[int, list[str]]:
+    """Check SQLite's structure, every checksum, the count, and that no acknowledged commit is gone.
+
+    Args:
+        snapshot: Of the store.
+        acknowledged: What `Store.acknowledged` said before the snapshot was made.
 
     Returns:
         How many documents are intact, and a line for each problem.
@@ -50,6 +54,12 @@ def check_rows(snapshot: Snapshot) -> tuple[int, list[str]]:
             problems.append(str(error))
     if stored != snapshot.state.documents:
         problems.append(f"{stored} documents are stored, {snapshot.state.documents} were committed")
+    if snapshot.state.sequence < acknowledged:
+        problems.append(
+            f"Commit {acknowledged} was acknowledged, the store ends at commit {snapshot.state.sequence}: its log was "
+            "cut off, damaged or left out of a copy. Restore the directory from a copy; or, to go on from what is "
+            f"left, delete {commit_mark.NAME} in it"
+        )
     snapshot.removed_since(-1)
     snapshot.checkpoints()
     return intact, problems
@@ -61,8 +71,9 @@ def check_store(store: Store) -> None:
     Raises:
         IndexCorruptedError: There are some.
     """
+    acknowledged = store.acknowledged()
     with store.snapshot() as snapshot:
-        _, problems = check_rows(snapshot)
+        _, problems = check_rows(snapshot, acknowledged)
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         raise IndexCorruptedError("; ".join(problems[:3]) + more)
@@ -73,8 +84,9 @@ def verify(directory: Path, store: Store, mirror: Mirror) -> VerifyReport:
     problems: list[str] = []
     documents = vectors = 0
     try:
+        acknowledged = store.acknowledged()
         with store.snapshot() as snapshot:
-            documents, found = check_rows(snapshot)
+            documents, found = check_rows(snapshot, acknowledged)
             problems += found
         problems += _file_problems(directory, store)
         with mirror.synchronised() as snapshot:

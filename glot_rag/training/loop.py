@@ -20,12 +20,12 @@ from transformers import get_cosine_schedule_with_warmup
 from glot_rag.backbone import Backbone
 from glot_rag.cache import HiddenStateCache, from_stored
 from glot_rag.config import HeadConfig
+from glot_rag.durable import write_atomically
 from glot_rag.errors import TrainingError
 from glot_rag.head import AdaPool, GlotHead, save_head
 from glot_rag.head.storage import build_head
 from glot_rag.poolings import nothing_above
 from glot_rag.progress import bar
-from glot_rag.records import write_atomically
 from glot_rag.training.config import TrainingConfig
 from glot_rag.training.objectives import contrastive_loss, denoising_loss, signal_costs, token_loss
 from glot_rag.training.texts import TrainingText

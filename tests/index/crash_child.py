@@ -1,17 +1,15 @@
 """A writer that prints a line for each acknowledged operation until it is killed. Run by test_index_crash.py.
 
-Arguments: directory, first operation, last operation, where to kill itself (`function:nth:before|after`, or `-`), and
-whether checkpoints are reindexings ("reindex").
+Arguments: directory, first operation, and whether checkpoints are reindexings ("reindex").
 """
 
-import os
-import signal
 import sys
+from itertools import count
 from pathlib import Path
 
 from hash_encoder import HashEncoder
 
-from glot_rag.index import Document, GlotIndex, snapshot
+from glot_rag.index import Document, GlotIndex
 
 BATCH = 4
 
@@ -38,34 +36,13 @@ def apply(state, number):
             state.pop(id, None)
 
 
-def kill_at(place):
-    name, nth, moment = place.split(":")
-    owner, function = (os, name.removeprefix("os.")) if name.startswith("os.") else (snapshot.Transaction, name)
-    original, calls = getattr(owner, function), 0
-
-    def wrapped(*args, **kwargs):
-        nonlocal calls
-        calls += 1
-        if calls == int(nth) and moment == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = original(*args, **kwargs)
-        if calls == int(nth):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-    setattr(owner, function, wrapped)
-
-
 def main():
-    directory, first, last, place = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-    with GlotIndex.open(directory, HashEncoder(), lock_timeout=10) as index:
+    with GlotIndex.open(Path(sys.argv[1]), HashEncoder(), lock_timeout=10) as index:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
-        if place != "-":
-            kill_at(place)
-        for number in range(first, last):
+        for number in count(int(sys.argv[2])):
             method, argument = operation(number)
-            if method == "checkpoint" and sys.argv[5:] == ["reindex"]:
+            if method == "checkpoint" and sys.argv[3:] == ["reindex"]:
                 method, argument = "reindex", TYPES[number // 7 % 2]
             getattr(index, method)(*([] if argument is None else [argument]))
             sys.stdout.write(f"{number}\n")

@@ -3,6 +3,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -152,6 +153,28 @@ class TestChanges:
         with GlotIndex.create(path, encoder) as index:
             assert index.add(documents(), batch_size=3) == [f"d{i}" for i in range(7)]
         assert seen == [0, 0, 0, 3, 3, 3, 6]
+
+    def test_a_generator_larger_than_what_is_held(self, path):
+        """45 MB of texts pass through; what is held at once is a few batches of 0.6 MB."""
+
+        class Forgetful(HashEncoder):
+            def encode_documents(self, texts, *, show_progress=False):
+                return self.vectors(texts)
+
+        def documents():
+            for i in range(1_500):
+                yield Document(f"{i} " + "x" * 30_000, f"d{i}")
+
+        with GlotIndex.create(path, Forgetful()) as index:
+            index.add([Document("first", "first")])  # what is loaded once
+            tracemalloc.start()
+            try:
+                index.add(documents(), batch_size=20)
+                peak = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+            assert len(index) == 1_501
+        assert peak < 8 << 20
 
     def test_error_says_what_was_committed(self, index, encoder):
         bad = [*corpus(5), Document("", "")]
@@ -384,7 +407,7 @@ class TestFaissFile:
                 assert index.verify().ok
 
     def test_written_after_many_changes_and_on_close(self, path, encoder, monkeypatch):
-        monkeypatch.setattr("glot_rag.index.index.CHECKPOINT_EVERY", 10)
+        monkeypatch.setattr("glot_rag.index.writing.CHECKPOINT_EVERY", 10)
         with GlotIndex.create(path, encoder) as index:
             index.add(corpus(9))
             assert not (path / "index.faiss").exists()

@@ -2,14 +2,16 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hash_encoder import HashEncoder, corpus
+from hash_encoder import HashEncoder, assert_same_hits, brute_force, corpus
 
 from glot_rag.index import Document, GlotIndex
 from glot_rag.index.locks import SharedLock
+from glot_rag.index.vector_table import VectorTable
 
 READER = Path(__file__).with_name("reader_child.py")
 
@@ -75,6 +77,22 @@ def test_threads_search_while_another_adds_and_deletes(path, encoder):
         assert failures == []
         assert searches[0] > 20
         assert index.verify().ok
+
+
+def test_no_lock_keeps_threads_from_searching_at_once(index, encoder, monkeypatch):
+    """Four searches meet inside of FAISS: with one lock around it, the first would wait there for ever."""
+    index.add(corpus(50))
+    meeting, original = threading.Barrier(4, timeout=60), VectorTable.search
+
+    def met(self, *args):
+        meeting.wait()
+        return original(self, *args)
+
+    monkeypatch.setattr(VectorTable, "search", met)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda number: index.search(f"text {number}", 3), range(4)))
+    for number, hits in enumerate(found):
+        assert_same_hits(hits, brute_force(encoder, corpus(50), f"text {number}", 3))
 
 
 def test_reader_left_behind_by_two_checkpoints(index, path, encoder):

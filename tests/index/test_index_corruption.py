@@ -27,7 +27,7 @@ def original(tmp_path_factory):
         index.checkpoint()
         index.add([*DOCUMENTS, Document("gone", "gone")])
         index.delete(["gone"])
-    assert sorted(os.listdir(path)) == ["index.faiss", "store.sqlite", "writer.lock"]
+    assert sorted(os.listdir(path)) == ["index.faiss", "store.commit", "store.sqlite", "writer.lock"]
     return path
 
 
@@ -129,11 +129,14 @@ def test_truncated_or_replaced_store_is_refused(path):
 
 
 def test_store_of_another_index_is_served_as_that_index(path, tmp_path):
-    """Each store is whole by itself; the FAISS file that does not belong to it is not believed."""
+    """Once it is said that the older store is wanted; the FAISS file that does not belong to it is not believed."""
     encoder, documents = HashEncoder(), corpus(60, prefix="other")
     with GlotIndex.create(tmp_path / "other", encoder) as other:
         other.add(documents)
     shutil.copyfile(tmp_path / "other" / "store.sqlite", path / "store.sqlite")
+    with pytest.raises(IndexCorruptedError, match=r"Commit 3 was .* ends at commit 1.*delete store\.commit"):
+        GlotIndex.open(path, encoder)
+    (path / "store.commit").unlink()
     with pytest.warns(IndexRecoveryWarning), GlotIndex.open(path, encoder) as index:
         assert_same_hits(index.search("other 3", 60), brute_force(encoder, documents, "other 3", 60))
 

@@ -1,5 +1,6 @@
 """Processes are killed for real (kill -9). This does not test power loss: the kernel keeps what was written."""
 
+import json
 import os
 import random
 import signal
@@ -10,20 +11,20 @@ import warnings
 from pathlib import Path
 
 import pytest
-from crash_child import TYPES, apply
+import steps_child
+from crash_child import apply
 from hash_encoder import HashEncoder, assert_same_hits, brute_force
 
-from glot_rag.index import GlotIndex
+from glot_rag.index import Document, GlotIndex
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 CHILD = Path(__file__).with_name("crash_child.py")
-ENDLESS = 10**6
 
 
-def start(path, first, last=ENDLESS, place="-", *more):
+def start(path, first, *more):
     root = str(CHILD.parents[2])
     return subprocess.Popen(
-        [sys.executable, str(CHILD), str(path), str(first), str(last), place, *more],
+        [sys.executable, str(CHILD), str(path), str(first), *more],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": root},
@@ -74,7 +75,7 @@ def test_kill_at_random_moments_loses_nothing_acknowledged(path, rounds, mode, f
     expected, number, acknowledged = {}, 0, 0
     generator = random.Random(len(mode))
     for _ in range(rounds):
-        done = killed_on_the_way(start(path, number, ENDLESS, "-", *mode), generator, 8)
+        done = killed_on_the_way(start(path, number, *mode), generator, 8)
         assert done == list(range(number, number + len(done)))
         for operation in done:
             apply(expected, operation)
@@ -84,68 +85,59 @@ def test_kill_at_random_moments_loses_nothing_acknowledged(path, rounds, mode, f
     figures(f"{rounds} kills at random moments {mode}: {acknowledged} acknowledged operations, 0 lost")
 
 
-# Operations 0 to 4 add and delete, 5 writes a first FAISS file; 6 to 11 change; 12 writes the second file.
-STAGES = [
-    f"{call}:{moment}"
-    for call in (
-        "insert:20",  # within a batch
-        "finish:6",
-        "finish:14",  # record of the second file
-        "finish:15",  # removal of the first one's
-        "os.fsync:3",  # the second file
-        "os.replace:2",
-        "os.fsync:4",  # its directory
-    )
-    for moment in ("before", "after")
-]
+# -- at each step of one operation
+
+OPERATIONS = {
+    "add": lambda state: state | {d.id: d for d in steps_child.ADDED},
+    "delete": lambda state: {id: d for id, d in state.items() if id not in steps_child.DELETED},
+    "update_metadata": lambda state: state | {id: Document(f"text {id[1:]}", id, m) for id, m in steps_child.UPDATED},
+    "checkpoint": lambda state: state,
+    "reindex": lambda state: state,
+    "compact": lambda state: state,
+}
 
 
-@pytest.mark.parametrize("place", STAGES)
-def test_kill_at_each_stage(path, place):
-    GlotIndex.create(path, HashEncoder()).close()
-    child = start(path, 0, 13, place)
-    done = [int(line) for line in child.communicate()[0].splitlines()[1:]]
-    assert child.returncode == -signal.SIGKILL, "the stage was not reached"
-    expected = {}
-    for number in done:
-        apply(expected, number)
-    state_after(path, expected, len(done))
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Operation -> its steps, each with the directory that a process left which was killed there."""
+    folder = tmp_path_factory.mktemp("steps")
+    environment = {**os.environ, "PYTHONPATH": str(CHILD.parents[2])}
+    command = [sys.executable, str(CHILD.with_name("steps_child.py")), str(folder)]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    found = [json.loads(line) for line in ended.stdout.splitlines()]
+    return {name: [step for step in found if step["operation"] == name] for name in OPERATIONS}
 
 
-# Operation 5 makes a graph of the flat index, 12 another graph; here it is killed in the second.
-REINDEXING = [
-    f"{call}:{moment}"
-    for call in (
-        "os.fsync:3",  # the new file
-        "set_manifest:2",
-        "add_checkpoint:2",
-        "finish:14",  # the commit of both
-        "os.replace:2",
-        "os.fsync:4",  # the directory
-        "keep_only_checkpoint:2",
-        "finish:15",
-    )
-    for moment in ("before", "after")
-]
-
-
-@pytest.mark.parametrize("place", REINDEXING)
-def test_kill_while_reindexing(path, place):
-    GlotIndex.create(path, HashEncoder()).close()
-    child = start(path, 0, 13, place, "reindex")
-    done = [int(line) for line in child.communicate()[0].splitlines()[1:]]
-    assert child.returncode == -signal.SIGKILL, "the stage was not reached"
-    assert len(done) == 12
-    expected = {}
-    for number in done:
-        apply(expected, number)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with GlotIndex.open(path, HashEncoder(), read_only=True) as reader:  # before a writer has cleared up
-            seen = reader.stats()
-            assert reader.verify().problems == ()
-            assert {document.id: document for document in reader} == expected
-    new = place.startswith(("os.replace", "os.fsync:4", "keep_only", "finish:15"))  # after the commit
-    assert seen.index_type == TYPES[new]
-    assert seen.serving.startswith(f"HNSWFlat ({16 if new else 32} neighbours")
-    state_after(path, expected, 12)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_kill_before_and_after_each_step(killed, name, figures):
+    """What is acknowledged is there, what is not is there as a whole or not at all, and nothing has to be rebuilt."""
+    before = {d.id: d for d in steps_child.BASE}
+    after = OPERATIONS[name](before)
+    outcomes = {"old": 0, "new": 0}
+    for step in killed[name]:
+        path, where = Path(step["path"]), f"{name}, {step['moment']} {step['step']}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for read_only in (True, False):  # the reader comes before a writer has cleared up
+                with GlotIndex.open(path, HashEncoder(), read_only=read_only) as index:
+                    assert index.verify().problems == (), where
+                    stored = {document.id: document for document in index}
+                    stats = index.stats()
+                    new = stored == after if after != before else step["committed"] > 0
+                    assert stored == (after if new else before), f"half an operation is stored: {where}"
+                    assert new == (step["committed"] > 0), f"a commit is lost, or one is invented: {where}"
+                    if name == "reindex":
+                        assert stats.index_type == ("hnsw" if new else "flat"), where
+                        assert stats.serving.startswith("HNSW" if new else "Flat"), where
+                    expected = brute_force(index.encoder, list(stored.values()), "text 8", 5)
+                    assert_same_hits(index.search("text 8", 5), expected)
+                    if not read_only:
+                        index.add([Document("later", "later")])
+        assert not (path / "index.faiss.tmp").exists()
+        outcomes["new" if new else "old"] += 1
+    assert outcomes["old"] > 1
+    assert outcomes["new"] > 1
+    kinds = len({(step["step"], step["nth"]) for step in killed[name]})
+    kills = len(killed[name])
+    figures(f"kill -9 in {name}: {kinds} steps, {kills} of {kills} kills survived, 0 lost, 0 halved, {outcomes}")

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import sqlite3
 import tracemalloc
@@ -54,7 +55,7 @@ json_values = st.recursive(
 GOOD = json.loads(Manifest(16, ENCODER.fingerprint).to_json())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from([*GOOD, "other"]), json_values, max_size=3), st.sets(st.sampled_from([*GOOD])))
 @example({"format_version": math.inf}, set())
 @example({"format_version": 1e400}, set())
@@ -211,36 +212,88 @@ def test_nothing_outside_the_directory_is_written_through_links(path, tmp_path):
 # -- a log that was cut off or damaged: what a copy of an index in use looks like when it goes wrong
 
 
-def test_a_damaged_log_gives_a_whole_commit_or_a_refusal(tmp_path, figures):
-    live = tmp_path / "live"
+@pytest.fixture(scope="module")
+def in_use(tmp_path_factory):
+    """The files of an index in use: three documents, replaced together in eight commits, all of them in the log."""
+    live, copy = tmp_path_factory.mktemp("live") / "index", tmp_path_factory.mktemp("copy") / "index"
     with GlotIndex.create(live, ENCODER) as index:
         for number in range(8):
             index.add([Document(f"generation {number}", id, {"generation": number}) for id in ("a", "b", "c")])
-        log = (live / "store.sqlite-wal").read_bytes()
-        generator = np.random.default_rng(0)
-        outcomes = {"refused": 0, "earlier commit": 0, "last commit": 0}
-        for number in range(60):
-            copy = tmp_path / f"copy {number}"
-            copy.mkdir()
-            shutil.copyfile(live / "store.sqlite", copy / "store.sqlite")
-            damaged = bytearray(log)
-            place = int(generator.integers(len(log)))
-            if number % 2:
-                damaged[place] ^= 1 << int(generator.integers(8))
-            else:
-                del damaged[place:]
-            (copy / "store.sqlite-wal").write_bytes(damaged)
-            try:
-                with GlotIndex.open(copy, ENCODER) as opened:
-                    generations = {document.metadata["generation"] for document in opened}
-                    assert len(generations) <= 1, "half a commit"
-                    assert len(opened) == 3 * len(generations)
-                    assert opened.verify().problems == ()
-                    outcomes["last commit" if generations == {7} else "earlier commit"] += 1
-            except IndexStoreError:
-                outcomes["refused"] += 1
-    assert sum(outcomes.values()) == 60
-    figures(f"log cut off or one bit flipped, 60 copies: {outcomes}, half commits 0")
+        shutil.copytree(live, copy, ignore=shutil.ignore_patterns("*-shm", "*.lock"))
+    return copy
+
+
+@pytest.mark.parametrize("mark", ["kept", "deleted", "damaged"])
+def test_a_damaged_log_gives_a_whole_commit_or_a_refusal(in_use, tmp_path, figures, mark):
+    """With the mark of the last commit none is lost silently; without it, what is there is a whole earlier commit."""
+    log, generator = (in_use / "store.sqlite-wal").read_bytes(), np.random.default_rng(0)
+    outcomes = {"refused": 0, "earlier commit": 0, "last commit": 0}
+    for number in range(60 if mark == "kept" else 20):
+        copy = shutil.copytree(in_use, tmp_path / f"copy {number}")
+        damaged = bytearray(log)
+        place = int(generator.integers(len(log)))
+        if number % 2:
+            damaged[place] ^= 1 << int(generator.integers(8))
+        else:
+            del damaged[place:]
+        (copy / "store.sqlite-wal").write_bytes(damaged)
+        if mark == "deleted":
+            (copy / "store.commit").unlink()
+        elif mark == "damaged":
+            (copy / "store.commit").write_bytes(b"0" * 19 + b"9" + (copy / "store.commit").read_bytes()[20:])
+        try:
+            with GlotIndex.open(copy, ENCODER) as opened:
+                generations = {document.metadata["generation"] for document in opened}
+                assert len(generations) <= 1, "half a commit"
+                assert len(opened) == 3 * len(generations)
+                assert opened.verify().problems == ()
+                outcomes["last commit" if generations == {7} else "earlier commit"] += 1
+        except IndexStoreError:
+            outcomes["refused"] += 1
+    assert (outcomes["earlier commit"] == 0) == (mark == "kept")
+    assert outcomes["refused"] > 30 or mark != "kept"
+    figures(f"log cut off or one bit flipped, mark of the last commit {mark}: {outcomes}, half commits 0")
+
+
+def test_a_lost_commit_is_named_and_can_be_added_again(in_use, tmp_path):
+    copy = shutil.copytree(in_use, tmp_path / "copy")
+    log = copy / "store.sqlite-wal"
+    os.truncate(log, log.stat().st_size - 1)
+    lost = r"Commit 8 was acknowledged, the store ends at commit 7: its log was cut off"
+    for read_only in (True, False):
+        with pytest.raises(IndexCorruptedError, match=lost):
+            GlotIndex.open(copy, ENCODER, read_only=read_only)
+    with GlotIndex.open(copy, ENCODER, check=False) as index:
+        assert re.search(lost, index.verify().problems[0])
+        index.checkpoint()
+    with pytest.raises(IndexCorruptedError, match=lost):  # a commit without documents settles nothing
+        GlotIndex.open(copy, ENCODER)
+    with GlotIndex.open(copy, ENCODER, check=False) as index:
+        index.add([Document("generation 7", id, {"generation": 7}) for id in ("a", "b", "c")])
+    with GlotIndex.open(copy, ENCODER) as index:
+        assert {document.text for document in index} == {"generation 7"}
+        assert index.verify().problems == ()
+
+
+@pytest.mark.parametrize("what", ["link", "pipe", "folder", "megabytes"])
+def test_what_lies_in_place_of_the_mark_is_not_followed(path, tmp_path, what):
+    mark, outside = path / "store.commit", tmp_path / "outside"
+    mark.unlink(missing_ok=True)
+    outside.write_bytes(b"mine")
+    if what == "link":
+        mark.symlink_to(outside)
+    elif what == "pipe":
+        os.mkfifo(mark)
+    elif what == "folder":
+        mark.mkdir()
+    else:
+        mark.write_bytes(b"9" * (1 << 22))
+    with GlotIndex.open(path, ENCODER) as index:
+        index.add([Document("new", "new")])
+    with GlotIndex.open(path, ENCODER) as index:
+        assert index.get(["new"]) == [Document("new", "new")]
+        assert index.verify().problems == ()
+    assert outside.read_bytes() == b"mine"
 
 
 # -- filters
