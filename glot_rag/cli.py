@@ -53,11 +53,11 @@ class Queries(str, Enum):
 class QueryFrom(str, Enum):
     """What the queries of a folder of documents are made from."""
 
-    auto = "auto"
-    title = "title"
-    heading = "heading"
-    first = "first"
-    heldout = "heldout"
+    AUTO = "auto"
+    TITLE = "title"
+    HEADING = "heading"
+    FIRST = "first"
+    HELDOUT = "heldout"
 
 
 Backbone = Annotated[
@@ -274,7 +274,7 @@ def evaluate(
         int, typer.Option(min=0, help="Words of a noisy document in all; 0: the whole document.")
     ] = 170,
     limit: Limit = None,
-    query_from: MadeFrom = QueryFrom.auto,
+    query_from: MadeFrom = QueryFrom.AUTO,
     seed: Seed = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the results here.")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write them here as a table too.")] = None,
@@ -354,7 +354,7 @@ def write_noise(
         int, typer.Option(min=0, help="Words of a noisy document in all; 0: the whole document.")
     ] = 170,
     limit: Limit = None,
-    query_from: MadeFrom = QueryFrom.auto,
+    query_from: MadeFrom = QueryFrom.AUTO,
     seed: Seed = 0,
 ) -> None:
     """Write a collection with noise in its documents, in BEIR layout, to measure other systems on."""

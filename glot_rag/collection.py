@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from glot_rag.durable import write_atomically
 from glot_rag.errors import BundleError, InputError
-from glot_rag.records import write_atomically
 
 FEATURES = ("phrase", "share", "excess", "burst")
 FEWEST_DOCUMENTS = 50  # below, little can be said of what recurs

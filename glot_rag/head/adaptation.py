@@ -20,8 +20,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from glot_rag.collection import FEATURES, CollectionStatistics
+from glot_rag.durable import write_atomically
 from glot_rag.errors import BundleError
-from glot_rag.records import write_atomically
 
 CALIBRATION_FILE = "calibration.safetensors"
 _HIDDEN = 16
