@@ -93,8 +93,8 @@ def opening(folder: Path, rounds: int) -> Figures:
     """Seconds until the first hit."""
     queries = np.load(folder / "queries.npy")
 
-    def first_hit(check: bool = True) -> None:
-        with GlotIndex.open(folder / "glot", read_only=True, check=check) as index:
+    def first_hit(check: bool = True, memory_map: bool = False) -> None:
+        with GlotIndex.open(folder / "glot", read_only=True, check=check, memory_map=memory_map) as index:
             index.search_vectors(queries[:1], K)
 
     faiss = load_faiss()
