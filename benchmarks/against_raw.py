@@ -93,7 +93,7 @@ def opening(folder: Path, rounds: int) -> Figures:
     """Seconds until the first hit."""
     queries = np.load(folder / "queries.npy")
 
-    def first_hit(**options: bool) -> None:
+    def first_hit(**options: Any) -> None:
         with GlotIndex.open(folder / "glot", read_only=True, **options) as index:
             index.search_vectors(queries[:1], K)
 
