@@ -47,7 +47,7 @@ class Queries(str, Enum):
     odd = "odd"
 
 
-class QueryFrom(str, Enum):
+class QueryFrom(Enum):
     """What the queries of a folder of documents are made from."""
 
     auto = "auto"
