@@ -50,7 +50,7 @@ class Queries(str, Enum):
     odd = "odd"
 
 
-class QueryFrom(str, Enum):
+class QueryFrom(Enum):
     """What the queries of a folder of documents are made from."""
 
     AUTO = "auto"
