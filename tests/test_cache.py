@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -139,6 +139,7 @@ def test_every_bit_comes_back(dtype: torch.dtype, tmp_path: Path) -> None:
     assert torch.equal(back.view(view), tensor.view(view))  # as integers: NaN's bits, too
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(width=32, allow_nan=False), min_size=1))
 def test_bfloat16_values_survive(values: list[float]) -> None:
     tensor = torch.tensor(values).to(torch.bfloat16)

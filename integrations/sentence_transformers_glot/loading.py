@@ -34,7 +34,7 @@ def from_encoder(encoder: GlotEncoder) -> SentenceTransformer:
         encoder: `GlotEncoder.from_pretrained(...)`.
 
     Raises:
-        InputError: the encoder prunes, has two poolings of which the queries' is not mean pooling, or its backbone is
+        InputError: the encoder prunes, is adapted to a collection, has two poolings of which the queries' is not mean pooling, or its backbone is
             a GGUF file, which sentence-transformers does not read.
 
     Example:
@@ -52,6 +52,8 @@ def from_encoder(encoder: GlotEncoder) -> SentenceTransformer:
         )
     if encoder.prune:
         raise InputError("a pruning encoder reads a document in windows, which no module can: use prune=False")
+    if isinstance(pooling, (GlotHead, AdaPool)) and pooling.adaptation is not None:
+        raise InputError("no module has a place for a collection's counts: use the encoder from before adapt()")
     if backbone.source.gguf_file:
         raise InputError(f"'{backbone.source.name}' is a GGUF file, which sentence-transformers does not read")
     options: dict[str, Any] = {"model_kwargs": {"dtype": backbone.dtype}, "max_seq_length": backbone.max_tokens}
