@@ -34,8 +34,8 @@ def from_encoder(encoder: GlotEncoder) -> SentenceTransformer:
         encoder: `GlotEncoder.from_pretrained(...)`.
 
     Raises:
-        InputError: the encoder prunes, is adapted to a collection, has two poolings of which the queries' is not mean pooling, or its backbone is
-            a GGUF file, which sentence-transformers does not read.
+        InputError: the encoder prunes, is adapted to a collection, has two poolings of which the queries' is not mean
+            pooling, or its backbone is a GGUF file, which sentence-transformers does not read.
 
     Example:
         >>> from glot_rag import GlotEncoder
