@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from glot_rag.errors import InputError
+from glot_rag.options import Device, Dtype
 
 if TYPE_CHECKING:
     from glot_rag.evaluation.trial_results import TrialReport
@@ -36,8 +37,6 @@ NumLayers = Annotated[int, typer.Option(min=1, help="K, graph layers.")]
 HiddenSize = Annotated[int, typer.Option(min=1)]
 Threshold = Annotated[float, typer.Option(help="tau: tokens with a higher cosine are joined.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the results here.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, …; chosen if not given.")]
-Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16; chosen if not given.")]
 
 
 def register(app: typer.Typer) -> None:

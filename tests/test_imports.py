@@ -34,7 +34,8 @@ LAYERS = [
     ("index",),
     ("evaluation",),
     ("explain",),
-    ("index_commands", "trial_commands"),
+    ("options",),
+    ("index_commands", "evaluation_commands", "training_commands", "trial_commands"),
     ("cli",),
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

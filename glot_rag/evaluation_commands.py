@@ -1,0 +1,220 @@
+"""`glot-rag evaluate` and `glot-rag noise`: what noise does to a collection's search, and the noisy collection."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from glot_rag.errors import InputError
+from glot_rag.options import Backbone, Device, Dtype, Seed, console
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from glot_rag.embedder import Vectors
+    from glot_rag.encoder import GlotEncoder
+    from glot_rag.evaluation.systems import TextSearch
+
+
+class Queries(str, Enum):
+    """Which queries of a dataset are used, by the parity of their number."""
+
+    all = "all"
+    even = "even"
+    odd = "odd"
+
+
+class QueryFrom(Enum):
+    """What the queries of a folder of documents are made from."""
+
+    AUTO = "auto"
+    TITLE = "title"
+    HEADING = "heading"
+    FIRST = "first"
+    HELDOUT = "heldout"
+
+
+Dataset = Annotated[
+    str,
+    typer.Option(
+        help="A folder in BEIR layout, a folder of .txt, .md, .html or .jsonl documents (queries are made from them), "
+        "ir_datasets:ID, or 'stdlib' for the built-in corpus."
+    ),
+]
+MadeFrom = Annotated[
+    QueryFrom, typer.Option("--query-from", help="Of a folder of documents: what queries are made from.")
+]
+Limit = Annotated[int | None, typer.Option(min=2, help="Documents of the stdlib corpus, drawn at random.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(evaluate)
+    app.command("noise")(write_noise)
+
+
+def evaluate(
+    dataset: Dataset,
+    noise: Annotated[
+        list[str],
+        typer.Option(
+            help="none, or a kind and its ratio: words:0.8. Kinds: words, boilerplate, gibberish, offtopic, log, "
+            "markup, strings, chat, headers, foreign, ocr. With a place or a size: log:0.5@end/lines. Mixed: "
+            "words:0.4+ocr:0.2."
+        ),
+    ] = ["none", "words:0.5", "words:0.8", "boilerplate:0.5", "boilerplate:0.8"],  # noqa: B006 (typer copies it)
+    pooling: Annotated[
+        str,
+        typer.Option(
+            help="Comma-separated: mean,max,cls,last,adapool,glot,glot+prune; glot+adapt and glot+adapt+prune look at "
+            "what the noisy collection repeats."
+        ),
+    ] = "mean,adapool,glot",
+    system: Annotated[
+        str, typer.Option(help="Comma-separated, beside the poolings: bm25,best-chunk,stripped,stock,hybrid.")
+    ] = "",
+    backbone: Backbone = "minilm",
+    head: Annotated[
+        list[Path] | None, typer.Option(help="Directory of a trained head, used for the pooling it was trained as.")
+    ] = None,
+    queries: Annotated[Queries, typer.Option(help="Only queries with an even or odd number.")] = Queries.all,
+    max_words: Annotated[
+        int, typer.Option(min=0, help="Words of a noisy document in all; 0: the whole document.")
+    ] = 170,
+    limit: Limit = None,
+    query_from: MadeFrom = QueryFrom.AUTO,
+    seed: Seed = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the results here.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write them here as a table too.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write one self-contained page here.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw nDCG against noise here (.png or .svg).")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Corrupt a collection's documents and measure what each pooling still finds."""
+    from glot_rag.encoder import GlotEncoder, encode_documents_together, encode_queries_together
+    from glot_rag.evaluation import (
+        evaluate,
+        load_dataset,
+        parse_noise,
+        print_report,
+        save_csv,
+        save_page,
+        save_picture,
+    )
+
+    noises = [parse_noise(spec) for spec in noise]
+    poolings = [name.strip() for name in pooling.split(",")]
+    chosen = _chosen_systems(system)
+    data = load_dataset(dataset, queries.value, limit=limit, seed=seed, query_from=query_from.value)
+    mean = GlotEncoder.from_pretrained(backbone, pooling="mean", device=device, dtype=dtype)
+    heads = {_head_pooling(path): path for path in head or []}
+    encoders, adapting = {}, set()
+    for name in poolings:
+        base, *modes = name.split("+")
+        if modes not in ([], ["prune"], ["adapt"], ["adapt", "prune"]):
+            raise InputError(f"after a pooling's name only +adapt, +prune or +adapt+prune may stand; got {name!r}")
+        encoders[name] = mean.with_pooling(base, heads.get(base), prune="prune" in modes)
+        if "adapt" in modes:
+            adapting.add(name)
+    encoders["mean"] = mean
+    if "hybrid" in chosen and "glot" not in encoders:
+        encoders["glot"] = mean.with_pooling("glot", heads.get("glot"))
+    messages = console(stderr=True)
+
+    def embed_documents(texts: Sequence[str]) -> dict[str, Vectors]:
+        chosen = {name: each.adapt(texts) if name in adapting else each for name, each in encoders.items()}
+        return encode_documents_together(chosen, texts, show_progress=True)
+
+    report = evaluate(
+        data,
+        embed_documents,
+        lambda texts: encode_queries_together(encoders, texts),
+        poolings,
+        noises,
+        seed=seed,
+        max_words=max_words,
+        embed_ceiling=lambda texts: {"mean": mean.encode_documents(texts, show_progress=True)},
+        encoders={name: encoders[name].fingerprint for name in poolings},
+        systems=_searches(chosen, mean, backbone),
+        hybrids={"hybrid": ("bm25", "glot")} if "hybrid" in chosen else None,
+        progress=lambda message: messages.print(message, style="dim", highlight=False),
+    )
+    print_report(report, console())
+    if json_file:
+        report.save(json_file)
+    if html:
+        save_page(report, html)
+    if csv_file:
+        save_csv(report, csv_file)
+    if picture:
+        save_picture(report, picture)
+
+
+def write_noise(
+    dataset: Dataset,
+    noise: Annotated[
+        str, typer.Option(help="As for `evaluate`, one setting: words:0.8, log:0.5@end, words:0.4+ocr:0.2.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the noisy collection; missing or empty.")],
+    max_words: Annotated[
+        int, typer.Option(min=0, help="Words of a noisy document in all; 0: the whole document.")
+    ] = 170,
+    limit: Limit = None,
+    query_from: MadeFrom = QueryFrom.AUTO,
+    seed: Seed = 0,
+) -> None:
+    """Write a collection with noise in its documents, in BEIR layout, to measure other systems on."""
+    from contextlib import closing
+
+    from glot_rag.evaluation import parse_noise
+    from glot_rag.evaluation.noisy_corpus import write_noisy_corpus
+    from glot_rag.evaluation.sources import open_collection
+
+    chosen = parse_noise(noise)
+    with closing(open_collection(dataset, limit=limit, seed=seed, query_from=query_from.value)) as collection:
+        settings = write_noisy_corpus(collection, chosen, out, seed=seed, max_words=max_words)
+    for problem in settings["problems"]:
+        typer.echo(f"Note: {problem}", err=True)
+    typer.echo(f"{settings['documents']:,} documents with noise {chosen}, seed {seed}, in {out}")
+
+
+def _chosen_systems(names: str) -> list[str]:
+    """Names with commas between them; `hybrid` brings bm25 along."""
+    from glot_rag.evaluation.systems import SYSTEMS
+
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    for name in chosen:
+        if name not in SYSTEMS:
+            raise InputError(f"there is no system {name!r}; expected some of: {', '.join(SYSTEMS)}")
+    return [*([] if "bm25" in chosen or "hybrid" not in chosen else ["bm25"]), *dict.fromkeys(chosen)]
+
+
+def _searches(chosen: list[str], mean: GlotEncoder, backbone: str) -> dict[str, TextSearch]:
+    """The systems that search the texts themselves."""
+    from glot_rag.evaluation.systems import BestChunk, EmbeddedSearch, load_stock, search_bm25, strip_boilerplate
+
+    def stripped(texts: Sequence[str]) -> Vectors:
+        return mean.encode_documents([strip_boilerplate(text) for text in texts])
+
+    searches: dict[str, TextSearch] = {}
+    for name in chosen:
+        if name == "bm25":
+            searches[name] = search_bm25
+        elif name == "best-chunk":
+            searches[name] = BestChunk(mean.encode_documents, mean.encode_queries)
+        elif name == "stripped":
+            searches[name] = EmbeddedSearch(stripped, mean.encode_queries)
+        elif name == "stock":
+            stock = load_stock(backbone)
+            searches[name] = EmbeddedSearch(stock, stock)
+    return searches
+
+
+def _head_pooling(path: Path) -> str:
+    from glot_rag.head import load_head
+
+    return load_head(path)[0].name

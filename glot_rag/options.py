@@ -1,0 +1,27 @@
+"""Options that several commands have, and where they print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Backbone = Annotated[
+    str, typer.Option("--backbone", help="minilm, smollm2, a hub id, a directory, a .gguf file or a saved encoder.")
+]
+Pooling = Annotated[str, typer.Option(help="glot, adapool, mean, max, cls or last.")]
+Head = Annotated[Path | None, typer.Option(help="Directory of a trained head; the shipped one if not given.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, …; chosen if not given.")]
+Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16; chosen if not given.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
+
+
+def console(stderr: bool = False) -> Console:
+    """The terminal: results go to stdout, progress to stderr."""
+    from rich.console import Console
+
+    return Console(stderr=stderr)
