@@ -32,8 +32,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for commands in (evaluation_commands, training_commands, trial_commands, index_commands):
-    commands.register(app)
 
 
 def main() -> None:
@@ -237,3 +235,7 @@ def export(
         f"edges flipped {report.edges_flipped} of {report.edges:,}, top-10 overlap {report.top10_overlap:.1%}, "
         f"nDCG@10 lost {report.ndcg_lost:.4f}, alone against in a batch {report.batch_difference:.1e}"
     )
+
+
+for commands in (evaluation_commands, training_commands, trial_commands, index_commands):
+    commands.register(app)

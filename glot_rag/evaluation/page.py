@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from html import escape
 from pathlib import Path
 
@@ -69,7 +70,9 @@ def _colours(report: Report) -> dict[str, str]:
 def _chart(report: Report, kind: str, metric: str, colours: dict[str, str]) -> str:
     shown = sorted((each for each in report.results if each.noise in (kind, "none")), key=lambda each: each.ratio)
     highs = [each.interval[1] if each.interval and metric == PRIMARY_METRIC else 0.0 for each in shown]
-    top = max(0.05, *highs, *(max(each.metrics[metric], each.ceiling[metric]) for each in shown))
+    highest = max(0.05, *highs, *(max(each.metrics[metric], each.ceiling[metric]) for each in shown))
+    step = next(each for each in (1, 2, 5, 10, 20) if 100 * highest <= 5 * each)
+    top = step * math.ceil(100 * highest / step) / 100
     last = max(each.ratio for each in shown) or 1.0
 
     def place(ratio: float, value: float) -> str:
@@ -77,12 +80,10 @@ def _chart(report: Report, kind: str, metric: str, colours: dict[str, str]) -> s
         return f"{x:.1f},{_HEIGHT - _BOTTOM - (_HEIGHT - _BOTTOM - _TOP) * value / top:.1f}"
 
     parts = []
-    for step in range(5):
-        x, y = place(0.0, top * step / 4).split(",")
+    for tick in range(0, round(100 * top) + 1, step):
+        x, y = place(0.0, tick / 100).split(",")
         parts.append(f'<path class="grid" d="M{x},{y}H{_WIDTH - 12}"/>')
-        parts.append(
-            f'<text x="{_LEFT - 5}" y="{float(y) + 4:.1f}" text-anchor="end">{100 * top * step / 4:.0f}</text>'
-        )
+        parts.append(f'<text x="{_LEFT - 5}" y="{float(y) + 4:.1f}" text-anchor="end">{tick}</text>')
     for ratio in dict.fromkeys(each.ratio for each in shown):
         x = place(ratio, 0.0).split(",")[0]
         parts.append(f'<text x="{x}" y="{_HEIGHT - 8}" text-anchor="middle">{ratio:.0%}</text>')
