@@ -121,7 +121,8 @@ def evaluate(
         if "adapt" in modes:
             adapting.add(name)
     encoders["mean"] = mean
-    if "hybrid" in chosen and "glot" not in encoders:
+    fused = "glot+adapt" if "glot+adapt" in poolings else "glot"  # with BM25
+    if "hybrid" in chosen and fused not in encoders:
         encoders["glot"] = mean.with_pooling("glot", heads.get("glot"))
     messages = console(stderr=True)
 
@@ -140,7 +141,7 @@ def evaluate(
         embed_ceiling=lambda texts: {"mean": mean.encode_documents(texts, show_progress=True)},
         encoders={name: encoders[name].fingerprint for name in poolings},
         systems=_searches(chosen, mean, backbone),
-        hybrids={"hybrid": ("bm25", "glot")} if "hybrid" in chosen else None,
+        hybrids={"hybrid": ("bm25", fused)} if "hybrid" in chosen else None,
         progress=lambda message: messages.print(message, style="dim", highlight=False),
     )
     print_report(report, console())
