@@ -33,10 +33,10 @@ def test_texts_with_title_or_query(tmp_path: Path) -> None:
     with gzip.open(second, "wt", encoding="utf-8") as file:
         file.write(json.dumps({"text": "Zürich " + LONG}, ensure_ascii=False) + "\n")
     assert read_texts([first, str(second)]) == [
-        TrainingText(LONG + " a", "asked"),
-        TrainingText(LONG + " b", "headed"),
-        TrainingText(LONG + " c", ""),
-        TrainingText("Zürich " + LONG, ""),
+        TrainingText(LONG + " a", "asked", "a.jsonl"),
+        TrainingText(LONG + " b", "headed", "a.jsonl"),
+        TrainingText(LONG + " c", "", "a.jsonl"),
+        TrainingText("Zürich " + LONG, "", "b.jsonl.gz"),
     ]
 
 

@@ -15,7 +15,7 @@ from glot_rag.tokens import TokenBatch, TokenisedText
 from glot_rag.training import views as views_module
 from glot_rag.training.noise import NoiseGenerator, View
 from glot_rag.training.texts import TrainingText
-from glot_rag.training.views import NOISE, SIGNAL, SPECIAL, cache_views
+from glot_rag.training.views import NOISE, SIGNAL, SPECIAL, cache_views, token_labels
 
 VIEWS, SEED, LAYERS = 2, 3, (2, -1)
 
@@ -93,7 +93,7 @@ def test_labels_mark_the_right_tokens(
 def test_a_byte_level_tokens_leading_space_belongs_to_its_word() -> None:
     view = View(("ab", "cde", "f"), (False, True, False))
     spans = [(0, 2), (2, 6), (6, 8), (0, 0)]  # "ab", " cde", " f" and a special token
-    labels = views_module._labels(TokenisedText([1, 2, 3, 4], ["ab", "Ġcde", "Ġf", "</s>"], spans), view)
+    labels = token_labels(TokenisedText([1, 2, 3, 4], ["ab", "Ġcde", "Ġf", "</s>"], spans), view)
     assert labels.tolist() == [SIGNAL, NOISE, SIGNAL, SPECIAL]
 
 
