@@ -93,7 +93,7 @@ def opening(folder: Path, rounds: int) -> Figures:
     """Seconds until the first hit."""
     queries = np.load(folder / "queries.npy")
 
-    def first_hit(check: bool = True, memory_map: bool = False) -> None:
+    def first_hit(check: bool | None = None, memory_map: bool = False) -> None:
         with GlotIndex.open(folder / "glot", read_only=True, check=check, memory_map=memory_map) as index:
             index.search_vectors(queries[:1], K)
 
@@ -101,9 +101,9 @@ def opening(folder: Path, rounds: int) -> Figures:
     seconds = alternated(
         {
             "raw": lambda _: faiss.read_index(str(folder / "raw.faiss")).search(queries[:1], K),
-            "checked": lambda _: first_hit(),
-            "unchecked": lambda _: first_hit(check=False),
-            "mapped": lambda _: first_hit(check=False, memory_map=True),
+            "glot": lambda _: first_hit(),
+            "mapped": lambda _: first_hit(memory_map=True),
+            "checked": lambda _: first_hit(check=True),
         },
         range(rounds),
     )
@@ -121,7 +121,7 @@ def memory(folder: Path, which: str) -> float | None:
             raw.search(query[None], K)
     else:
         mapped = which == "mapped"
-        with GlotIndex.open(folder / "glot", read_only=True, memory_map=mapped, check=not mapped) as index:
+        with GlotIndex.open(folder / "glot", read_only=True, memory_map=mapped) as index:
             for query in queries:
                 index.search_vectors(query[None], K)
     return _more(before)

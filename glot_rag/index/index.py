@@ -96,7 +96,7 @@ class GlotIndex(WritableIndex):
         encoder: Embedder | None = None,
         *,
         read_only: bool = False,
-        check: bool = True,
+        check: bool | None = None,
         memory_map: bool = False,
         lock_timeout: float = 0.0,
     ) -> GlotIndex:
@@ -106,9 +106,10 @@ class GlotIndex(WritableIndex):
             path: Its directory.
             encoder: The one that made it. None: texts can be neither added nor searched for; all else works.
             read_only: Take no lock and change no data; many may do so while one writes.
-            check: Check every stored checksum and load the vectors now (about 2 s for 100,000 documents). False:
-                documents are still checked when a search or `get` gives them back, but a damaged byte can hide a
-                document from a filter or from a look-up by id. Meant for `verify` and repair.
+            check: None: load the vectors now, and check every stored checksum where there are at most 100,000 documents
+                (about 2 s). True: however many there are (about 17 s for a million). False: neither; for `verify` and
+                repair. A document that is not checked now is when a search or `get` gives it back; but a damaged byte
+                can hide it from a filter or from a look-up by id, which `verify` finds out.
             memory_map: Leave the vectors in the FAISS file, from where the system brings in what searches touch and
                 which many processes share: for a large index with little memory. Only with `read_only`, and only as
                 long as all documents are in the file: once some were added, vectors are loaded as without it. Windows
@@ -138,8 +139,8 @@ class GlotIndex(WritableIndex):
             if lock is not None:
                 settle(directory, store)
             index = cls(directory, store, encoder, lock, memory_map)
-            if check:
-                check_store(store)
+            if check is not False:
+                check_store(store, every_row=check)
                 with index._mirror.synchronised():
                     pass
         except BaseException:

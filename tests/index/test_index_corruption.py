@@ -208,6 +208,31 @@ def test_unchecked_open_still_checks_what_it_gives_back_and_can_repair(path):
     assert outcome(path) == "right"
 
 
+def test_a_large_index_is_opened_without_a_walk_over_its_rows(path, monkeypatch):
+    with sqlite3.connect(path / "store.sqlite") as connection:
+        connection.execute("UPDATE documents SET text = 'forged' WHERE id = 'd7'")
+    connection.close()
+    with pytest.raises(IndexCorruptedError, match="d7"):
+        GlotIndex.open(path)
+    monkeypatch.setattr("glot_rag.index.verify.CHECKED_AT_OPENING", SIZE - 1)
+    with GlotIndex.open(path, HashEncoder()) as index:
+        with pytest.raises(IndexCorruptedError, match="d7"):
+            index.search("text 7", 1)
+        assert not index.verify().ok
+    with pytest.raises(IndexCorruptedError, match="d7"):
+        GlotIndex.open(path, check=True)
+
+
+def test_a_large_index_is_refused_that_lost_a_commit(path, monkeypatch):
+    monkeypatch.setattr("glot_rag.index.verify.CHECKED_AT_OPENING", 0)
+    GlotIndex.open(path).close()
+    with sqlite3.connect(path / "store.sqlite") as connection:
+        connection.execute("UPDATE state SET documents = documents + 1")
+    connection.close()
+    with pytest.raises(IndexCorruptedError, match="bookkeeping"):
+        GlotIndex.open(path)
+
+
 def test_vectors_changed_in_memory_are_found(path):
     with GlotIndex.open(path, read_only=True) as index:
         index._mirror._table.remove(range(100))
