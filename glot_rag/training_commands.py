@@ -114,7 +114,6 @@ def train(
         convolution=convolution,
         num_layers=num_layers,
         hidden_size=hidden_size,
-        threshold=threshold,
         jumping=jumping,
         form=form,
         norm=norm,
@@ -151,7 +150,7 @@ def calibrate(
         list[Path] | None, typer.Option(help='.jsonl or .jsonl.gz of real page lines: "line" and "family".')
     ] = None,
     backbone: Backbone = "minilm",
-    collections: Annotated[int, typer.Option(min=10, help="How many to simulate.")] = 80,
+    collections: Annotated[int, typer.Option(min=10, help="How many to simulate.")] = 300,
     trust: Annotated[float, typer.Option(help="Part of the kept tokens in an adapted head's vector.")] = 1.0,
     gate: Annotated[float, typer.Option(help="Leave a text whole that would lose less than this share.")] = 0.15,
     seed: Seed = 0,
@@ -165,7 +164,7 @@ def calibrate(
     from glot_rag.training.calibration import calibrate
     from glot_rag.training.texts import read_lines, read_texts
 
-    loaded, _ = load_head(head)
+    loaded, _ = load_head(head, calibration=False)
     frozen = FrozenBackbone.load(backbone, device=device, dtype=dtype)
     fit(loaded, frozen)
     calibration, report = calibrate(

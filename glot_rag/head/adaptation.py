@@ -2,7 +2,8 @@
 
 The head judges a token by the text around it, the collection's counts by all the other documents. Neither is enough:
 a word of the collection's own subject recurs as a cookie notice does, and a notice that is well written reads like
-prose. A network of a few hundred parameters, trained on simulated collections, weighs one against the other.
+prose. A network of a few thousand parameters, trained on simulated collections, weighs one against the other. It looks
+at a token's neighbours, too, as noise comes in runs, and at the text as a whole.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +21,48 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from glot_rag.collection import FEATURES, CollectionStatistics
+from glot_rag.collection import CollectionStatistics
 from glot_rag.durable import write_atomically
 from glot_rag.errors import BundleError
 
 CALIBRATION_FILE = "calibration.safetensors"
-_HIDDEN = 16
+_HIDDEN, _LAYERS, _KERNEL = 24, 3, 9
 # The scores and features are held to these bounds, which the simulated collections fill: beyond, nothing was learned.
 _BOUNDS = ((-6.0, 6.0), (0.0, 7.0), (-7.0, 0.0), (-5.0, 8.0), (-0.5, 5.0))
 _LARGEST_FILE = 1 << 26
 
 
-def weighing_network() -> nn.Sequential:
-    """(..., 5), the head's score and the collection's features -> (..., 1)."""
-    return nn.Sequential(
-        nn.Linear(1 + len(FEATURES), _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, 1)
-    )
+class WeighingNetwork(nn.Module):
+    """Convolutions along a text over the head's score, the collection's features, and the means of these over the text.
+
+    A token sees 12 to either side. What is not of the text counts as nothing, so padding changes nothing.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        sizes = [2 * len(_BOUNDS)] + _LAYERS * [_HIDDEN]
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(narrow, wide, _KERNEL, padding=_KERNEL // 2) for narrow, wide in pairwise(sizes)
+        )
+        self.score = nn.Conv1d(_HIDDEN, 1, 1)
+        low, high = torch.tensor(_BOUNDS).T
+        self.register_buffer("low", low, persistent=False)
+        self.register_buffer("high", high, persistent=False)
+
+    def forward(self, given: Tensor, mask: Tensor) -> Tensor:
+        """(B, L, 5), the head's score and the collection's features, and (B, L) boolean -> scores (B, L)."""
+        real = mask[..., None].float()
+        bounded = torch.maximum(torch.minimum(given, self.high), self.low) / (self.high - self.low) * 4
+        x = torch.where(mask[..., None], bounded, 0.0)
+        means = x.sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp(min=1)
+        x = torch.cat([x, means * real], dim=-1).transpose(1, 2)
+        for convolution in self.convolutions:
+            x = nn.functional.gelu(convolution(x)) * real.transpose(1, 2)
+        scores: Tensor = self.score(x)[:, 0]
+        return scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,23 +70,21 @@ class Calibration:
     """What weighs a head's scores against a collection's features. No part of the head's own parameters.
 
     Args:
-        network: see `weighing_network`.
+        network: weighs.
         background: (V,) float16, log-probabilities of the tokens in clean text.
         trust: `HeadConfig.trust` of the head once it is adapted: its choice of tokens is the better one then.
         gate: the adapted head leaves a text whole that would lose less than this share of its tokens.
     """
 
-    network: nn.Sequential
+    network: WeighingNetwork
     background: Tensor
     trust: float = 1.0
     gate: float = 0.15
 
-    def __call__(self, logits: Tensor, features: Tensor) -> Tensor:
-        """The head's scores (...) and the collection's features (..., 4) -> scores (...), float32."""
-        low, high = torch.tensor(_BOUNDS, device=logits.device).T
-        joined = torch.cat([logits.float()[..., None], features.to(logits.device)], dim=-1)
-        joined = torch.maximum(torch.minimum(joined, high), low)
-        scores: Tensor = self.network.to(logits.device)(joined)[..., 0]
+    def __call__(self, logits: Tensor, features: Tensor, mask: Tensor) -> Tensor:
+        """The head's scores (B, L), the collection's features (B, L, 4), the mask (B, L) -> scores (B, L), float32."""
+        given = torch.cat([logits.float()[..., None], features.to(logits.device)], dim=-1)
+        scores: Tensor = self.network.to(logits.device)(given, mask)
         return scores
 
     def tensors(self) -> dict[str, Tensor]:
@@ -87,7 +113,7 @@ class Calibration:
                 raise BundleError(f"{path} is larger than {_LARGEST_FILE} bytes: not a calibration")
             tensors = load(path.read_bytes())
             background, mixing = tensors.pop("background").half(), tensors.pop("mixing")
-            network = weighing_network()
+            network = WeighingNetwork()
             network.load_state_dict({name.removeprefix("network."): value for name, value in tensors.items()})
         except (OSError, SafetensorError, RuntimeError, KeyError) as error:
             raise BundleError(f"{path} is not a calibration ({error}): {again}") from error
@@ -118,10 +144,10 @@ class Adaptation:
         if expected != found:
             raise BundleError(f"the head is calibrated for {expected} tokens, the collection was counted over {found}")
 
-    def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:
-        """The head's scores and the token ids, (B, L) each -> scores (B, L)."""
+    def __call__(self, logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """The head's scores, the token ids and the mask, (B, L) each -> scores (B, L)."""
         features = torch.from_numpy(self.statistics.features(ids.cpu().numpy(), self._background))
-        return self.calibration(logits, features)
+        return self.calibration(logits, features, mask)
 
     @cached_property
     def _background(self) -> NDArray[np.float32]:

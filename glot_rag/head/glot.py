@@ -80,7 +80,7 @@ class AdaPool(TrainedPooling):
     def forward(self, states: Tensor, mask: Tensor, ids: Tensor | None = None) -> Pooled:
         """(B, L, S·D) and (B, L) -> (B, D)."""
         x = real_states(states, mask)
-        logits = self.adapted(self.score_layer(x).squeeze(-1), ids)
+        logits = self.adapted(self.score_layer(x).squeeze(-1), ids, mask)
         weights = _weights(logits, mask, self.config, self.gate)
         return Pooled(torch.einsum("bl,bld->bd", weights, x[..., -self.output_size :]), weights, logits)
 
@@ -131,7 +131,7 @@ class GlotHead(TrainedPooling):
         x = real_states(states, mask)
         refined = self._jump(self.refine(x, mask))  # (B, L, R)
         joint = torch.cat([x, refined], dim=-1) if self.config.jumping == "cat" else refined
-        logits = self.adapted(self.score_layer(joint).squeeze(-1), ids)  # (B, L)
+        logits = self.adapted(self.score_layer(joint).squeeze(-1), ids, mask)  # (B, L)
         weights = _weights(logits, mask, self.config, self.gate)
         if self.config.form == "drop":
             return Pooled(torch.einsum("bl,bld->bd", weights, x[..., -self.output_size :]), weights, logits)

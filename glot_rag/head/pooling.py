@@ -74,7 +74,7 @@ class TrainedPooling(Pooling):
     adaptation: Adaptation | None = None
     gate: float = 0.0
 
-    def adapted(self, logits: Tensor, ids: Tensor | None) -> Tensor:
+    def adapted(self, logits: Tensor, ids: Tensor | None, mask: Tensor) -> Tensor:
         """The scores (B, L) after a look at what the collection repeats; as they were for a head that is not adapted.
 
         Raises:
@@ -87,4 +87,4 @@ class TrainedPooling(Pooling):
                 "a head that is adapted to a collection needs the token ids, which are not at hand here: use the "
                 "encoder as it was before adapt()"
             )
-        return self.adaptation(logits, ids)
+        return self.adaptation(logits, ids, mask)

@@ -55,8 +55,12 @@ def save_head(head: GlotHead | AdaPool, path: str | os.PathLike[str], details: M
     write_atomically(directory / "config.json", json.dumps(record, indent=2).encode() + b"\n")
 
 
-def load_head(path: str | os.PathLike[str]) -> tuple[GlotHead | AdaPool, dict[str, Any]]:
+def load_head(path: str | os.PathLike[str], *, calibration: bool = True) -> tuple[GlotHead | AdaPool, dict[str, Any]]:
     """Read a head that `save_head` wrote.
+
+    Args:
+        path: its directory.
+        calibration: False leaves its calibration unread, to make another in its place.
 
     Returns:
         The head in evaluation mode, and the details it was saved with.
@@ -92,5 +96,5 @@ def load_head(path: str | os.PathLike[str]) -> tuple[GlotHead | AdaPool, dict[st
         head.load_state_dict(tensors)
     except (InputError, SafetensorError, RuntimeError) as error:
         raise BundleError(f"{directory}: the weights do not fit the settings: {error}") from error
-    head.calibration = Calibration.load(directory)
+    head.calibration = Calibration.load(directory) if calibration else None
     return head.eval(), details

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from glot_rag.backbone import Backbone
 from glot_rag.collection import CollectionStatistics
 from glot_rag.errors import TrainingError
 from glot_rag.head import AdaPool, GlotHead
-from glot_rag.head.adaptation import Calibration, weighing_network
+from glot_rag.head.adaptation import Calibration, WeighingNetwork
 from glot_rag.progress import bar
 from glot_rag.tokens import pack
 from glot_rag.training.collections import CollectionSimulator
@@ -27,7 +28,8 @@ from glot_rag.training.views import SIGNAL, SPECIAL, token_labels
 
 FEWEST_TEXTS = 200
 _BACKGROUND_TEXTS = 40_000
-_STEPS, _BATCH, _RATE = 3_000, 8_192, 5e-3
+_READ = 80  # documents of a collection that the head reads; all are counted
+_STEPS, _BATCH, _RATE = 2_000, 64, 5e-3
 
 
 @dataclass(frozen=True)
@@ -38,15 +40,12 @@ class CalibrationReport:
     calibrated: float
 
 
-class _Examples:
-    """Tokens of one simulated collection: score and features (T, 5), label (T,) 1 for signal, cost (T,)."""
+class _Example(NamedTuple):
+    """A text of L tokens: score and features (L, 5), 1 for signal (L,), a mistake's cost (L,), 0 for special tokens."""
 
-    def __init__(self) -> None:
-        self.parts: list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]] = []
-
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        x, y, cost = (torch.from_numpy(np.concatenate(column)) for column in zip(*self.parts, strict=True))
-        return x, y, cost
+    given: Tensor
+    signal: Tensor
+    cost: Tensor
 
 
 def calibrate(
@@ -54,7 +53,7 @@ def calibrate(
     backbone: Backbone,
     texts: Sequence[TrainingText],
     *,
-    collections: int = 80,
+    collections: int = 300,
     seed: int = 0,
     rarity: float = 0.5,
     trust: float = 1.0,
@@ -91,17 +90,15 @@ def calibrate(
     background = ((counts + 0.5) / (counts.sum() + 0.5 * len(counts))).log().half()
     costs = signal_costs(counts, rarity).clamp(max=1.0).numpy()
     simulator = CollectionSimulator(texts, seed, lines)
-    held_out, training = _Examples(), _Examples()
+    held_out: list[_Example] = []
+    training: list[_Example] = []
     with bar(disable=not show_progress) as progress:
         for number in progress.track(range(collections), description="simulating collections"):
             examples = held_out if number % 10 == 9 else training
-            examples.parts += _examples(head, backbone, simulator.collection(number), background, costs)
-    calibration = Calibration(weighing_network(), background, trust, gate)
-    _fit(calibration, *training.tensors(), seed)
-    x, y, cost = held_out.tensors()
-    with torch.no_grad():
-        after = float(_loss(calibration(x[:, 0], x[:, 1:]), y, cost))
-    return calibration, CalibrationReport(float(_loss(x[:, 0], y, cost)), after)
+            examples += _examples(head, backbone, simulator.collection(number), background, costs)
+    network = _fit(training, seed)
+    before = _mean_loss(held_out, lambda given, _: given[..., 0])
+    return Calibration(network, background, trust, gate), CalibrationReport(before, _mean_loss(held_out, network))
 
 
 def _token_counts(backbone: Backbone, texts: Sequence[TrainingText], seed: int) -> Tensor:
@@ -117,11 +114,11 @@ def _token_counts(backbone: Backbone, texts: Sequence[TrainingText], seed: int) 
 @torch.inference_mode()
 def _examples(
     head: GlotHead | AdaPool, backbone: Backbone, views: Sequence[View], background: Tensor, costs: NDArray[np.float32]
-) -> list[tuple[Any, Any, Any]]:
-    texts = [view.text for view in views]
+) -> list[_Example]:
     size = backbone.tokenizer.vocabulary_size
-    statistics = CollectionStatistics.count(backbone.tokenizer.whole(texts), size)
-    tokenised = backbone.tokenizer.with_offsets(texts)
+    statistics = CollectionStatistics.count(backbone.tokenizer.whole([view.text for view in views]), size)
+    read = views[:_READ]
+    tokenised = backbone.tokenizer.with_offsets([view.text for view in read])
     log_share = background.float().numpy()
     found = []
     for batch in pack([each.ids for each in tokenised], backbone.tokenizer.pad_id):
@@ -129,33 +126,44 @@ def _examples(
         logits = head(torch.cat(states, dim=-1), mask).logits
         assert logits is not None
         features = statistics.features(batch.ids, log_share)
-        x = np.concatenate([logits.float().cpu().numpy()[..., None], features], axis=-1)
+        given = torch.cat([logits.float().cpu()[..., None], torch.from_numpy(features)], dim=-1)
         for place, row in enumerate(batch.rows):
-            labels = token_labels(tokenised[row], views[row])
-            counted = labels != SPECIAL
-            ids = batch.ids[place, : len(labels)][counted]
-            signal = (labels[counted] == SIGNAL).astype(np.float32)
-            found.append((x[place, : len(labels)][counted], signal, costs[ids]))
+            labels = token_labels(tokenised[row], read[row])
+            cost = np.where(labels == SPECIAL, 0, costs[batch.ids[place, : len(labels)]]).astype(np.float32)
+            signal = torch.from_numpy((labels == SIGNAL).astype(np.float32))
+            found.append(_Example(given[place, : len(labels)].clone(), signal, torch.from_numpy(cost)))
     return found
 
 
-def _loss(scores: Tensor, signal: Tensor, cost: Tensor) -> Tensor:
-    return functional.binary_cross_entropy_with_logits(scores, signal, weight=cost)
+def _loss(score: Callable[[Tensor, Tensor], Tensor], examples: Sequence[_Example]) -> Tensor:
+    """Of some texts together, weighted by the costs, a token."""
+    lengths = torch.tensor([len(each.signal) for each in examples])
+    given, signal, cost = (pad_sequence(list(column), batch_first=True) for column in zip(*examples, strict=True))
+    mask = torch.arange(given.shape[1]) < lengths[:, None]
+    return functional.binary_cross_entropy_with_logits(score(given, mask), signal, weight=cost, reduction="sum") / (
+        (cost > 0).sum()
+    )
 
 
-def _fit(calibration: Calibration, x: Tensor, signal: Tensor, cost: Tensor, seed: int) -> None:
-    """AdamW with one cycle of the learning rate over tokens drawn at random."""
-    rng = torch.Generator().manual_seed(seed)
-    for parameter in calibration.network.parameters():
-        bound = parameter.shape[-1] ** -0.5
-        torch.nn.init.uniform_(parameter, -bound, bound, generator=rng)
-    optimiser = torch.optim.AdamW(calibration.network.parameters(), _RATE)
+@torch.no_grad()
+def _mean_loss(examples: Sequence[_Example], score: Callable[[Tensor, Tensor], Tensor]) -> float:
+    parts = [examples[start : start + _BATCH] for start in range(0, len(examples), _BATCH)]
+    weights = [sum(int((each.cost > 0).sum()) for each in part) for part in parts]
+    return float(np.average([float(_loss(score, part)) for part in parts], weights=weights))
+
+
+def _fit(examples: Sequence[_Example], seed: int) -> WeighingNetwork:
+    """AdamW with one cycle of the learning rate over texts drawn at random."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = WeighingNetwork()
+    rng = np.random.default_rng([seed, 4])
+    optimiser = torch.optim.AdamW(network.parameters(), _RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=_STEPS)
     for _ in range(_STEPS):
-        rows = torch.randint(len(x), (_BATCH,), generator=rng)
-        loss = _loss(calibration(x[rows, 0], x[rows, 1:]), signal[rows], cost[rows])
+        loss = _loss(network, [examples[row] for row in rng.integers(len(examples), size=_BATCH)])
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         optimiser.step()
         schedule.step()
-    calibration.network.eval().requires_grad_(False)
+    return network.eval().requires_grad_(False)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from glot_rag.errors import TrainingError
+from glot_rag.head.adaptation import WeighingNetwork
 from glot_rag.training.calibration import calibrate
 from glot_rag.training.collections import CollectionSimulator
 from glot_rag.training.texts import TrainingText
@@ -65,16 +66,32 @@ def test_calibration_helps_where_noise_recurs(
     calibration, report = calibrate(head, minilm, texts, collections=10)
     assert report.calibrated < report.head
     # A phrase of every document, of words that the collection has in excess and strewn about, is noise if anything is.
-    recurring, unique = torch.tensor([[5.0, 0.0, 3.0, 0.0]]), torch.tensor([[0.0, -5.0, 0.0, 1.0]])
-    assert calibration(torch.zeros(1), recurring) < calibration(torch.zeros(1), unique)
+    recurring, unique = torch.tensor([5.0, 0.0, 3.0, 0.0]), torch.tensor([0.0, -5.0, 0.0, 1.0])
+    scores, real = torch.zeros(1, 20), torch.ones(1, 20, dtype=torch.bool)
+    a_notice = torch.where(torch.arange(20)[:, None] < 10, recurring, unique)[None]
+    found = calibration(scores, a_notice, real)[0]
+    assert found[:10].mean() < found[10:].mean()
     assert calibration.background.shape == (minilm.tokenizer.vocabulary_size,)
     assert np.isfinite(calibration.background.numpy()).all()
+
+
+def test_padding_changes_no_score() -> None:
+    torch.manual_seed(0)
+    network = WeighingNetwork()
+    given = torch.randn(1, 30, 5)
+    alone = network(given, torch.ones(1, 30, dtype=torch.bool))[0]
+    for left, right in [(0, 40), (17, 3)]:
+        padded = torch.full((2, left + 30 + right, 5), torch.nan)
+        padded[0, left : left + 30] = given[0]
+        mask = torch.zeros(padded.shape[:2], dtype=torch.bool)
+        mask[0, left : left + 30] = True
+        assert torch.allclose(network(padded, mask)[0, left : left + 30], alone, atol=1e-6)
 
 
 def test_too_little_to_simulate(
     minilm: Backbone, make_head: Callable[..., GlotHead | AdaPool], texts: list[TrainingText]
 ) -> None:
-    with pytest.raises(TrainingError, match="got 50 and 80"):
+    with pytest.raises(TrainingError, match="got 50 and 300"):
         calibrate(make_head(form="drop", layers=(2,)), minilm, texts[:50])
     with pytest.raises(TrainingError, match="at least 200 texts and 10 collections"):
         calibrate(make_head(form="drop", layers=(2,)), minilm, texts, collections=3)
