@@ -102,7 +102,12 @@ def test_evaluate_writes_the_documented_json(
     assert set(clean["metrics"].values()) == {1.0}
     assert clean["ceiling"] == clean["metrics"]
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert "ceiling" in capsys.readouterr().out
+    assert list(report["costs"]) == names
+    assert all(cost > 0 for cost in report["costs"].values())
+    assert (report["setup"]["noise"], report["setup"]["backbone"]) == ("none words:0.5", "minilm")
+    shown = capsys.readouterr().out
+    assert "ceiling" in shown
+    assert "ms a" in shown
 
 
 def test_noise_writes_a_collection_that_loads(

@@ -8,10 +8,40 @@ import os
 import shutil
 import sqlite3
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from glot_rag.errors import DatasetError
-from glot_rag.evaluation.datasets import RetrievalDataset, judgements, note, parse_record, read_lines
+from glot_rag.evaluation.datasets import (
+    LAYOUT,
+    QueryHalf,
+    RetrievalDataset,
+    check_half,
+    collect_grades,
+    dataset_hash,
+    judged_queries,
+    judgements,
+    note,
+    parse_record,
+    read_lines,
+    read_records,
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a collection is measured on.
+
+    Args:
+        queries: query id -> text; each has a relevant document.
+        qrels: query id -> document id -> grade.
+        problems: what was left out of documents, queries and judgements, one sentence each.
+    """
+
+    queries: dict[str, str]
+    qrels: dict[str, dict[str, int]]
+    problems: list[str]
 
 
 class Collection(ABC):
@@ -41,6 +71,21 @@ class Collection(ABC):
         """The text of a document, as `evaluate` sees it."""
 
     @abstractmethod
+    def position(self, key: str) -> int:
+        """Where a document stands; KeyError for an unknown one."""
+
+    @property
+    @abstractmethod
+    def judged(self) -> Judged:
+        """The queries that can be measured, and their judgements."""
+
+    @property
+    def hash(self) -> str:
+        """As `RetrievalDataset.hash`."""
+        documents = ((self.key(index), self.text(index)) for index in range(len(self)))
+        return dataset_hash(documents, self.judged.queries, self.judged.qrels)
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of files; nothing can be read any more."""
 
@@ -55,6 +100,7 @@ class LoadedCollection(Collection):
     def __init__(self, dataset: RetrievalDataset) -> None:
         self._dataset = dataset
         self._keys = list(dataset.documents)
+        self._positions = {key: index for index, key in enumerate(self._keys)}
         self.name, self.problems, self.queries_made = dataset.name, dataset.problems, dataset.queries_made
         self.sha256 = {"dataset_hash": dataset.hash}
 
@@ -68,6 +114,15 @@ class LoadedCollection(Collection):
     def text(self, index: int) -> str:
         """The text of a document."""
         return self._dataset.documents[self._keys[index]]
+
+    def position(self, key: str) -> int:
+        """Where a document stands."""
+        return self._positions[key]
+
+    @property
+    def judged(self) -> Judged:
+        """The dataset's own."""
+        return Judged(self._dataset.queries, self._dataset.qrels, self._dataset.problems)
 
     def close(self) -> None:
         """There is nothing to let go of."""
@@ -92,12 +147,16 @@ class BeirCollection(Collection):
 
     Args:
         path: the folder.
+        queries: which half `judged` has, as in `load_beir`.
 
     Raises:
+        InputError: `queries` is no half.
         DatasetError: as `load_beir`; or no document has any text.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], queries: QueryHalf = "all") -> None:
+        check_half(queries)
+        self._half = queries
         self._folder = Path(path)
         self._corpus = self._folder / "corpus.jsonl"
         self.name = self._folder.resolve().name
@@ -139,6 +198,26 @@ class BeirCollection(Collection):
         _, title, text = parse_record(self._file.readline().decode("utf-8"), str(self._corpus))
         return f"{title} {text}".strip()
 
+    def position(self, key: str) -> int:
+        """Where a document stands."""
+        found = self._find("documents", key)
+        if found is None or found[1] is None:
+            raise KeyError(key)
+        return found[1]
+
+    def __contains__(self, key: object) -> bool:
+        """Whether there is a document of that id with a text."""
+        return isinstance(key, str) and (self._find("documents", key) or ("", None))[1] is not None
+
+    @cached_property
+    def judged(self) -> Judged:
+        """As `load_beir` has them; see there for the errors."""
+        texts = {key: text.strip() for key, _, text in read_records(self._folder / "queries.jsonl")}
+        problems = list(self._empty)
+        qrels = collect_grades(judgements(self._folder / "qrels" / "test.tsv"), self, texts, problems)
+        kept = judged_queries(texts, qrels, self._half, problems, f"'{self._folder}'", LAYOUT)
+        return Judged(kept, {key: qrels[key] for key in kept}, problems)
+
     def _row(self, index: int) -> tuple[bytes, int]:
         row = self._table.execute("SELECT id, start FROM documents WHERE position = ?", (index,)).fetchone()
         if row is None:
@@ -161,6 +240,7 @@ class BeirCollection(Collection):
                 empty.append(key)
         if table == "documents":
             note(empty, "empty documents", "left out", self.problems)
+            self._empty = list(self.problems)
         return count
 
     def _find(self, table: str, key: str) -> tuple[str, int | None] | None:
@@ -173,7 +253,7 @@ class BeirCollection(Collection):
             for query, document, _ in judgements(path):
                 if self._find("queries", query) is None:
                     unknown["queries"].append(query)
-                elif (self._find("documents", document) or ("", None))[1] is None:
+                elif document not in self:
                     unknown["documents"].append(document)
             for what, keys in unknown.items():
                 note(keys, f"judgements of unknown or empty {what} in {path.name}", "copied as they are", self.problems)

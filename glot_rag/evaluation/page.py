@@ -6,6 +6,7 @@ import math
 from html import escape
 from pathlib import Path
 
+from glot_rag.evaluation.report import cost_label
 from glot_rag.evaluation.results import PRIMARY_METRIC, Report, Result
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 330, 220, 34, 24, 10
@@ -110,11 +111,12 @@ def _chart(report: Report, kind: str, metric: str, colours: dict[str, str]) -> s
 
 
 def _table(report: Report, metric: str) -> str:
-    head = "<tr><th>noise<th>system<th>value<th>95%<th>ceiling<th>recovery<th>± mean<th>p (Holm)<th>won–lost"
-    return f'<div class="scroll"><table>{head}{"".join(_row(each, metric) for each in report.results)}</table></div>'
+    head = "<tr><th>noise<th>system<th>value<th>95%<th>ceiling<th>recovery<th>± mean<th>p (Holm)<th>won–lost<th>ms"
+    rows = "".join(_row(report, each, metric) for each in report.results)
+    return f'<div class="scroll"><table>{head}{rows}</table></div>'
 
 
-def _row(result: Result, metric: str) -> str:
+def _row(report: Report, result: Result, metric: str) -> str:
     compared = result.against_mean if metric == PRIMARY_METRIC else None
     bounds = result.interval if metric == PRIMARY_METRIC else None
     cells = [
@@ -127,6 +129,7 @@ def _row(result: Result, metric: str) -> str:
         f"{100 * compared.difference:+.1f}" if compared else "–",
         f"{compared.p_holm:.4f}" if compared and compared.p_holm is not None else "–",
         f"{compared.wins}–{compared.losses}" if compared else "–",
+        cost_label(report, result.pooling),
     ]
     return "<tr>" + "".join(f"<td>{escape(cell)}" for cell in cells)
 

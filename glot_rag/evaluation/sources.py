@@ -47,12 +47,17 @@ def load_dataset(
 
 
 def open_collection(
-    name: str, *, limit: int | None = None, seed: int = 0, query_from: QuerySource = "auto"
+    name: str,
+    queries: QueryHalf = "all",
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    query_from: QuerySource = "auto",
 ) -> Collection:
-    """The same for one reading, with the documents of a BEIR folder left on disk."""
+    """The same with the documents of a BEIR folder left on disk; close it when it is done with."""
     if name != "stdlib" and not name.startswith(_CATALOGUE) and is_beir(name):
-        return BeirCollection(name)
-    return LoadedCollection(load_dataset(name, limit=limit, seed=seed, query_from=query_from))
+        return BeirCollection(name, queries)
+    return LoadedCollection(load_dataset(name, queries, limit=limit, seed=seed, query_from=query_from))
 
 
 def is_beir(path: str) -> bool:

@@ -34,6 +34,15 @@ def rows(text: str) -> dict[str, list[str]]:
     return {line[0]: line[1:] for line in lines if line and line[0] in ("mean", "glot", "ceiling")}
 
 
+def test_costs(report: Report) -> None:
+    timed = dataclasses.replace(report, costs={"mean": 15.2, "glot": 3.14159})
+    text = printed(timed, 100)
+    assert "ms a" in text
+    values = rows(text)
+    assert (values["mean"][:2], values["glot"][:2]) == (["15", "39.6"], ["3.1", "39.1"])
+    assert values["ceiling"] == ["39.6", "36.0"]
+
+
 def test_values(report: Report) -> None:
     text = printed(report, 100)
     assert text.startswith("nDCG@10 × 100 on toy: 1,398 documents (≤ 170 words), 225 queries, seed 0\n")
