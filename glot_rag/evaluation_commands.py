@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from glot_rag.embedder import Vectors
     from glot_rag.encoder import GlotEncoder
     from glot_rag.evaluation.systems import StartSearch
-    from glot_rag.evaluation.vector_cache import VectorCache
+
+    Embed = Callable[[Sequence[str]], Vectors]
 
 
 class Queries(str, Enum):
@@ -105,7 +106,7 @@ def evaluate(
 
     from glot_rag.encoder import GlotEncoder
     from glot_rag.evaluation import evaluate, parse_noise, print_report, save_csv, save_page, save_picture
-    from glot_rag.evaluation.encoders import Encoders
+    from glot_rag.evaluation.encoders import Encoders, remembered
     from glot_rag.evaluation.sources import open_collection
     from glot_rag.evaluation.systems import load_stock
     from glot_rag.evaluation.vector_cache import VectorCache
@@ -130,11 +131,13 @@ def evaluate(
 
         def advance(count: int) -> None:
             if shown.task_ids:
-                shown.advance(shown.task_ids[-1], count)
+                shown.update(shown.task_ids[-1], total=len(data), advance=count)
 
         together = Encoders(encoders, adapting, kept, advance)
         stock = load_stock(backbone) if "stock" in chosen else None
-        uncached = _searches(chosen, mean, stock, None)
+        alone = _searches(chosen, mean.encode_documents, mean.encode_queries, stock)
+        kept_stock = remembered(stock, f"stock {mean.backbone.fingerprint}", kept) if stock else None
+        means = Encoders({"mean": mean}, cache=kept)
         report = evaluate(
             data,
             together.documents,
@@ -146,9 +149,14 @@ def evaluate(
             prepare=together.prepare,
             embed_ceiling=together.ceiling,
             encoders={name: encoders[name].fingerprint for name in poolings},
-            systems=_searches(chosen, mean, stock, kept),
+            systems=_searches(
+                chosen,
+                lambda texts: means.documents(texts)["mean"],
+                lambda texts: means.queries(texts)["mean"],
+                kept_stock,
+            ),
             hybrids={"hybrid": ("bm25", fused)} if "hybrid" in chosen else None,
-            timed=together.timed() | {name: partial(_index, start) for name, start in uncached.items()},
+            timed=together.timed() | {name: partial(_index, start) for name, start in alone.items()},
             setup={
                 "noise": " ".join(map(str, noises)),
                 "queries": queries.value,
@@ -156,7 +164,7 @@ def evaluate(
                 "dtype": str(mean.backbone.dtype).removeprefix("torch."),
                 "device": str(mean.backbone.device),
             },
-            progress=lambda message: shown.add_task(message, total=len(data)),
+            progress=lambda message: shown.add_task(message, total=None),
         )
     if kept is not None and kept.damaged:
         typer.echo(f"{kept.path}: {kept.damaged:,} vectors were damaged and have been computed again", err=True)
@@ -224,23 +232,9 @@ def _encoders(poolings: list[str], mean: GlotEncoder, heads: list[Path]) -> tupl
     return {**encoders, "mean": mean}, adapting
 
 
-def _searches(
-    chosen: list[str],
-    mean: GlotEncoder,
-    stock: Callable[[Sequence[str]], Vectors] | None,
-    cache: VectorCache | None,
-) -> dict[str, StartSearch]:
-    """The systems that search the texts themselves."""
-    from glot_rag.evaluation.encoders import Encoders, remembered
+def _searches(chosen: list[str], documents: Embed, queries: Embed, stock: Embed | None) -> dict[str, StartSearch]:
+    """The systems that search the texts themselves, over mean pooling's embedding of documents and queries."""
     from glot_rag.evaluation.systems import BM25, BestChunk, EmbeddedSearch, strip_boilerplate
-
-    ours = Encoders({"mean": mean}, cache=cache)
-
-    def documents(texts: Sequence[str]) -> Vectors:
-        return ours.documents(texts)["mean"]
-
-    def asked(texts: Sequence[str]) -> Vectors:
-        return ours.queries(texts)["mean"]
 
     def stripped(texts: Sequence[str]) -> Vectors:
         return documents([strip_boilerplate(text) for text in texts])
@@ -250,12 +244,11 @@ def _searches(
         if name == "bm25":
             searches[name] = BM25
         elif name == "best-chunk":
-            searches[name] = partial(BestChunk, documents, asked)
+            searches[name] = partial(BestChunk, documents, queries)
         elif name == "stripped":
-            searches[name] = partial(EmbeddedSearch, stripped, asked)
+            searches[name] = partial(EmbeddedSearch, stripped, queries)
         elif name == "stock" and stock is not None:
-            kept = remembered(stock, f"stock {mean.backbone.fingerprint}", cache)
-            searches[name] = partial(EmbeddedSearch, kept, kept)
+            searches[name] = partial(EmbeddedSearch, stock, stock)
     return searches
 
 
