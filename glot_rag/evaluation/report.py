@@ -17,7 +17,8 @@ _CEILING = "ceiling"
 def print_report(report: Report, console: Console, metric: str | None = None) -> None:
     """Print the settings and the results, in as many tables as the width of the console asks for.
 
-    A cell is the metric × 100; under it the difference to mean pooling and the recovery, where there are any.
+    A cell is the metric × 100; under it the difference to mean pooling, with a star where it is significant, and the
+    recovery, where there are any.
     The best pooling of a column is bold.
     """
     metric = metric or report.main_metric
@@ -35,6 +36,7 @@ def print_report(report: Report, console: Console, metric: str | None = None) ->
         console.print(table)
     recovered = metric == PRIMARY_METRIC and any(each.recovery is not None for each in report.results)
     legend = ["bold: best pooling", "±: against mean"] if "mean" in report.poolings else ["bold: best pooling"]
+    legend += ["*: p < 0.05 after Holm"] if any(_is_sure(each) for each in report.results) else []
     legend += ["%: of what noise took, won back"] if recovered else []
     legend += ["ms: to make it searchable, each way alone"] if report.costs else []
     console.print("; ".join([*legend, "ceiling: mean over the signal words alone"]), style="dim", highlight=False)
@@ -119,10 +121,17 @@ def _cell(result: Result, mean: Result | None, metric: str, best: float) -> Text
         return cell
     notes = []
     if mean is not None:
-        notes.append(f"{100 * (result.metrics[metric] - mean.metrics[metric]):+.1f}")
+        mark = "*" * (metric == PRIMARY_METRIC and _is_sure(result))
+        notes.append(f"{100 * (result.metrics[metric] - mean.metrics[metric]):+.1f}{mark}")
     if result.recovery is not None and metric == PRIMARY_METRIC:
         notes.append(f"{result.recovery:.0%}")
     return cell.append("\n" + " · ".join(notes), style="dim") if notes else cell
+
+
+def _is_sure(result: Result) -> bool:
+    """Whether the difference to mean is significant at 5% after the correction for all comparisons of the report."""
+    compared = result.against_mean
+    return compared is not None and compared.p_holm is not None and compared.p_holm < 0.05
 
 
 def _label(metric: str) -> str:

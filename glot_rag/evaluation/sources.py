@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from glot_rag.evaluation.collection import BeirCollection, Collection, LoadedCollection
+from glot_rag.evaluation.beir_collection import BeirCollection
+from glot_rag.evaluation.collection import Collection, LoadedCollection
 from glot_rag.evaluation.datasets import QueryHalf, RetrievalDataset, load_beir
 from glot_rag.evaluation.documents import QuerySource, load_documents
 from glot_rag.evaluation.ir_collections import load_ir_dataset

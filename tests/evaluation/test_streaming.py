@@ -14,7 +14,7 @@ import pytest
 from glot_rag.embedder import Vectors
 from glot_rag.errors import DatasetError
 from glot_rag.evaluation import RetrievalDataset, corrupt, evaluate, load_beir, parse_noise
-from glot_rag.evaluation.collection import BeirCollection
+from glot_rag.evaluation.beir_collection import BeirCollection
 from glot_rag.evaluation.search import Nearest
 from glot_rag.evaluation.sources import open_collection
 
