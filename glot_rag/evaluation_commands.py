@@ -104,6 +104,8 @@ def evaluate(
     """Corrupt a collection's documents and measure what each pooling still finds."""
     from contextlib import ExitStack
 
+    import torch
+
     from glot_rag.encoder import GlotEncoder
     from glot_rag.evaluation import evaluate, parse_noise, print_report, save_csv, save_page, save_picture
     from glot_rag.evaluation.encoders import Encoders, remembered
@@ -136,7 +138,7 @@ def evaluate(
         together = Encoders(encoders, adapting, kept, advance)
         stock = load_stock(backbone) if "stock" in chosen else None
         alone = _searches(chosen, mean.encode_documents, mean.encode_queries, stock)
-        kept_stock = remembered(stock, f"stock {mean.backbone.fingerprint}", kept) if stock else None
+        kept_stock = remembered(stock, _stock_key(mean), kept) if stock else None
         means = Encoders({"mean": mean}, cache=kept)
         report = evaluate(
             data,
@@ -146,7 +148,7 @@ def evaluate(
             noises,
             seed=seed,
             max_words=max_words,
-            prepare=together.prepare,
+            prepare=together.prepare if adapting else None,
             embed_ceiling=together.ceiling,
             encoders={name: encoders[name].fingerprint for name in poolings},
             systems=_searches(
@@ -163,6 +165,7 @@ def evaluate(
                 "backbone": Path(backbone).name,
                 "dtype": str(mean.backbone.dtype).removeprefix("torch."),
                 "device": str(mean.backbone.device),
+                "threads": str(torch.get_num_threads()),
             },
             progress=lambda message: shown.add_task(message, total=None),
         )
@@ -257,6 +260,14 @@ def _index(start: StartSearch, texts: Sequence[str]) -> None:
     from glot_rag.evaluation.systems import search_texts
 
     search_texts(start, texts, texts[:1], 1)
+
+
+def _stock_key(mean: GlotEncoder) -> str:
+    """What decides the stock model's vectors."""
+    from importlib import metadata
+
+    version = metadata.version("sentence-transformers")
+    return f"sentence-transformers {version} {mean.backbone.fingerprint}"
 
 
 def _head_pooling(path: Path) -> str:
