@@ -57,6 +57,7 @@ def main() -> None:
         seed=SEED,
         embed_ceiling=lambda texts: encode_documents_together({"mean": encoders["mean"]}, texts, show_progress=True),
         encoders={name: encoder.fingerprint for name, encoder in encoders.items()},
+        batch_size=documents,  # all at once, as `embed` adapts to what it is given
         progress=lambda message: console.print(f"Embedding {message}", style="dim", highlight=False),
     )
     output = options.output

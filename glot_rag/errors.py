@@ -70,3 +70,7 @@ class IndexRecoveryWarning(UserWarning):
 
 class FingerprintMismatchError(IndexStoreError, ValueError):
     """The encoder in hand is not the one that made the stored vectors."""
+
+
+class CacheError(GlotError, OSError):
+    """A cache on disk is damaged, is none, or cannot be written; it can be computed again elsewhere."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,11 +13,13 @@ from glot_rag.errors import InputError
 from glot_rag.options import Backbone, Device, Dtype, Seed, console
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from glot_rag.embedder import Vectors
     from glot_rag.encoder import GlotEncoder
-    from glot_rag.evaluation.systems import TextSearch
+    from glot_rag.evaluation.systems import StartSearch
+
+    Embed = Callable[[Sequence[str]], Vectors]
 
 
 class Queries(str, Enum):
@@ -87,6 +90,10 @@ def evaluate(
     limit: Limit = None,
     query_from: MadeFrom = QueryFrom.AUTO,
     seed: Seed = 0,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Keep vectors here, so that a run that was stopped goes on where it was; runs may share it."),
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the results here.")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write them here as a table too.")] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write one self-contained page here.")] = None,
@@ -95,55 +102,75 @@ def evaluate(
     dtype: Dtype = None,
 ) -> None:
     """Corrupt a collection's documents and measure what each pooling still finds."""
-    from glot_rag.encoder import GlotEncoder, encode_documents_together, encode_queries_together
-    from glot_rag.evaluation import (
-        evaluate,
-        load_dataset,
-        parse_noise,
-        print_report,
-        save_csv,
-        save_page,
-        save_picture,
-    )
+    from contextlib import ExitStack
+
+    import torch
+
+    from glot_rag.encoder import GlotEncoder
+    from glot_rag.evaluation import evaluate, parse_noise, print_report, save_csv, save_page, save_picture
+    from glot_rag.evaluation.encoders import Encoders, remembered
+    from glot_rag.evaluation.sources import open_collection
+    from glot_rag.evaluation.systems import load_stock
+    from glot_rag.evaluation.vector_cache import VectorCache
+    from glot_rag.progress import bar
 
     noises = [parse_noise(spec) for spec in noise]
     poolings = [name.strip() for name in pooling.split(",")]
     chosen = _chosen_systems(system)
-    data = load_dataset(dataset, queries.value, limit=limit, seed=seed, query_from=query_from.value)
-    mean = GlotEncoder.from_pretrained(backbone, pooling="mean", device=device, dtype=dtype)
-    heads = {_head_pooling(path): path for path in head or []}
-    encoders, adapting = {}, set()
-    for name in poolings:
-        base, *modes = name.split("+")
-        if modes not in ([], ["prune"], ["adapt"], ["adapt", "prune"]):
-            raise InputError(f"after a pooling's name only +adapt, +prune or +adapt+prune may stand; got {name!r}")
-        encoders[name] = mean.with_pooling(base, heads.get(base), prune="prune" in modes)
-        if "adapt" in modes:
-            adapting.add(name)
-    encoders["mean"] = mean
-    fused = "glot+adapt" if "glot+adapt" in poolings else "glot"  # with BM25
-    if "hybrid" in chosen and fused not in encoders:
-        encoders["glot"] = mean.with_pooling("glot", heads.get("glot"))
-    messages = console(stderr=True)
+    with ExitStack() as stack:
+        data = open_collection(dataset, queries.value, limit=limit, seed=seed, query_from=query_from.value)
+        stack.callback(data.close)
+        mean = GlotEncoder.from_pretrained(backbone, pooling="mean", device=device, dtype=dtype)
+        encoders, adapting = _encoders(poolings, mean, head or [])
+        fused = "glot+adapt" if "glot+adapt" in poolings else "glot"  # with BM25
+        if "hybrid" in chosen and fused not in encoders:
+            encoders |= _encoders(["glot"], mean, head or [])[0]
+        kept = None
+        if cache is not None:
+            kept = VectorCache(cache)
+            stack.callback(kept.close)
+        shown = stack.enter_context(bar())
 
-    def embed_documents(texts: Sequence[str]) -> dict[str, Vectors]:
-        chosen = {name: each.adapt(texts) if name in adapting else each for name, each in encoders.items()}
-        return encode_documents_together(chosen, texts, show_progress=True)
+        def advance(count: int) -> None:
+            if shown.task_ids:
+                shown.update(shown.task_ids[-1], total=len(data), advance=count)
 
-    report = evaluate(
-        data,
-        embed_documents,
-        lambda texts: encode_queries_together(encoders, texts),
-        poolings,
-        noises,
-        seed=seed,
-        max_words=max_words,
-        embed_ceiling=lambda texts: {"mean": mean.encode_documents(texts, show_progress=True)},
-        encoders={name: encoders[name].fingerprint for name in poolings},
-        systems=_searches(chosen, mean, backbone),
-        hybrids={"hybrid": ("bm25", fused)} if "hybrid" in chosen else None,
-        progress=lambda message: messages.print(message, style="dim", highlight=False),
-    )
+        together = Encoders(encoders, adapting, kept, advance)
+        stock = load_stock(backbone) if "stock" in chosen else None
+        alone = _searches(chosen, mean.encode_documents, mean.encode_queries, stock)
+        kept_stock = remembered(stock, _stock_key(mean), kept) if stock else None
+        means = Encoders({"mean": mean}, cache=kept)
+        report = evaluate(
+            data,
+            together.documents,
+            together.queries,
+            poolings,
+            noises,
+            seed=seed,
+            max_words=max_words,
+            prepare=together.prepare if adapting else None,
+            embed_ceiling=together.ceiling,
+            encoders={name: encoders[name].fingerprint for name in poolings},
+            systems=_searches(
+                chosen,
+                lambda texts: means.documents(texts)["mean"],
+                lambda texts: means.queries(texts)["mean"],
+                kept_stock,
+            ),
+            hybrids={"hybrid": ("bm25", fused)} if "hybrid" in chosen else None,
+            timed=together.timed() | {name: partial(_index, start) for name, start in alone.items()},
+            setup={
+                "noise": " ".join(map(str, noises)),
+                "queries": queries.value,
+                "backbone": Path(backbone).name,
+                "dtype": str(mean.backbone.dtype).removeprefix("torch."),
+                "device": str(mean.backbone.device),
+                "threads": str(torch.get_num_threads()),
+            },
+            progress=lambda message: shown.add_task(message, total=None),
+        )
+    if kept is not None and kept.damaged:
+        typer.echo(f"{kept.path}: {kept.damaged:,} vectors were damaged and have been computed again", err=True)
     print_report(report, console())
     if json_file:
         report.save(json_file)
@@ -194,25 +221,53 @@ def _chosen_systems(names: str) -> list[str]:
     return [*([] if "bm25" in chosen or "hybrid" not in chosen else ["bm25"]), *dict.fromkeys(chosen)]
 
 
-def _searches(chosen: list[str], mean: GlotEncoder, backbone: str) -> dict[str, TextSearch]:
-    """The systems that search the texts themselves."""
-    from glot_rag.evaluation.systems import BestChunk, EmbeddedSearch, load_stock, search_bm25, strip_boilerplate
+def _encoders(poolings: list[str], mean: GlotEncoder, heads: list[Path]) -> tuple[dict[str, GlotEncoder], set[str]]:
+    """Name -> encoder, mean among them, and the names of those that are adapted."""
+    by_pooling = {_head_pooling(path): path for path in heads}
+    encoders, adapting = {}, set()
+    for name in poolings:
+        base, *modes = name.split("+")
+        if modes not in ([], ["prune"], ["adapt"], ["adapt", "prune"]):
+            raise InputError(f"after a pooling's name only +adapt, +prune or +adapt+prune may stand; got {name!r}")
+        encoders[name] = mean.with_pooling(base, by_pooling.get(base), prune="prune" in modes)
+        if "adapt" in modes:
+            adapting.add(name)
+    return {**encoders, "mean": mean}, adapting
+
+
+def _searches(chosen: list[str], documents: Embed, queries: Embed, stock: Embed | None) -> dict[str, StartSearch]:
+    """The systems that search the texts themselves, over mean pooling's embedding of documents and queries."""
+    from glot_rag.evaluation.systems import BM25, BestChunk, EmbeddedSearch, strip_boilerplate
 
     def stripped(texts: Sequence[str]) -> Vectors:
-        return mean.encode_documents([strip_boilerplate(text) for text in texts])
+        return documents([strip_boilerplate(text) for text in texts])
 
-    searches: dict[str, TextSearch] = {}
+    searches: dict[str, StartSearch] = {}
     for name in chosen:
         if name == "bm25":
-            searches[name] = search_bm25
+            searches[name] = BM25
         elif name == "best-chunk":
-            searches[name] = BestChunk(mean.encode_documents, mean.encode_queries)
+            searches[name] = partial(BestChunk, documents, queries)
         elif name == "stripped":
-            searches[name] = EmbeddedSearch(stripped, mean.encode_queries)
-        elif name == "stock":
-            stock = load_stock(backbone)
-            searches[name] = EmbeddedSearch(stock, stock)
+            searches[name] = partial(EmbeddedSearch, stripped, queries)
+        elif name == "stock" and stock is not None:
+            searches[name] = partial(EmbeddedSearch, stock, stock)
     return searches
+
+
+def _index(start: StartSearch, texts: Sequence[str]) -> None:
+    """What a system does with documents before it can be asked."""
+    from glot_rag.evaluation.systems import search_texts
+
+    search_texts(start, texts, texts[:1], 1)
+
+
+def _stock_key(mean: GlotEncoder) -> str:
+    """What decides the stock model's vectors."""
+    from importlib import metadata
+
+    version = metadata.version("sentence-transformers")
+    return f"sentence-transformers {version} {mean.backbone.fingerprint}"
 
 
 def _head_pooling(path: Path) -> str:

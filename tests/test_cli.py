@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from glot_rag import GlotEncoder, GlotIndex
 from glot_rag.cli import main
+from glot_rag.embedder import Vectors
 from glot_rag.evaluation import load_beir
 
 KETTLE = "The kettle boils a litre of water in two minutes and switches itself off when it is done."
@@ -102,7 +105,41 @@ def test_evaluate_writes_the_documented_json(
     assert set(clean["metrics"].values()) == {1.0}
     assert clean["ceiling"] == clean["metrics"]
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert "ceiling" in capsys.readouterr().out
+    assert list(report["costs"]) == names
+    assert all(cost > 0 for cost in report["costs"].values())
+    assert (report["setup"]["noise"], report["setup"]["backbone"]) == ("none words:0.5", "minilm")
+    shown = capsys.readouterr().out
+    assert "ceiling" in shown
+    assert "ms a" in shown
+
+
+def test_evaluate_with_a_cache_encodes_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from glot_rag import encoder
+
+    encoded: list[list[str]] = []
+    encode = encoder.encode_documents_together
+
+    def counted(encoders: Mapping[str, GlotEncoder], texts: Sequence[str], **options: Any) -> dict[str, Vectors]:
+        if list(encoders) != [""]:  # the timing, which is of each encoder alone and without the cache
+            encoded.append(list(texts))
+        return encode(encoders, texts, **options)
+
+    monkeypatch.setattr(encoder, "encode_documents_together", counted)
+    options = ["--dataset", "stdlib", "--limit", "60", "--noise", "words:0.5", "--pooling", "mean,glot,glot+adapt"]
+    options += ["--system", "bm25,best-chunk,stripped,hybrid", "--cache", tmp_path / "cache"]
+    reports = []
+    for number in range(2):
+        encoded.clear()
+        assert run(monkeypatch, "evaluate", *options, "--json", tmp_path / f"{number}.json") == 0
+        reports.append(json.loads((tmp_path / f"{number}.json").read_text()))
+        assert bool(encoded) == (number == 0)
+    assert reports[0].pop("costs").keys() == reports[1].pop("costs").keys()
+    assert reports[0] == reports[1]
+    (tmp_path / "cache" / "vectors.sqlite").write_bytes(b"no database" * 1000)
+    assert run(monkeypatch, "evaluate", *options) == 2
+    assert "vectors.sqlite is damaged" in capsys.readouterr().err
 
 
 def test_noise_writes_a_collection_that_loads(

@@ -6,11 +6,12 @@ from glot_rag.evaluation.ir_collections import load_ir_dataset
 from glot_rag.evaluation.metrics import METRICS, measure, measure_per_query
 from glot_rag.evaluation.noise import Corrupted, corrupt
 from glot_rag.evaluation.noise_spec import NOISE_KINDS, Noise, NoiseMixture, NoiseSpec, parse_noise
+from glot_rag.evaluation.one_pass import EmbedTexts
 from glot_rag.evaluation.page import save_page
 from glot_rag.evaluation.picture import save_picture
 from glot_rag.evaluation.report import print_report
 from glot_rag.evaluation.results import Report, Result
-from glot_rag.evaluation.retrieval import EmbedTexts, evaluate
+from glot_rag.evaluation.retrieval import evaluate
 from glot_rag.evaluation.search import search
 from glot_rag.evaluation.significance import Comparison, compare, holm, interval
 from glot_rag.evaluation.sources import load_dataset

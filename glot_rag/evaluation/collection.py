@@ -1,17 +1,28 @@
-"""A collection whose documents are read when they are asked for: from a BEIR folder of any size, or from memory."""
+"""A collection whose documents are asked for by position, so that they need not be in memory."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
-import sqlite3
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 
-from glot_rag.errors import DatasetError
-from glot_rag.evaluation.datasets import RetrievalDataset, judgements, note, parse_record, read_lines
+from glot_rag.evaluation.datasets import RetrievalDataset, dataset_hash
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a collection is measured on.
+
+    Args:
+        queries: query id -> text; each has a relevant document.
+        qrels: query id -> document id -> grade.
+        problems: what was left out of documents, queries and judgements, one sentence each.
+    """
+
+    queries: dict[str, str]
+    qrels: dict[str, dict[str, int]]
+    problems: list[str]
 
 
 class Collection(ABC):
@@ -41,6 +52,21 @@ class Collection(ABC):
         """The text of a document, as `evaluate` sees it."""
 
     @abstractmethod
+    def position(self, key: str) -> int:
+        """Where a document stands; KeyError for an unknown one."""
+
+    @property
+    @abstractmethod
+    def judged(self) -> Judged:
+        """The queries that can be measured, and their judgements."""
+
+    @property
+    def hash(self) -> str:
+        """As `RetrievalDataset.hash`."""
+        documents = ((self.key(index), self.text(index)) for index in range(len(self)))
+        return dataset_hash(documents, self.judged.queries, self.judged.qrels)
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of files; nothing can be read any more."""
 
@@ -55,6 +81,7 @@ class LoadedCollection(Collection):
     def __init__(self, dataset: RetrievalDataset) -> None:
         self._dataset = dataset
         self._keys = list(dataset.documents)
+        self._positions = {key: index for index, key in enumerate(self._keys)}
         self.name, self.problems, self.queries_made = dataset.name, dataset.problems, dataset.queries_made
         self.sha256 = {"dataset_hash": dataset.hash}
 
@@ -68,6 +95,15 @@ class LoadedCollection(Collection):
     def text(self, index: int) -> str:
         """The text of a document."""
         return self._dataset.documents[self._keys[index]]
+
+    def position(self, key: str) -> int:
+        """Where a document stands."""
+        return self._positions[key]
+
+    @property
+    def judged(self) -> Judged:
+        """The dataset's own."""
+        return Judged(self._dataset.queries, self._dataset.qrels, self._dataset.problems)
 
     def close(self) -> None:
         """There is nothing to let go of."""
@@ -83,133 +119,9 @@ class LoadedCollection(Collection):
                 file.writelines(f"{query}\t{document}\t{grade}\n" for document, grade in grades.items())
 
 
-class BeirCollection(Collection):
-    """A folder in BEIR layout, whose documents stay on disk.
-
-    It is read once from end to end: a malformed line or a repeated id is refused with its file and line; empty
-    documents are left out as `load_beir` does it. What is kept of a document is its id and where its line starts, in a
-    temporary SQLite file. Queries and judgements are checked, and copied as they are.
-
-    Args:
-        path: the folder.
-
-    Raises:
-        DatasetError: as `load_beir`; or no document has any text.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._folder = Path(path)
-        self._corpus = self._folder / "corpus.jsonl"
-        self.name = self._folder.resolve().name
-        self.problems = []
-        self.queries_made = {}
-        # An empty name is a file that SQLite makes, keeps off memory where it grows, and removes.
-        self._table = sqlite3.connect("")
-        for pragma in ("cache_size = -4096", "journal_mode = OFF", "synchronous = OFF"):
-            self._table.execute(f"PRAGMA {pragma}")
-        for name in ("documents", "queries"):
-            self._table.execute(
-                f"CREATE TABLE {name} (id BLOB PRIMARY KEY, place TEXT, position INTEGER, start INTEGER)"
-            )
-        self._count = self._read("documents", self._corpus)
-        self._table.execute("CREATE UNIQUE INDEX positions ON documents (position)")
-        self._read("queries", self._folder / "queries.jsonl")
-        self._check_judgements()
-        if not self._count:
-            raise DatasetError(f"{self._corpus}: no document has any text.")
-        files = [self._corpus, self._folder / "queries.jsonl", *self._judged()]
-        self.sha256 = {file.relative_to(self._folder).as_posix(): _sha256(file) for file in files}
-        self._file = open(self._corpus, "rb")  # noqa: SIM115  # closed by close()
-
-    def close(self) -> None:
-        """Close the corpus and the table."""
-        self._file.close()
-        self._table.close()
-
-    def __len__(self) -> int:
-        return self._count
-
-    def key(self, index: int) -> str:
-        """The id of a document."""
-        return _text(self._row(index)[0])
-
-    def text(self, index: int) -> str:
-        """The text of a document: title, space and text."""
-        self._file.seek(self._row(index)[1])
-        _, title, text = parse_record(self._file.readline().decode("utf-8"), str(self._corpus))
-        return f"{title} {text}".strip()
-
-    def _row(self, index: int) -> tuple[bytes, int]:
-        row = self._table.execute("SELECT id, start FROM documents WHERE position = ?", (index,)).fetchone()
-        if row is None:
-            raise IndexError(index)
-        return row[0], row[1]
-
-    def _read(self, table: str, path: Path) -> int:
-        """Ids and places of a JSON Lines file into a table -> how many have a text."""
-        count, empty = 0, []
-        insert = f"INSERT OR IGNORE INTO {table} VALUES (?, ?, ?, ?)"
-        for place, start, line in read_lines(path):
-            key, title, text = parse_record(line, place)
-            filled = bool(f"{title} {text}".strip())
-            row = (_blob(key), place, count if filled else None, start)
-            if not self._table.execute(insert, row).rowcount:
-                before = self._find(table, key)
-                raise DatasetError(f"{place}: the id {key!r} was already used at {before[0] if before else path}.")
-            count += filled
-            if not filled:
-                empty.append(key)
-        if table == "documents":
-            note(empty, "empty documents", "left out", self.problems)
-        return count
-
-    def _find(self, table: str, key: str) -> tuple[str, int | None] | None:
-        row = self._table.execute(f"SELECT place, position FROM {table} WHERE id = ?", (_blob(key),)).fetchone()
-        return None if row is None else (row[0], row[1])
-
-    def _check_judgements(self) -> None:
-        for path in self._judged():
-            unknown: dict[str, list[str]] = {"queries": [], "documents": []}
-            for query, document, _ in judgements(path):
-                if self._find("queries", query) is None:
-                    unknown["queries"].append(query)
-                elif (self._find("documents", document) or ("", None))[1] is None:
-                    unknown["documents"].append(document)
-            for what, keys in unknown.items():
-                note(keys, f"judgements of unknown or empty {what} in {path.name}", "copied as they are", self.problems)
-
-    def _judged(self) -> list[Path]:
-        """The files of judgements; where there are none, the one that is missing."""
-        qrels = self._folder / "qrels"
-        return sorted(qrels.glob("*.tsv")) or [qrels / "test.tsv"]
-
-    def copy_queries(self, folder: Path) -> None:
-        """Copy `queries.jsonl` and every `qrels/*.tsv`."""
-        shutil.copyfile(self._folder / "queries.jsonl", folder / "queries.jsonl")
-        (folder / "qrels").mkdir()
-        for file in self._judged():
-            shutil.copyfile(file, folder / "qrels" / file.name)
-
-
 def json_line(record: dict[str, object]) -> bytes:
     """A record as a line of UTF-8; characters that UTF-8 does not have (lone surrogates) are escaped."""
     try:
         return (json.dumps(record, ensure_ascii=False) + "\n").encode()
     except UnicodeEncodeError:
         return (json.dumps(record) + "\n").encode()
-
-
-def _blob(key: str) -> bytes:
-    return key.encode("utf-8", "surrogatepass")
-
-
-def _text(key: bytes) -> str:
-    return key.decode("utf-8", "surrogatepass")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 16):
-            digest.update(block)
-    return digest.hexdigest()

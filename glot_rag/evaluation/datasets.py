@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from glot_rag.errors import DatasetError, InputError
 
 QueryHalf = Literal["all", "even", "odd"]
-_LAYOUT = "Expected corpus.jsonl, queries.jsonl and qrels/test.tsv (the BEIR layout) in that folder."
+LAYOUT = "Expected corpus.jsonl, queries.jsonl and qrels/test.tsv (the BEIR layout) in that folder."
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,20 @@ class RetrievalDataset:
     @property
     def hash(self) -> str:
         """Of ids, texts and grades, in their order: two runs with the same hash saw the same collection."""
-        digest = hashlib.sha256()
-        for part in (self.documents, self.queries, self.qrels):
-            digest.update(json.dumps(list(part.items()), ensure_ascii=True).encode("ascii"))
-        return digest.hexdigest()[:16]
+        return dataset_hash(self.documents.items(), self.queries, self.qrels)
+
+
+def dataset_hash(
+    documents: Iterable[tuple[str, str]], queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
+) -> str:
+    """As `RetrievalDataset.hash`, of documents that come one at a time: (id, text)."""
+    digest = hashlib.sha256()
+    for part in (documents, queries.items(), qrels.items()):
+        digest.update(b"[")
+        for number, item in enumerate(part):
+            digest.update((", " * (number > 0) + json.dumps(item, ensure_ascii=True)).encode("ascii"))
+        digest.update(b"]")
+    return digest.hexdigest()[:16]
 
 
 def load_beir(path: str | Path, queries: QueryHalf = "all") -> RetrievalDataset:
@@ -65,12 +75,12 @@ def load_beir(path: str | Path, queries: QueryHalf = "all") -> RetrievalDataset:
     check_half(queries)
     folder = Path(path)
     problems: list[str] = []
-    documents = {key: f"{title} {text}".strip() for key, title, text in _records(folder / "corpus.jsonl")}
+    documents = {key: f"{title} {text}".strip() for key, title, text in read_records(folder / "corpus.jsonl")}
     documents = drop(documents, [key for key, text in documents.items() if not text], "empty documents", problems)
-    texts = {key: text.strip() for key, _, text in _records(folder / "queries.jsonl")}
+    texts = {key: text.strip() for key, _, text in read_records(folder / "queries.jsonl")}
     qrels = _qrels(folder / "qrels" / "test.tsv", documents, texts, problems)
 
-    return judged_dataset(folder.resolve().name, documents, texts, qrels, queries, problems, f"'{folder}'", _LAYOUT)
+    return judged_dataset(folder.resolve().name, documents, texts, qrels, queries, problems, f"'{folder}'", LAYOUT)
 
 
 def judged_dataset(
@@ -98,13 +108,26 @@ def judged_dataset(
     Raises:
         DatasetError: no query is left.
     """
+    judged = judged_queries(texts, qrels, queries, problems, where, remedy)
+    return RetrievalDataset(name, documents, judged, {key: qrels[key] for key in judged}, problems)
+
+
+def judged_queries(
+    texts: dict[str, str],
+    qrels: Mapping[str, Mapping[str, int]],
+    queries: QueryHalf,
+    problems: list[str],
+    where: str,
+    remedy: str,
+) -> dict[str, str]:
+    """The queries of `judged_dataset`; arguments and errors likewise."""
     texts = {key: texts[key] for key in query_half(list(texts), queries)}
     texts = drop(texts, [key for key, text in texts.items() if not text], "empty queries", problems)
     unjudged = [key for key in texts if not any(grade > 0 for grade in qrels.get(key, {}).values())]
     texts = drop(texts, unjudged, "queries without a relevant document", problems)
     if not texts:
         raise DatasetError(f"Nothing to evaluate in {where}: no query with a relevant document. {remedy}")
-    return RetrievalDataset(name, documents, texts, {key: qrels[key] for key in texts}, problems)
+    return texts
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, int, str]]:
@@ -123,7 +146,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, int, str]]:
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path}:{number} is not UTF-8 text: {error}.") from error
     except OSError as error:
-        raise DatasetError(f"Cannot read '{path}' ({error.strerror}). {_LAYOUT}") from error
+        raise DatasetError(f"Cannot read '{path}' ({error.strerror}). {LAYOUT}") from error
 
 
 def parse_record(line: str, place: str) -> tuple[str, str, str]:
@@ -151,7 +174,7 @@ def parse_record(line: str, place: str) -> tuple[str, str, str]:
     return record["_id"], title, record["text"]
 
 
-def _records(path: Path) -> Iterator[tuple[str, str, str]]:
+def read_records(path: Path) -> Iterator[tuple[str, str, str]]:
     """A JSON Lines file -> (id, title or "", text)."""
     seen: dict[str, str] = {}
     for place, _, line in read_lines(path):
@@ -186,7 +209,7 @@ def _qrels(
 
 
 def collect_grades(
-    judged: Iterable[tuple[str, str, int]], documents: dict[str, str], queries: dict[str, str], problems: list[str]
+    judged: Iterable[tuple[str, str, int]], documents: Container[str], queries: Container[str], problems: list[str]
 ) -> dict[str, dict[str, int]]:
     """(query id, document id, grade), … -> qrels; what is unknown or said twice goes into the problems."""
     qrels: dict[str, dict[str, int]] = {}

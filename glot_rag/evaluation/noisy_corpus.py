@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -22,25 +22,12 @@ from typing import Any
 from glot_rag.durable import write_atomically
 from glot_rag.errors import InputError
 from glot_rag.evaluation.collection import Collection, json_line
-from glot_rag.evaluation.noise import Corrupted, check_max_words, corrupt_one
-from glot_rag.evaluation.noise_layout import Words
+from glot_rag.evaluation.noise import Corrupted
 from glot_rag.evaluation.noise_spec import Noise
+from glot_rag.evaluation.noisy_documents import NoisyDocuments
 
 FORMAT, VERSION = "glot-rag noisy corpus", 1
 SETTINGS_NAME, SIGNAL_NAME = "noise.json", "signal.jsonl"
-
-
-class _LazyWords(Sequence[Words]):
-    """The words of a collection's documents, split when they are asked for."""
-
-    def __init__(self, collection: Collection) -> None:
-        self._collection = collection
-
-    def __len__(self) -> int:
-        return len(self._collection)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._collection.text(index).split()
 
 
 def write_noisy_corpus(
@@ -77,9 +64,7 @@ def write_noisy_corpus(
     from glot_rag.index.directory import made_whole
 
     folder = Path(out)
-    check_max_words(max_words)
-    if seed < 0:
-        raise InputError(f"seed must be 0 or more, got {seed}.")
+    documents = NoisyDocuments(collection, noise, seed=seed, max_words=max_words)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"'{folder}' exists and is not an empty folder: a noisy corpus goes into one of its own.")
     settings: dict[str, Any] = {
@@ -89,7 +74,7 @@ def write_noisy_corpus(
         **{"problems": collection.problems, "queries_made": collection.queries_made, "input_sha256": collection.sha256},
     }
     with made_whole(folder) as staging:
-        written = _write_documents(collection, noise, staging, seed, max_words, progress)
+        written = _write_documents(documents, staging, progress)
         collection.copy_queries(staging)
         settings["output_sha256"] = written
         write_atomically(staging / SETTINGS_NAME, (json.dumps(settings, indent=2) + "\n").encode())
@@ -97,20 +82,14 @@ def write_noisy_corpus(
 
 
 def _write_documents(
-    collection: Collection,
-    noise: Noise,
-    staging: Path,
-    seed: int,
-    max_words: int,
-    progress: Callable[[int], None] | None,
+    documents: NoisyDocuments, staging: Path, progress: Callable[[int], None] | None
 ) -> dict[str, str]:
-    words = _LazyWords(collection)
     digests = {"corpus.jsonl": hashlib.sha256(), SIGNAL_NAME: hashlib.sha256()}
     with ExitStack() as stack:
         files = {name: stack.enter_context(open(staging / name, "wb")) for name in digests}
-        for index in range(len(collection)):
-            noisy = corrupt_one(words, index, noise, seed=seed, max_words=max_words)
-            key = collection.key(index)
+        for index in range(len(documents)):
+            noisy = documents[index]
+            key = documents.collection.key(index)
             own, damaged = spans(noisy)
             records: dict[str, dict[str, object]] = {
                 "corpus.jsonl": {"_id": key, "title": "", "text": noisy.text},

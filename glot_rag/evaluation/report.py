@@ -17,7 +17,8 @@ _CEILING = "ceiling"
 def print_report(report: Report, console: Console, metric: str | None = None) -> None:
     """Print the settings and the results, in as many tables as the width of the console asks for.
 
-    A cell is the metric × 100; under it the difference to mean pooling and the recovery, where there are any.
+    A cell is the metric × 100; under it the difference to mean pooling, with a star where it is significant, and the
+    recovery, where there are any.
     The best pooling of a column is bold.
     """
     metric = metric or report.main_metric
@@ -35,7 +36,9 @@ def print_report(report: Report, console: Console, metric: str | None = None) ->
         console.print(table)
     recovered = metric == PRIMARY_METRIC and any(each.recovery is not None for each in report.results)
     legend = ["bold: best pooling", "±: against mean"] if "mean" in report.poolings else ["bold: best pooling"]
+    legend += ["*: p < 0.05 after Holm"] if any(_is_sure(each) for each in report.results) else []
     legend += ["%: of what noise took, won back"] if recovered else []
+    legend += ["ms: to make it searchable, each way alone"] if report.costs else []
     console.print("; ".join([*legend, "ceiling: mean over the signal words alone"]), style="dim", highlight=False)
     for problem in report.problems:
         console.print(f"Left out: {problem}", style="yellow", highlight=False, markup=False)
@@ -67,20 +70,37 @@ def results_table(report: Report, settings: list[tuple[str, float]] | None = Non
     chosen = report.settings if settings is None else settings
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
     table.add_column("pooling", no_wrap=True)
+    if report.costs:
+        table.add_column("ms a\ndocument", justify="right", no_wrap=True)
     for kind, ratio in chosen:
         table.add_column("clean" if kind == "none" else f"{kind}\n{ratio:.0%}", justify="right", no_wrap=True)
     best = {setting: max(_shown(each, metric) for each in _column(report, setting)) for setting in chosen}
     for pooling in report.poolings:
-        cells = []
+        cells = [Text(cost_label(report, pooling), style="dim")] if report.costs else []
         for setting in chosen:
             result = report.result(pooling, *setting)
             mean = report.result("mean", *setting)
             cells.append(_cell(result, mean, metric, best[setting]) if result else Text("–", style="dim"))
         table.add_row(pooling, *cells)
-    ceilings = [Text(f"{100 * _column(report, setting)[0].ceiling[metric]:.1f}") for setting in chosen]
+    ceilings = [Text("")] if report.costs else []
+    ceilings += [Text(f"{100 * _column(report, setting)[0].ceiling[metric]:.1f}") for setting in chosen]
     table.add_section()
     table.add_row(_CEILING, *ceilings, style="italic")
     return table
+
+
+def cost_label(report: Report, pooling: str) -> str:
+    """Milliseconds a document to two digits or whole ones; a dash where it was not timed.
+
+    >>> from glot_rag.evaluation.results import Report
+    >>> report = Report("toy", 0, [], 170, 100, 1, 1, costs={"bm25": 0.1234, "glot": 12.34, "prune": 123.4})
+    >>> [cost_label(report, name) for name in ("bm25", "glot", "prune", "max")]
+    ['0.12', '12', '123', '–']
+    """
+    cost = report.costs.get(pooling)
+    if cost is None:
+        return "–"
+    return f"{cost:.0f}" if cost >= 9.95 else f"{cost:.1f}" if cost >= 0.995 else f"{cost:.2g}"
 
 
 def _column(report: Report, setting: tuple[str, float]) -> list[Result]:
@@ -101,10 +121,17 @@ def _cell(result: Result, mean: Result | None, metric: str, best: float) -> Text
         return cell
     notes = []
     if mean is not None:
-        notes.append(f"{100 * (result.metrics[metric] - mean.metrics[metric]):+.1f}")
+        mark = "*" * (metric == PRIMARY_METRIC and _is_sure(result))
+        notes.append(f"{100 * (result.metrics[metric] - mean.metrics[metric]):+.1f}{mark}")
     if result.recovery is not None and metric == PRIMARY_METRIC:
         notes.append(f"{result.recovery:.0%}")
     return cell.append("\n" + " · ".join(notes), style="dim") if notes else cell
+
+
+def _is_sure(result: Result) -> bool:
+    """Whether the difference to mean is significant at 5% after the correction for all comparisons of the report."""
+    compared = result.against_mean
+    return compared is not None and compared.p_holm is not None and compared.p_holm < 0.05
 
 
 def _label(metric: str) -> str:

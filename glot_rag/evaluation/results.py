@@ -79,9 +79,10 @@ class Report:
         encoders: pooling -> fingerprint of the encoder.
         problems: what was left out of the dataset.
         versions: package -> version.
-        costs: pooling -> milliseconds a document, where it was timed.
+        costs: pooling or system -> milliseconds to make a document searchable, each timed alone (`measure_costs`).
         dataset_hash: of the documents, queries and judgements as they were used.
         queries_made: where no person wrote the queries, what they were made from: source -> how many.
+        setup: what else the run was set to: backbone, dtype, device, noise, ….
     """
 
     dataset: str
@@ -97,6 +98,7 @@ class Report:
     costs: dict[str, float] = field(default_factory=dict)
     dataset_hash: str = ""
     queries_made: dict[str, int] = field(default_factory=dict)
+    setup: dict[str, str] = field(default_factory=dict)
 
     @property
     def poolings(self) -> list[str]:

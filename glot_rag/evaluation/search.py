@@ -1,13 +1,93 @@
-"""Exact search over vectors."""
+"""Exact search over vectors, which may come a block at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from glot_rag.embedder import Vectors
 from glot_rag.errors import InputError
+
+# For every query the nearest documents, best first: (position of the document, score)
+Found = list[list[tuple[int, float]]]
+
+
+class Best:
+    """The k best documents of every query, over scores that come a block of documents at a time.
+
+    What is kept is k scores and positions a query, whatever the number of documents.
+
+    Args:
+        queries: how many.
+        k: documents a query.
+
+    Raises:
+        InputError: `k` below 1.
+    """
+
+    def __init__(self, queries: int, k: int) -> None:
+        import faiss
+
+        if k < 1:
+            raise InputError(f"k must be 1 or more, got {k}.")
+        self.k = k
+        self._count = 0
+        self._heap = faiss.ResultHeap(queries, k, keep_max=True)
+
+    def add(self, scores: NDArray[np.float32], rows: NDArray[np.int64] | None = None, count: int | None = None) -> None:
+        """The next block of documents; the first document ever has position 0.
+
+        Args:
+            scores: (Q, n).
+            rows: (Q, n), which document of the block each score is of; None: the n documents of the block in order.
+            count: documents of the block, where `rows` is given.
+        """
+        of = np.broadcast_to(np.arange(scores.shape[1]), scores.shape) if rows is None else rows
+        self._heap.add_result(scores, of + self._count)
+        self._count += scores.shape[1] if count is None else count
+
+    def found(self) -> Found:
+        """The best of all that was added; there is nothing to add after that."""
+        self._heap.finalize()
+        most = min(self.k, self._count)
+        return [
+            list(zip(rows[:most].tolist(), scores[:most].tolist(), strict=True))
+            for rows, scores in zip(self._heap.I, self._heap.D, strict=True)
+        ]
+
+
+class Nearest:
+    """The k nearest documents of every query by inner product, over documents that come a block at a time.
+
+    Args:
+        queries: (Q, D) vectors.
+        k: documents a query.
+
+    Raises:
+        InputError: `k` below 1, vectors of another shape, or a value that is not finite.
+    """
+
+    def __init__(self, queries: Vectors, k: int) -> None:
+        self._queries = _checked("query", queries)
+        self._best = Best(len(queries), k)
+
+    def add(self, documents: Vectors) -> None:
+        """Look at the next (n, D) documents; the first one ever has position 0."""
+        import faiss
+
+        block = _checked("document", documents)
+        if block.shape[1] != self._queries.shape[1]:
+            raise InputError(f"Documents have {block.shape[1]} dimensions, queries {self._queries.shape[1]}.")
+        if len(block) and len(self._queries):
+            k = min(self._best.k, len(block))
+            scores, rows = faiss.knn(self._queries, block, k, faiss.METRIC_INNER_PRODUCT)
+            self._best.add(scores, rows, len(block))
+
+    def found(self) -> Found:
+        """The nearest among the documents seen."""
+        return self._best.found()
 
 
 def search(
@@ -33,21 +113,20 @@ def search(
         InputError: `k` below 1, ids and rows that do not match, different dimensions, or a value that is not
             finite.
     """
-    import faiss
-
-    if k < 1:
-        raise InputError(f"k must be 1 or more, got {k}.")
     for what, ids, vectors in (("document", document_ids, documents), ("query", query_ids, queries)):
         if vectors.ndim != 2 or len(ids) != len(vectors):
             raise InputError(f"Got {len(ids)} {what} ids for vectors of shape {vectors.shape}; expected (ids, D).")
-        if not np.isfinite(vectors).all():
-            raise InputError(f"The {what} vectors hold values that are not finite.")
-    if documents.shape[1] != queries.shape[1]:
-        raise InputError(f"Documents have {documents.shape[1]} dimensions, queries {queries.shape[1]}.")
-    index = faiss.IndexFlatIP(documents.shape[1])
-    index.add(np.ascontiguousarray(documents, dtype=np.float32))
-    scores, rows = index.search(np.ascontiguousarray(queries, dtype=np.float32), min(k, len(document_ids)))
+    nearest = Nearest(queries, k)
+    nearest.add(documents)
     return {
-        query: {document_ids[row]: float(score) for row, score in zip(rows[i], scores[i], strict=True)}
-        for i, query in enumerate(query_ids)
+        query: {document_ids[row]: score for row, score in found}
+        for query, found in zip(query_ids, nearest.found(), strict=True)
     }
+
+
+def _checked(what: str, vectors: Vectors) -> Vectors:
+    if vectors.ndim != 2:
+        raise InputError(f"Got {what} vectors of shape {vectors.shape}; expected (rows, D).")
+    if not np.isfinite(vectors).all():
+        raise InputError(f"The {what} vectors hold values that are not finite.")
+    return np.ascontiguousarray(vectors, dtype=np.float32)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from glot_rag.evaluation.collection import BeirCollection, Collection, LoadedCollection
+from glot_rag.evaluation.beir_collection import BeirCollection
+from glot_rag.evaluation.collection import Collection, LoadedCollection
 from glot_rag.evaluation.datasets import QueryHalf, RetrievalDataset, load_beir
 from glot_rag.evaluation.documents import QuerySource, load_documents
 from glot_rag.evaluation.ir_collections import load_ir_dataset
@@ -47,12 +48,17 @@ def load_dataset(
 
 
 def open_collection(
-    name: str, *, limit: int | None = None, seed: int = 0, query_from: QuerySource = "auto"
+    name: str,
+    queries: QueryHalf = "all",
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    query_from: QuerySource = "auto",
 ) -> Collection:
-    """The same for one reading, with the documents of a BEIR folder left on disk."""
+    """The same with the documents of a BEIR folder left on disk; close it when it is done with."""
     if name != "stdlib" and not name.startswith(_CATALOGUE) and is_beir(name):
-        return BeirCollection(name)
-    return LoadedCollection(load_dataset(name, limit=limit, seed=seed, query_from=query_from))
+        return BeirCollection(name, queries)
+    return LoadedCollection(load_dataset(name, queries, limit=limit, seed=seed, query_from=query_from))
 
 
 def is_beir(path: str) -> bool:

@@ -10,6 +10,7 @@ from glot_rag.evaluation.results import PRIMARY_METRIC, Report
 COLUMNS = (
     "dataset", "seed", "system", "noise", "ratio", "metric", "value", "ceiling", "recovery",
     "low", "high", "difference", "difference_low", "difference_high", "p", "p_holm", "wins", "losses", "ties",
+    "ms_per_document",
 )  # fmt: skip
 
 
@@ -17,7 +18,7 @@ def save_csv(report: Report, path: str | Path) -> None:
     """Write `COLUMNS` as UTF-8 CSV.
 
     Recovery, interval and comparison with mean are of nDCG@10: empty on the lines of other metrics, and where the
-    report has none.
+    report has none. `ms_per_document` is the system's cost, the same on each of its lines.
     """
     with Path(path).open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
@@ -33,6 +34,7 @@ def save_csv(report: Report, path: str | Path) -> None:
                     "metric": metric,
                     "value": value,
                     "ceiling": result.ceiling[metric],
+                    "ms_per_document": report.costs.get(result.pooling, ""),
                 }
                 if metric == PRIMARY_METRIC:
                     row["recovery"] = result.recovery

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import zlib
 from collections.abc import Callable, Sequence
@@ -51,6 +52,22 @@ def dataset() -> RetrievalDataset:
         documents[f"d{i:02}"] = " ".join(word for j in range(10) for word in (*own[3 * j : 3 * j + 3], shared[j]))
         queries[f"q{i:02}"] = " ".join([*own[:2], *shared[:4]])
     return RetrievalDataset("toy", documents, queries, {f"q{i:02}": {f"d{i:02}": 1} for i in range(40)})
+
+
+@pytest.fixture
+def write_beir() -> Callable[[RetrievalDataset, Path], Path]:
+    """Writes a dataset as a folder in BEIR layout."""
+
+    def write(dataset: RetrievalDataset, folder: Path) -> Path:
+        (folder / "qrels").mkdir(parents=True)
+        for name, texts in (("corpus", dataset.documents), ("queries", dataset.queries)):
+            lines = [json.dumps({"_id": key, "text": text}) + "\n" for key, text in texts.items()]
+            (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+        grades = [f"{query}\t{key}\t{grade}\n" for query, each in dataset.qrels.items() for key, grade in each.items()]
+        (folder / "qrels" / "test.tsv").write_text("".join(grades), encoding="utf-8")
+        return folder
+
+    return write
 
 
 @pytest.fixture

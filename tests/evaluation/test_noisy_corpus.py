@@ -10,7 +10,8 @@ import pytest
 
 from glot_rag.errors import DatasetError, InputError
 from glot_rag.evaluation import RetrievalDataset, corrupt, load_beir, parse_noise
-from glot_rag.evaluation.collection import BeirCollection, LoadedCollection
+from glot_rag.evaluation.beir_collection import BeirCollection
+from glot_rag.evaluation.collection import LoadedCollection
 from glot_rag.evaluation.noisy_corpus import write_noisy_corpus
 
 QRELS = "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td3\t0\nq2\td3\t1\n"

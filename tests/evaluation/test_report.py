@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from glot_rag.errors import InputError, MissingExtraError
-from glot_rag.evaluation import Report, Result, print_report, save_picture
+from glot_rag.evaluation import Comparison, Report, Result, print_report, save_picture
 
 
 def printed(report: Report, width: int, metric: str | None = None, *, colour: bool = False) -> str:
@@ -32,6 +32,28 @@ def wide(report: Report, settings: int) -> Report:
 def rows(text: str) -> dict[str, list[str]]:
     lines = [line.split() for line in text.splitlines()]
     return {line[0]: line[1:] for line in lines if line and line[0] in ("mean", "glot", "ceiling")}
+
+
+def test_costs(report: Report) -> None:
+    timed = dataclasses.replace(report, costs={"mean": 15.2, "glot": 3.14159})
+    text = printed(timed, 100)
+    assert "ms a" in text
+    values = rows(text)
+    assert (values["mean"][:2], values["glot"][:2]) == (["15", "39.6"], ["3.1", "39.1"])
+    assert values["ceiling"] == ["39.6", "36.0"]
+
+
+def test_a_star_where_the_difference_is_sure(report: Report) -> None:
+    def with_p(p_holm: float | None) -> str:
+        compared = Comparison(0.12, [0.05, 0.2], 0.001, wins=150, losses=50, ties=25, p_holm=p_holm)
+        last = dataclasses.replace(report.results[-1], against_mean=compared)
+        return printed(dataclasses.replace(report, results=[*report.results[:-1], last]), 100)
+
+    assert "+12.0* · 75%" in with_p(0.049)
+    assert "*: p < 0.05 after Holm" in with_p(0.049)
+    for p_holm in (0.05, None):
+        assert "+12.0 · 75%" in with_p(p_holm)
+        assert "*" not in with_p(p_holm)
 
 
 def test_values(report: Report) -> None:

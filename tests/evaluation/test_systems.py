@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from glot_rag.embedder import Vectors
 from glot_rag.errors import InputError, MissingExtraError
 from glot_rag.evaluation import NoiseSpec, RetrievalDataset, evaluate
-from glot_rag.evaluation.systems import BestChunk, fuse, load_stock, search_bm25, strip_boilerplate
+from glot_rag.evaluation.systems import BM25, BestChunk, StartSearch, fuse, load_stock, search_texts, strip_boilerplate
 from glot_rag.evaluation.systems.best_chunk import sentence_windows
 
 Embed = Callable[[Sequence[str]], dict[str, Vectors]]
@@ -25,22 +26,42 @@ PARAGRAPH = (
 )
 
 
+def found_by(start: StartSearch, texts: list[str], queries: list[str], k: int) -> list[dict[int, float]]:
+    return [dict(found) for found in search_texts(start, texts, queries, k)]
+
+
 def test_bm25_scores_by_the_formula() -> None:
     texts = ["kettle boils water", "kettle kettle steel handle", "bicycle chain"]
-    run = search_bm25(["a", "b", "c"], texts, ["q", "none"], ["kettle", "zebra"], 10)
+    kettle, zebra = found_by(BM25, texts, ["kettle", "zebra"], 10)
     idf = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
 
     def expected(count: int, length: int) -> float:
         return idf * count / (count + 1.5 * (1 - 0.75 + 0.75 * length / 3))
 
-    assert run["q"] == pytest.approx({"a": expected(1, 3), "b": expected(2, 4)}, abs=1e-5)
-    assert list(run["q"]) == ["b", "a"]
-    assert run["none"] == {}
-    assert list(search_bm25(["a", "b", "c"], texts, ["q"], ["kettle"], 1)["q"]) == ["b"]
+    assert kettle == pytest.approx({0: expected(1, 3), 1: expected(2, 4)}, abs=1e-5)
+    assert list(kettle) == [1, 0]
+    assert zebra == {}
+    assert list(found_by(BM25, texts, ["kettle"], 1)[0]) == [1]
+
+
+def test_bm25_in_batches_is_that_of_bm25s_over_all_texts_at_once() -> None:
+    import bm25s
+
+    words = [f"w{i}" for i in range(50)]
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(words, rng.integers(0, 30))) for _ in range(40)]
+    search = BM25(["w3 w7 the", "w1 W2 unknown"], 40)
+    for start in range(0, 40, 7):
+        search.add(texts[start : start + 7])
+    whole = bm25s.BM25()
+    whole.index(bm25s.tokenize(texts, stopwords="en", show_progress=False), show_progress=False)
+    for found, tokens in zip(search.found(), (["w3", "w7"], ["w1", "w2"]), strict=True):
+        scores = whole.get_scores(tokens)
+        assert dict(found) == pytest.approx({row: float(score) for row, score in enumerate(scores) if score > 0})
 
 
 def test_bm25_of_documents_without_words() -> None:
-    assert search_bm25(["a"], ["..."], ["q"], ["kettle"], 10) == {"q": {}}
+    assert found_by(BM25, ["...", "the"], ["kettle"], 10) == [{}]
 
 
 def test_fusion_by_hand() -> None:
@@ -61,18 +82,17 @@ def test_windows_hold_every_word_and_no_more_than_they_may() -> None:
 
 def test_best_chunk_is_the_maximum_over_windows(hasher: Hash) -> None:
     texts = ["apple pear. " + "noise " * 200, "apple pear plum. " + "noise " * 50, "", "pear " * 30]
-    chunked = BestChunk(hasher, hasher, max_words=10)
-    run = chunked(["a", "b", "c", "d"], texts, ["q", "r"], ["apple pear plum", "noise"], 3)
-    for query, text in (("q", "apple pear plum"), ("r", "noise")):
-        asked = hasher([text])[0]
-        scores = {
-            key: float(max(hasher(sentence_windows(each, 10)) @ asked)) for key, each in zip("abcd", texts, strict=True)
-        }
-        best = sorted(scores, key=lambda key: -scores[key])[:3]
-        assert list(run[query].values()) == pytest.approx([scores[key] for key in best], abs=1e-6)
-    assert next(iter(run["q"])) == "d"  # a window of one word in common beats two among noise
+    queries = ["apple pear plum", "noise"]
+    search = BestChunk(hasher, hasher, queries, 3, max_words=10)
+    for text in texts:  # a batch each: what stays is the best of all
+        search.add([text])
+    found = search.found()
+    for query, best in zip(queries, found, strict=True):
+        scores = [float(max(hasher(sentence_windows(each, 10)) @ hasher([query])[0])) for each in texts]
+        assert [score for _, score in best] == pytest.approx(sorted(scores, reverse=True)[:3], abs=1e-6)
+    assert found[0][0][0] == 3  # a window of one word in common beats two among noise
     with pytest.raises(InputError, match="max_words=1"):
-        BestChunk(hasher, hasher, max_words=1)
+        BestChunk(hasher, hasher, queries, 3, max_words=1)
 
 
 def test_the_stripper_takes_the_article_out_of_a_page() -> None:
@@ -100,7 +120,7 @@ def test_the_stock_model_is_mean_pooling_of_the_same_files() -> None:
 
 
 def test_systems_and_hybrids_in_the_table(dataset: RetrievalDataset, embedder: Embed, hasher: Hash) -> None:
-    chunked = BestChunk(hasher, hasher)
+    chunked = partial(BestChunk, hasher, hasher)
     report = evaluate(
         dataset,
         embedder,
@@ -108,7 +128,8 @@ def test_systems_and_hybrids_in_the_table(dataset: RetrievalDataset, embedder: E
         ["mean"],
         [NoiseSpec("words", 0.8)],
         max_words=40,
-        systems={"bm25": search_bm25, "best-chunk": chunked},
+        systems={"bm25": BM25, "best-chunk": chunked},
+        batch_size=7,
         hybrids={"hybrid": ["bm25", "oracle"]},
     )
     assert report.poolings == ["mean", "bm25", "best-chunk", "hybrid"]
@@ -116,11 +137,16 @@ def test_systems_and_hybrids_in_the_table(dataset: RetrievalDataset, embedder: E
 
     texts = [n.text for n in corrupt(list(dataset.documents.values()), NoiseSpec("words", 0.8), seed=0, max_words=40)]
     ids, asked, queries = list(dataset.documents), list(dataset.queries), list(dataset.queries.values())
-    words = search_bm25(ids, texts, asked, queries, 100)
+
+    def run(start: StartSearch) -> dict[str, dict[str, float]]:
+        found = search_texts(start, texts, queries, 100)
+        return {query: {ids[row]: score for row, score in each} for query, each in zip(asked, found, strict=True)}
+
+    words = run(BM25)
     oracle = search(ids, embedder(texts)["oracle"], asked, embedder(queries)["oracle"], 100)
     expected = {
         "bm25": measure(dataset.qrels, words),
-        "best-chunk": measure(dataset.qrels, chunked(ids, texts, asked, queries, 100)),
+        "best-chunk": measure(dataset.qrels, run(chunked)),
         "hybrid": measure(dataset.qrels, fuse([words, oracle], 100)),
     }
     for name, metrics in expected.items():
@@ -132,7 +158,7 @@ def test_systems_and_hybrids_in_the_table(dataset: RetrievalDataset, embedder: E
 @pytest.mark.parametrize(
     ("package", "call"),
     [
-        ("bm25s", lambda: search_bm25(["a"], ["a"], ["q"], ["a"], 1)),
+        ("bm25s", lambda: BM25(["a"], 1)),
         ("trafilatura", lambda: strip_boilerplate("a")),
         ("sentence_transformers", lambda: load_stock("minilm")),
     ],
@@ -150,5 +176,5 @@ def test_the_embedding_is_asked_once_for_all_windows(hasher: Hash) -> None:
         calls.append(len(texts))
         return hasher(texts)
 
-    BestChunk(counted, hasher)(["a", "b"], [PARAGRAPH, PARAGRAPH], ["q"], ["wing"], 1)
+    search_texts(partial(BestChunk, counted, hasher), [PARAGRAPH, PARAGRAPH], ["wing"], 1)
     assert calls == [2 * len(sentence_windows(PARAGRAPH))]

@@ -16,7 +16,10 @@ def test_csv_holds_the_values_of_the_report(report: Report, tmp_path: Path) -> N
         interval=[0.3, 0.34],
         against_mean=compared,
     )
-    save_csv(dataclasses.replace(report, dataset='a, "b"', results=[*report.results[:-1], last]), tmp_path / "out.csv")
+    save_csv(
+        dataclasses.replace(report, dataset='a, "b"', costs={"glot": 12.5}, results=[*report.results[:-1], last]),
+        tmp_path / "out.csv",
+    )
     with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["system"], row["metric"]) for row in rows[-2:]] == [("glot", "ndcg@10"), ("glot", "mrr@10")]
@@ -35,3 +38,4 @@ def test_csv_holds_the_values_of_the_report(report: Report, tmp_path: Path) -> N
     assert (other["value"], other["ceiling"]) == ("0.4", "0.5")
     assert {other[name] for name in ("recovery", "low", "high", "difference", "p", "wins")} == {""}
     assert rows[0]["recovery"] == ""
+    assert [row["ms_per_document"] for row in rows] == ["", "12.5", "", "12.5", "12.5"]

@@ -1,12 +1,11 @@
 """What stands beside the poolings in the table: searches that have nothing to do with the token graph.
 
-Each is a `TextSearch`: it sees the noisy texts and the queries, and gives a run.
+Each is a `TextSearch`: it sees the noisy texts and the queries.
 """
 
-from collections.abc import Callable, Sequence
-
+from glot_rag.evaluation.systems.base import StartSearch, TextSearch, search_texts
 from glot_rag.evaluation.systems.best_chunk import BestChunk
-from glot_rag.evaluation.systems.bm25 import search_bm25
+from glot_rag.evaluation.systems.bm25 import BM25
 from glot_rag.evaluation.systems.embedded import EmbeddedSearch
 from glot_rag.evaluation.systems.fusion import fuse
 from glot_rag.evaluation.systems.stock import load_stock
@@ -14,16 +13,15 @@ from glot_rag.evaluation.systems.stripped import strip_boilerplate
 
 SYSTEMS = ("bm25", "best-chunk", "stripped", "stock", "hybrid")
 
-# (document ids, texts, query ids, queries, k) -> query id -> document id -> score, best first
-TextSearch = Callable[[Sequence[str], Sequence[str], Sequence[str], Sequence[str], int], dict[str, dict[str, float]]]
-
 __all__ = [
+    "BM25",
     "SYSTEMS",
     "BestChunk",
     "EmbeddedSearch",
+    "StartSearch",
     "TextSearch",
     "fuse",
     "load_stock",
-    "search_bm25",
+    "search_texts",
     "strip_boilerplate",
 ]

@@ -10,10 +10,9 @@ import numpy as np
 
 from glot_rag.embedder import Vectors
 from glot_rag.errors import InputError
+from glot_rag.evaluation.search import Best, Found
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
-# Documents scored at a time: bounds the (queries, windows) block of scores.
-_BLOCK = 1024
 
 
 def sentence_windows(text: str, max_words: int = 48) -> list[str]:
@@ -41,11 +40,13 @@ def sentence_windows(text: str, max_words: int = 48) -> list[str]:
 
 
 class BestChunk:
-    """Search by the greatest inner product among a document's windows.
+    """A `TextSearch` by the greatest inner product among a document's windows.
 
     Args:
         embed_documents: N texts -> (N, D) unit vectors.
         embed_queries: the same for queries.
+        queries: Q texts.
+        k: documents a query.
         max_words: words of a window.
 
     Raises:
@@ -56,34 +57,24 @@ class BestChunk:
         self,
         embed_documents: Callable[[Sequence[str]], Vectors],
         embed_queries: Callable[[Sequence[str]], Vectors],
+        queries: Sequence[str],
+        k: int,
         max_words: int = 48,
     ) -> None:
         if max_words < 2:
             raise InputError(f"A window needs at least 2 words, got max_words={max_words}.")
         self._embed_documents = embed_documents
-        self._embed_queries = embed_queries
+        self._asked = embed_queries(queries)  # (Q, D)
+        self._best = Best(len(self._asked), k)
         self.max_words = max_words
 
-    def __call__(
-        self,
-        document_ids: Sequence[str],
-        texts: Sequence[str],
-        query_ids: Sequence[str],
-        queries: Sequence[str],
-        k: int,
-    ) -> dict[str, dict[str, float]]:
-        """A `TextSearch`."""
+    def add(self, texts: Sequence[str]) -> None:
+        """Embed every window of every document and keep the nearest documents."""
         windows = [sentence_windows(text, self.max_words) for text in texts]
         starts = np.cumsum([0, *map(len, windows)])
         vectors = self._embed_documents([window for each in windows for window in each])  # (W, D)
-        asked = self._embed_queries(queries)  # (Q, D)
-        scores = np.empty((len(asked), len(texts)), dtype=np.float32)
-        for first in range(0, len(texts), _BLOCK):
-            last = min(first + _BLOCK, len(texts))
-            block = asked @ vectors[starts[first] : starts[last]].T
-            scores[:, first:last] = np.maximum.reduceat(block, starts[first:last] - starts[first], axis=1)
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return {
-            query: {document_ids[row]: float(scores[number, row]) for row in best[number]}
-            for number, query in enumerate(query_ids)
-        }
+        self._best.add(np.maximum.reduceat(self._asked @ vectors.T, starts[:-1], axis=1))
+
+    def found(self) -> Found:
+        """The nearest documents."""
+        return self._best.found()

@@ -1,0 +1,143 @@
+"""How much memory an evaluation takes as the collection grows: the peak of a process of its own for each size.
+
+    python benchmarks/evaluate_memory.py --json benchmarks/results/evaluate_memory.json
+
+Documents are synthetic, in a BEIR folder on disk; the encoder costs nothing (vectors of 384 drawn from a hash of the
+text), so that what is measured is reading, noise, search, measuring and, where it is on, the cache of vectors. There
+are 100 queries, each with one relevant document, and two poolings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from glot_rag.embedder import Vectors
+from glot_rag.evaluation import evaluate, parse_noise
+from glot_rag.evaluation.encoders import remembered
+from glot_rag.evaluation.results import library_versions
+from glot_rag.evaluation.sources import open_collection
+from glot_rag.evaluation.vector_cache import VectorCache
+
+DIMENSION, WORDS, QUERIES = 384, 60, 100
+POOLINGS = ("mean", "glot")
+
+
+def write_collection(folder: Path, documents: int) -> None:
+    """Documents of made-up words; a query is the first words of a document."""
+    rng = random.Random(0)
+    (folder / "qrels").mkdir(parents=True)
+    every = documents // QUERIES
+    vocabulary = [f"w{number}" for number in range(50_000)]
+    asked = {}
+    with open(folder / "corpus.jsonl", "w") as corpus:
+        for number in range(documents):
+            text = " ".join(rng.choices(vocabulary, k=WORDS))
+            corpus.write(json.dumps({"_id": f"d{number}", "text": text}) + "\n")
+            if number % every == 0:
+                asked[number] = " ".join(text.split()[:8])
+    queries = [json.dumps({"_id": f"q{number}", "text": text}) + "\n" for number, text in asked.items()]
+    (folder / "queries.jsonl").write_text("".join(queries))
+    (folder / "qrels" / "test.tsv").write_text("".join(f"q{number}\td{number}\t1\n" for number in asked))
+
+
+def hashed(texts: Sequence[str]) -> Vectors:
+    """Unit vectors drawn from a hash of the text: the same text has the same vector."""
+    out = np.empty((len(texts), DIMENSION), np.float32)
+    for row, text in enumerate(texts):
+        out[row] = np.frombuffer(hashlib.shake_128(text.encode()).digest(DIMENSION), np.int8)
+    out /= np.linalg.norm(out, axis=1, keepdims=True)
+    return out
+
+
+def peak_of_one(folder: Path, noise: str, cache: Path | None) -> dict[str, float]:
+    """Evaluate, in this process, and say what it took at most."""
+
+    def resident() -> float:
+        scale = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**20
+
+    import faiss  # noqa: F401  (what the libraries take on their own is told apart)
+    import ir_measures  # noqa: F401
+    from scipy import stats  # noqa: F401
+
+    kept = VectorCache(cache) if cache else None
+    poolings = {name: remembered(hashed, name, kept) for name in POOLINGS}
+    before = resident()
+    collection = open_collection(str(folder))
+    evaluate(
+        collection,
+        lambda texts: {name: embed(texts) for name, embed in poolings.items()},
+        lambda texts: {name: embed(texts) for name, embed in poolings.items()},
+        POOLINGS,
+        [parse_noise(noise)],
+        max_words=WORDS,
+    )
+    return {"start_mib": before, "peak_mib": resident()}
+
+
+def main(
+    sizes: Annotated[str, typer.Option(help="Documents, comma-separated.")] = "5000,20000,100000,500000",
+    noise: Annotated[str, typer.Option(help="As for `glot-rag evaluate`.")] = "words:0.8",
+    cached: Annotated[bool, typer.Option("--cached", help="Measure with a cache of vectors on disk, too.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+    one: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    cache: Annotated[Path | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Measure the peak memory of evaluations of growing size."""
+    if one is not None:
+        print(json.dumps(peak_of_one(one, noise, cache)))
+        return
+    table = Table("documents", "texts, MiB", "cache", "before, MiB", "peak, MiB")
+    rows: list[dict[str, Any]] = []
+    for size in map(int, sizes.split(",")):
+        with tempfile.TemporaryDirectory() as made:
+            folder = Path(made) / "collection"
+            write_collection(folder, size)
+            texts = (folder / "corpus.jsonl").stat().st_size / 2**20
+            for with_cache in (False, True) if cached else (False,):
+                command = [sys.executable, __file__, "--noise", noise, "--one", str(folder)]
+                command += ["--cache", str(Path(made) / "cache")] if with_cache else []
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                row = {"documents": size, "texts_mib": texts, "cache": with_cache, **json.loads(done.stdout)}
+                rows.append(row)
+                table.add_row(
+                    f"{size:,}",
+                    f"{texts:,.0f}",
+                    "on disk" if with_cache else "none",
+                    *(f"{row[name]:,.0f}" for name in ("start_mib", "peak_mib")),
+                )
+                if json_file:  # after each, as the large ones take minutes
+                    json_file.write_text(json.dumps({**settings(noise), "results": rows}, indent=2) + "\n")
+    Console().print(table)
+
+
+def settings(noise: str) -> dict[str, Any]:
+    """What the figures depend on."""
+    return {
+        "noise": noise,
+        "dimension": DIMENSION,
+        "words": WORDS,
+        "poolings": list(POOLINGS),
+        "queries": QUERIES,
+        "machine": platform.machine(),
+        "versions": library_versions(),
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)
