@@ -92,7 +92,7 @@ def make_calibration() -> Callable[[int], Calibration]:
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.mul_(3)
-        return Calibration(network.eval().requires_grad_(False), background, gate=0.0)
+        return Calibration(network.eval().requires_grad_(False), background)
 
     return make
 

@@ -122,14 +122,6 @@ def test_what_cannot_be_adapted(minilm: Backbone, shipped: GlotEncoder, pages: l
         shipped.adapt("a text")
 
 
-def test_what_has_no_place_for_counts(adapted: GlotEncoder, tmp_path: Path) -> None:
-    pytest.importorskip("onnx", reason="needs onnx")
-    from glot_onnx import export_encoder
-
-    with pytest.raises(InputError, match="the graph has no place for a collection's counts"):
-        export_encoder(adapted, tmp_path / "bundle")
-
-
 def test_scores_without_ids_are_refused(adapted: GlotEncoder) -> None:
     with pytest.raises(InputError, match="needs the token ids"):
         adapted.pooling(torch.zeros(1, 4, 384), torch.ones(1, 4, dtype=torch.bool))

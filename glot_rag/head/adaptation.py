@@ -120,8 +120,11 @@ class Adaptation:
 
     def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:
         """The head's scores and the token ids, (B, L) each -> scores (B, L)."""
-        features = torch.from_numpy(self.statistics.features(ids.cpu().numpy(), self._background))
-        return self.calibration(logits, features)
+        return self.calibration(logits, self.features(ids))
+
+    def features(self, ids: Tensor) -> Tensor:
+        """(B, L) -> (B, L, F), what the collection says of each token; on the CPU."""
+        return torch.from_numpy(self.statistics.features(ids.cpu().numpy(), self._background))
 
     @cached_property
     def _background(self) -> NDArray[np.float32]:
