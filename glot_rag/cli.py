@@ -196,7 +196,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Directory for the bundle; replaces an older one.")] = None,
     check: Annotated[Path | None, typer.Option(help="Measure this bundle again, and export nothing.")] = None,
     backbone: Backbone = "minilm",
-    pooling: Pooling = "glot",
+    pooling: Annotated[str | None, typer.Option(help="As for index; a saved encoder's own if not given.")] = None,
     head: Head = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest input; the model's own if not given.")] = None,
     precision: Annotated[str, typer.Option(help="float32, float16, bfloat16 (half the file) or int8.")] = "float32",

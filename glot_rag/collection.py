@@ -27,6 +27,7 @@ from glot_rag.durable import write_atomically
 from glot_rag.errors import BundleError, InputError
 
 FEATURES = ("phrase", "share", "excess", "burst")
+COLLECTION_FILE = "collection.safetensors"
 FEWEST_DOCUMENTS = 50  # below, little can be said of what recurs
 _LARGEST_VOCABULARY = 1 << 21  # three token ids side by side are a 63-bit number
 _LARGEST_FILE = 1 << 30
@@ -135,11 +136,15 @@ class CollectionStatistics:
         return save({**arrays, "documents": np.array([self.documents], np.int64)})
 
     @classmethod
-    def load(cls, path: Path) -> CollectionStatistics:
+    def load(cls, path: Path, fingerprint: str | None = None) -> CollectionStatistics:
         """Read what `save` wrote.
 
+        Args:
+            path: the file.
+            fingerprint: of the counts that are expected; None takes any.
+
         Raises:
-            BundleError: it is missing, damaged or contradicts itself.
+            BundleError: it is missing, damaged, contradicts itself or holds other counts.
         """
         try:
             if path.stat().st_size > _LARGEST_FILE:
@@ -163,6 +168,8 @@ class CollectionStatistics:
         )
         if not fits:
             raise BundleError(f"{path} holds counts that contradict each other: adapt the encoder again")
+        if fingerprint not in (None, found.fingerprint):
+            raise BundleError(f"{path} is not the one that was saved here: adapt the encoder again and save it")
         return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
@@ -17,7 +16,6 @@ import torch
 from glot_rag.backbone import Backbone
 from glot_rag.batches import count_collection, pool_batch, pool_texts
 from glot_rag.chunks import pool_chunks
-from glot_rag.collection import CollectionStatistics
 from glot_rag.config import BASELINE_POOLINGS, POOLINGS
 from glot_rag.denoise import Denoised, denoise_texts
 from glot_rag.durable import write_atomically
@@ -25,7 +23,6 @@ from glot_rag.embedder import Vectors
 from glot_rag.errors import BundleError, InputError
 from glot_rag.evidence import Evidence, TokenEvidence
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooling, save_head
-from glot_rag.head.adaptation import Adaptation
 from glot_rag.head.pooling import TrainedPooling
 from glot_rag.poolings import find_head, fit, load_poolings, pooling_fingerprint
 from glot_rag.records import read_json_record
@@ -33,7 +30,6 @@ from glot_rag.tokens import BATCH_TOKENS, TokenBatch, check_texts
 
 FORMAT = "glot-rag/encoder"
 FORMAT_VERSION = 1
-_COLLECTION_FILE = "collection.safetensors"
 MOST_COUNTED = 20_000  # documents that `adapt` counts at most
 
 
@@ -143,9 +139,11 @@ class GlotEncoder:
 
         documents, queries = load_poolings(pooling, head_path, backbone)
         if as_saved:
+            if saved.get("collection") != _collection_of(documents):
+                raise BundleError(f"{name_or_path} lacks the counts of its collection: adapt the encoder again")
             same = saved["query_pooling"] == documents.name
             queries = documents if same else BaselinePooling(saved["query_pooling"], backbone.state_size)
-        encoder = cls(
+        return cls(
             backbone,
             documents,
             query_pooling=queries,
@@ -153,9 +151,6 @@ class GlotEncoder:
             document_prompt=prompt(document_prompt, "document_prompt"),
             prune=bool(saved.get("prune", False)) if prune is None else prune,
         )
-        if as_saved and saved.get("collection") is not None:
-            return encoder._adapted(_read_collection(Path(name_or_path) / _COLLECTION_FILE, saved["collection"]))
-        return encoder
 
     def with_pooling(
         self, pooling: str, head: str | os.PathLike[str] | None = None, *, prune: bool = False
@@ -203,16 +198,8 @@ class GlotEncoder:
         texts = check_texts(documents)
         step = max(1.0, len(texts) / MOST_COUNTED)
         chosen = [texts[int(i * step)] for i in range(min(len(texts), MOST_COUNTED))]
-        return self._adapted(count_collection(self.backbone, chosen, show_progress=show_progress))
-
-    def _adapted(self, statistics: CollectionStatistics) -> GlotEncoder:
         assert isinstance(self.pooling, TrainedPooling)
-        assert self.pooling.calibration is not None
-        pooling = copy.copy(self.pooling)  # shares the parameters
-        pooling.adaptation = Adaptation(self.pooling.calibration, statistics)
-        if pooling.drops:
-            pooling.trust = self.pooling.calibration.trust
-        pooling.gate = self.pooling.calibration.gate
+        pooling = self.pooling.adapted_to(count_collection(self.backbone, chosen, show_progress=show_progress))
         return GlotEncoder(
             self.backbone,
             pooling,
@@ -223,7 +210,7 @@ class GlotEncoder:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the encoder into a directory: `encoder.json`, `head/` for a trained pooling, the counts of `adapt`.
+        """Write the encoder into a directory: `encoder.json`, `head/` for a trained pooling, with `adapt`'s counts.
 
         The backbone's own files are not copied: it is frozen, so its name and fingerprint are enough, and
         `from_pretrained(path)` refuses any other.
@@ -239,9 +226,6 @@ class GlotEncoder:
         directory.mkdir(parents=True, exist_ok=True)
         if isinstance(self.pooling, (GlotHead, AdaPool)):
             save_head(self.pooling, directory / "head", {"backbone_fingerprint": self.backbone.fingerprint})
-        adaptation = self.pooling.adaptation if isinstance(self.pooling, TrainedPooling) else None
-        if adaptation is not None:
-            adaptation.statistics.save(directory / _COLLECTION_FILE)
         record = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -253,7 +237,7 @@ class GlotEncoder:
             "query_prompt": self.query_prompt,
             "document_prompt": self.document_prompt,
             "prune": self.prune,
-            "collection": None if adaptation is None else adaptation.statistics.fingerprint,
+            "collection": _collection_of(self.pooling),
             "fingerprint": self.fingerprint,
         }
         write_atomically(directory / "encoder.json", json.dumps(record, indent=2).encode() + b"\n")
@@ -477,8 +461,7 @@ def _read_saved(path: Path) -> dict[str, Any]:
     return record
 
 
-def _read_collection(path: Path, fingerprint: str) -> CollectionStatistics:
-    statistics = CollectionStatistics.load(path)
-    if statistics.fingerprint != fingerprint:
-        raise BundleError(f"{path} is not the one that was saved with this encoder: adapt and save it again")
-    return statistics
+def _collection_of(pooling: Pooling) -> str | None:
+    """The fingerprint of the counts that a pooling was adapted to."""
+    adaptation = pooling.adaptation if isinstance(pooling, TrainedPooling) else None
+    return None if adaptation is None else adaptation.statistics.fingerprint

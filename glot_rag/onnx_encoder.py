@@ -1,6 +1,7 @@
 """An exported encoder: one graph from token ids to vectors, run by ONNX Runtime. No torch, no transformers.
 
-`glot_onnx.export_encoder` (`glot-rag export`) makes the bundle: `model.onnx`, `tokenizer.json`, `onnx.json`.
+`glot_onnx.export_encoder` (`glot-rag export`) makes the bundle: `model.onnx`, `tokenizer.json`, `onnx.json`, and the
+counts of an adapted encoder (`glot_rag.collection_features`).
 """
 
 from __future__ import annotations
@@ -8,17 +9,20 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from glot_rag import collection_features
+from glot_rag.collection_features import CollectionFeatures
 from glot_rag.embedder import Vectors
 from glot_rag.errors import BundleError, InputError, MissingExtraError
 from glot_rag.progress import bar
 from glot_rag.records import read_json_record
-from glot_rag.tokens import BATCH_TOKENS, Tokenizer, check_texts, pack
+from glot_rag.tokens import BATCH_TOKENS, TokenBatch, Tokenizer, check_texts, pack
 
 FORMAT = "glot-rag/onnx"
 FORMAT_VERSION = 1
@@ -67,7 +71,7 @@ class OnnxEncoder:
         wrong = [key for key, kind in _FIELDS.items() if not isinstance(record.get(key), kind)]
         if wrong:
             raise BundleError(f"{self.path / RECORD} lacks {', '.join(wrong)}: export the encoder again")
-        files = {name: _checked(self.path / name, record["sha256"].get(name)) for name in (MODEL, TOKENIZER)}
+        files = {name: _checked(self.path / name, digest) for name, digest in _files(record["sha256"]).items()}
         self.record: dict[str, Any] = record
         self.query_prompt: str = record["query_prompt"]
         self.document_prompt: str = record["document_prompt"]
@@ -90,6 +94,8 @@ class OnnxEncoder:
         )
         outputs = [output.name for output in self._session.get_outputs()]
         self._query_output = QUERIES if QUERIES in outputs else DOCUMENTS
+        takes = [each.name for each in self._session.get_inputs()]
+        self._collection = CollectionFeatures(self.path, record) if collection_features.INPUT in takes else None
 
     @property
     def dimension(self) -> int:
@@ -142,8 +148,17 @@ class OnnxEncoder:
         if target.exists() and not is_bundle(target) and any(target.iterdir()):
             raise InputError(f"{target} is not empty and not an exported encoder: choose another directory")
         target.mkdir(parents=True, exist_ok=True)
-        for name in (TOKENIZER, MODEL, RECORD):  # the record comes last: without it there is no bundle
+        for name in (*_files(self.record["sha256"]), RECORD):  # the record comes last: without it there is no bundle
+            (target / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(self.path / name, target / name)
+
+    def feed(self, batch: TokenBatch, output: str = DOCUMENTS) -> dict[str, NDArray[Any]]:
+        """The graph's inputs for a batch: ids, mask and, for an adapted encoder, the collection's numbers."""
+        feed: dict[str, NDArray[Any]] = {"input_ids": batch.ids, "attention_mask": batch.mask.astype(np.int64)}
+        if self._collection is not None:
+            of = self._collection if output == DOCUMENTS else self._collection.none
+            feed[collection_features.INPUT] = of(batch.ids)
+        return feed
 
     def _encode(
         self, texts: Sequence[str], prompt: str, output: str, show_progress: bool, batch_tokens: int
@@ -159,10 +174,15 @@ class OnnxEncoder:
             for start in range(0, len(checked), _WINDOW):
                 sequences = self._tokenizer(checked[start : start + _WINDOW])
                 for batch in pack(sequences, self._tokenizer.pad_id, batch_tokens, _BATCH_PAIRS):
-                    feed = {"input_ids": batch.ids, "attention_mask": batch.mask.astype(np.int64)}
-                    (out[start + batch.rows],) = self._session.run([output], feed)
+                    (out[start + batch.rows],) = self._session.run([output], self.feed(batch, output))
                     progress.advance(task, len(batch.rows))
         return out
+
+
+def _files(sha256: Mapping[str, object]) -> dict[str, object]:
+    """What running a bundle needs, with the checksums; nothing else that a record may name is touched."""
+    adapted = [name for name in collection_features.FILES if name in sha256]
+    return {name: sha256.get(name) for name in (TOKENIZER, MODEL, *adapted)}
 
 
 def _checked(path: Path, sha256: object) -> bytes:

@@ -21,6 +21,7 @@ import pytest
 if TYPE_CHECKING:
     from glot_rag.backbone import Backbone
     from glot_rag.head import AdaPool, GlotHead
+    from glot_rag.head.adaptation import Calibration
 
 # torch and the library's torch side are imported in the fixtures: the tests that need neither start at once.
 
@@ -77,6 +78,25 @@ def make_head() -> Callable[..., GlotHead | AdaPool]:
     return make
 
 
+@pytest.fixture(scope="session")
+def make_calibration() -> Callable[[int], Calibration]:
+    """A calibration over a vocabulary of some size that is random, so that every number of the collection has a say."""
+    import torch
+
+    from glot_rag.head.adaptation import Calibration, weighing_network
+
+    def make(vocabulary_size: int) -> Calibration:
+        torch.manual_seed(0)
+        background = torch.rand(vocabulary_size).log().half().clamp(min=-15)
+        network = weighing_network()
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.mul_(3)
+        return Calibration(network.eval().requires_grad_(False), background)
+
+    return make
+
+
 _MODULES = ("argparse", "csv", "decimal", "difflib", "heapq", "json", "logging", "random", "statistics", "textwrap")
 
 
@@ -105,6 +125,16 @@ def prose() -> list[tuple[str, str]]:
                 if len(text.split()) >= 25:
                     found.setdefault(" ".join(text.split()[:120]), f"{module_name} {label}".replace("_", " ").strip())
     return [(name, text) for text, name in found.items()]
+
+
+BAR = "Home Products Pricing Log in We use cookies to improve your experience Accept all cookies Manage preferences"
+
+
+@pytest.fixture(scope="session")
+def pages(prose: list[tuple[str, str]]) -> list[str]:
+    """60 texts of the standard library, each with the same navigation, `BAR`, before it and within it."""
+    halves = [(text[: len(text) // 2], text[len(text) // 2 :]) for _, text in prose[:60]]
+    return [f"{BAR} {first} {BAR} {second}" for first, second in halves]
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,6 @@ from glot_rag.head.adaptation import Calibration
 from glot_rag.poolings import PRETRAINED
 
 BAR = "Home Products Pricing Log in We use cookies to improve your experience Accept all cookies Manage preferences"
-
-
-@pytest.fixture(scope="module")
-def pages(prose: list[tuple[str, str]]) -> list[str]:
-    """60 texts of the standard library, each with the same navigation before it and within it."""
-    halves = [(text[: len(text) // 2], text[len(text) // 2 :]) for _, text in prose[:60]]
-    return [f"{BAR} {first} {BAR} {second}" for first, second in halves]
 
 
 @pytest.fixture(scope="module")
@@ -104,10 +98,18 @@ def test_saved_and_loaded(adapted: GlotEncoder, pages: list[str], tmp_path: Path
     np.testing.assert_allclose(again.encode_documents(pages[:5]), adapted.encode_documents(pages[:5]), atol=1e-6)
     other = adapted.adapt(pages[:55])  # adapted anew
     other.save(tmp_path / "other")
-    (tmp_path / "saved" / "collection.safetensors").write_bytes(
-        (tmp_path / "other" / "collection.safetensors").read_bytes()
-    )
-    with pytest.raises(BundleError, match="is not the one that was saved with this encoder"):
+    # The head alone is adapted, too, wherever a head's directory is named.
+    head = GlotEncoder.from_pretrained("minilm", head=tmp_path / "saved" / "head", dtype="float32")
+    assert head.fingerprint == adapted.fingerprint
+    counts = tmp_path / "saved" / "head" / "collection.safetensors"
+    counts.write_bytes((tmp_path / "other" / "head" / "collection.safetensors").read_bytes())
+    with pytest.raises(BundleError, match="is not the one that was saved here"):
+        GlotEncoder.from_pretrained(tmp_path / "saved", dtype="float32")
+    (tmp_path / "other" / "head" / "calibration.safetensors").unlink()
+    with pytest.raises(BundleError, match="an adapted head without its calibration"):
+        GlotEncoder.from_pretrained(tmp_path / "other", dtype="float32")
+    shutil.copytree(PRETRAINED / "minilm", tmp_path / "saved" / "head", dirs_exist_ok=True)  # a head without counts
+    with pytest.raises(BundleError, match="lacks the counts of its collection"):
         GlotEncoder.from_pretrained(tmp_path / "saved", dtype="float32")
 
 
@@ -118,18 +120,6 @@ def test_what_cannot_be_adapted(minilm: Backbone, shipped: GlotEncoder, pages: l
         shipped.adapt(pages[:3])
     with pytest.raises(InputError, match="expected a list of strings"):
         shipped.adapt("a text")
-
-
-def test_what_has_no_place_for_counts(adapted: GlotEncoder, tmp_path: Path) -> None:
-    pytest.importorskip("sentence_transformers", reason="needs sentence-transformers")
-    pytest.importorskip("onnx", reason="needs onnx")
-    from glot_onnx import export_encoder
-    from sentence_transformers_glot import from_encoder
-
-    with pytest.raises(InputError, match="no module has a place for a collection's counts"):
-        from_encoder(adapted)
-    with pytest.raises(InputError, match="the graph has no place for a collection's counts"):
-        export_encoder(adapted, tmp_path / "bundle")
 
 
 def test_scores_without_ids_are_refused(adapted: GlotEncoder) -> None:

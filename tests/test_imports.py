@@ -19,6 +19,7 @@ LAYERS = [
     ("config", "durable", "records"),
     ("embedder", "progress", "evidence"),
     ("tokens", "collection"),
+    ("collection_features",),
     ("resolve", "layer_tap", "onnx_encoder"),
     ("backbone",),
     ("graph",),

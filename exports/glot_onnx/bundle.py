@@ -13,10 +13,12 @@ from pathlib import Path
 import onnx
 import torch
 
-from glot_onnx.graphs import OPSET, export_graph, save_graph
+from glot_onnx.graphs import OPSET, adaptation_of, export_graph, save_graph
 from glot_onnx.parity import REPORT, ParityReport, measure, to_json
 from glot_onnx.precision import PRECISIONS, convert
 from glot_onnx.serving import write_server_files
+from glot_rag import collection_features
+from glot_rag.collection import FEATURES
 from glot_rag.config import choose
 from glot_rag.encoder import GlotEncoder
 from glot_rag.errors import InputError
@@ -40,6 +42,10 @@ def export_encoder(
     that other servers read (`glot_onnx.serving`), and `head/`, from which `check_bundle` repeats the check. It replaces
     an older bundle as a whole; on failure nothing changes.
 
+    The graph of an encoder that is adapted to a collection has a third input, `collection_features` (batch, seq, F),
+    which `OnnxEncoder` computes from the counts in `head/` (`glot_rag.collection_features`). Other servers cannot, so
+    the files for them are left out.
+
     Args:
         encoder: over a backbone in float32 on the CPU.
         path: the directory; new, empty or a bundle.
@@ -56,8 +62,8 @@ def export_encoder(
 
     Raises:
         InputError: the directory holds something else, the backbone is in another dtype or elsewhere, or the encoder
-            prunes or is adapted to a collection; no such precision; `graph_of` is another encoder's or in another
-            precision.
+            prunes or embeds queries with a head adapted to another collection than the documents'; no such precision;
+            `graph_of` is another encoder's or in another precision.
         ParityError: the graph does not give the encoder's vectors.
     """
     choose("precision", precision, PRECISIONS)
@@ -70,8 +76,6 @@ def export_encoder(
             f"export needs float32 on the CPU, the backbone is in {str(backbone.dtype).removeprefix('torch.')} on "
             f"{backbone.device}: GlotEncoder.from_pretrained(..., dtype='float32', device='cpu')"
         )
-    if isinstance(encoder.pooling, (GlotHead, AdaPool)) and encoder.pooling.adaptation is not None:
-        raise InputError("the graph has no place for a collection's counts: export the encoder from before adapt()")
     if graph_of is not None:
         given = OnnxEncoder(graph_of)
         if (given.fingerprint, given.precision) != (encoder.fingerprint, "float32"):
@@ -90,10 +94,11 @@ def export_encoder(
         if precision != "float32":
             save_graph(convert(onnx.load(made / MODEL), precision), made / MODEL)
         (made / TOKENIZER).write_text(backbone.tokenizer.core.to_str(), encoding="utf-8")
-        write_server_files(encoder, made)
-        _write_record(encoder, made, precision, encoder.fingerprint)
         if isinstance(encoder.pooling, (GlotHead, AdaPool)):
             save_head(encoder.pooling, made / "head", {"backbone_fingerprint": backbone.fingerprint})
+        if adaptation_of(encoder.pooling) is None:
+            write_server_files(encoder, made)
+        _write_record(encoder, made, precision, encoder.fingerprint)
         report = measure(encoder, OnnxEncoder(made), texts, documents)
         if not accept_loss:
             report.check()
@@ -109,6 +114,8 @@ def export_encoder(
 
 def _write_record(encoder: GlotEncoder, made: Path, precision: str, fingerprint: str) -> None:
     backbone = encoder.backbone
+    adapted = adaptation_of(encoder.pooling) is not None
+    files = (MODEL, TOKENIZER, *(collection_features.FILES if adapted else ()))
     record = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -126,8 +133,9 @@ def _write_record(encoder: GlotEncoder, made: Path, precision: str, fingerprint:
             "pooling": encoder.pooling.name,
             "fingerprint": encoder.fingerprint,
         },
+        **({collection_features.INPUT: list(FEATURES)} if adapted else {}),
         "opset": OPSET,
         "ir_version": onnx.load(made / MODEL, load_external_data=False).ir_version,
-        "sha256": {name: hashlib.sha256((made / name).read_bytes()).hexdigest() for name in (MODEL, TOKENIZER)},
+        "sha256": {name: hashlib.sha256((made / name).read_bytes()).hexdigest() for name in files},
     }
     (made / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

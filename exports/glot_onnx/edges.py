@@ -7,7 +7,6 @@ vector by more than a digit. The exported graph does not give its edges; for the
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from glot_rag.batches import pool_batch, unit
 from glot_rag.encoder import GlotEncoder
 from glot_rag.head import GlotHead
-from glot_rag.onnx_encoder import DOCUMENTS
+from glot_rag.onnx_encoder import DOCUMENTS, MODEL, OnnxEncoder
 from glot_rag.tokens import TokenBatch
 
 SIZES = (1, 2, 7, 16)  # texts a batch
@@ -39,16 +38,16 @@ class SideBySide(NamedTuple):
     flipped: int
 
 
-def compare_batches(encoder: GlotEncoder, model: Path, sequences: Sequence[Sequence[int]]) -> SideBySide:
+def compare_batches(encoder: GlotEncoder, exported: OnnxEncoder, sequences: Sequence[Sequence[int]]) -> SideBySide:
     """Run both over batches of several sizes, padded on the left and on the right.
 
     Args:
         encoder: what was exported.
-        model: the exported graph.
+        exported: what it became.
         sequences: token ids; none empty.
     """
     pooling = encoder.pooling
-    graph = onnx.load(model)
+    graph = onnx.load(exported.path / MODEL)
     threshold = pooling.config.threshold if isinstance(pooling, GlotHead) else None
     edges_output = None if threshold is None else _give_edges(graph, threshold)
     outputs = [DOCUMENTS] if edges_output is None else [DOCUMENTS, edges_output]
@@ -57,8 +56,7 @@ def compare_batches(encoder: GlotEncoder, model: Path, sequences: Sequence[Seque
     session: Any = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
     difference, edges, flipped = 0.0, 0, 0
     for batch in padded(sequences, encoder.backbone.tokenizer.pad_id):
-        feed = {"input_ids": batch.ids, "attention_mask": batch.mask.astype(np.int64)}
-        vectors, *joined = session.run(outputs, feed)
+        vectors, *joined = session.run(outputs, exported.feed(batch))
         given, mask, pooled = pool_batch(encoder.backbone, {"": pooling}, batch)[""]
         with torch.inference_mode():
             expected = unit(pooled.vector).numpy()

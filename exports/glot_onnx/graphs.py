@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from pathlib import Path
 
 import onnx
@@ -15,10 +15,14 @@ import torch
 from torch import Tensor, nn
 
 import glot_rag
+from glot_rag import collection_features
 from glot_rag.batches import pool_ids, unit
+from glot_rag.collection import FEATURES
 from glot_rag.encoder import GlotEncoder
 from glot_rag.errors import InputError
 from glot_rag.head import AdaPool, GlotHead, Pooled, Pooling
+from glot_rag.head.adaptation import Adaptation
+from glot_rag.head.pooling import TrainedPooling
 from glot_rag.onnx_encoder import DOCUMENTS, QUERIES
 
 OPSET = 20
@@ -38,8 +42,20 @@ class HeadGraph(nn.Module):
         return _outputs(self.pooling(hidden_states, mask), mask)
 
 
+class _Given(Adaptation):
+    """An adaptation inside a graph: the collection's features come in from outside."""
+
+    given: Tensor
+
+    def features(self, ids: Tensor) -> Tensor:
+        return self.given
+
+
 class EncoderGraph(nn.Module):
-    """Token ids and mask -> a document's unit vector, a query's where it differs, and the tokens' part in it."""
+    """Token ids and mask -> a document's unit vector, a query's where it differs, and the tokens' part in it.
+
+    For an adapted encoder the collection's features come with them.
+    """
 
     def __init__(self, encoder: GlotEncoder) -> None:
         super().__init__()
@@ -47,10 +63,19 @@ class EncoderGraph(nn.Module):
         self.documents = _dense(encoder.pooling)
         self.queries = None if encoder.query_pooling is encoder.pooling else _dense(encoder.query_pooling)
         self._backbone = encoder.backbone
+        self._given: _Given | None = None
+        if (adaptation := adaptation_of(encoder.pooling)) is not None:
+            assert isinstance(self.documents, TrainedPooling)
+            self._given = _Given(adaptation.calibration, adaptation.statistics)
+            self.documents.adaptation = self._given
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
-        """(B, L) int64 each -> (B, O), perhaps (B, O), (B, L) and perhaps (B, L)."""
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, collection_features: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """(B, L) int64 each, perhaps (B, L, F) float32 -> (B, O), perhaps (B, O), (B, L) and perhaps (B, L)."""
         mask = attention_mask.bool()
+        if self._given is not None and collection_features is not None:
+            self._given.given = collection_features
         poolings = {"documents": self.documents} | ({} if self.queries is None else {"queries": self.queries})
         read = pool_ids(self._backbone, poolings, input_ids, mask, shorten=False)
         vector, *rest = _outputs(read["documents"].pooled, mask)
@@ -71,7 +96,15 @@ def export_head(head: GlotHead | AdaPool, path: str | os.PathLike[str]) -> Path:
 
     Returns:
         The path.
+
+    Raises:
+        InputError: the head is adapted to a collection, which it tells by token ids.
     """
+    if head.adaptation is not None:
+        raise InputError(
+            "a head alone sees no token ids, by which an adapted one tells what recurs: export the encoder, or the "
+            "head from before adapt()"
+        )
     states = torch.randn(2, 7, head.config.input_size)
     mask = torch.tensor([[1] * 7, [1] * 5 + [0] * 2])
     names = [DOCUMENTS, "token_weights", "noise_probability"]
@@ -83,12 +116,20 @@ def export_head(head: GlotHead | AdaPool, path: str | os.PathLike[str]) -> Path:
 def export_graph(encoder: GlotEncoder, path: Path) -> None:
     """Write an encoder's fused graph: `input_ids` and `attention_mask` (batch, seq) -> `sentence_embedding` first.
 
+    That of an adapted encoder also takes `collection_features` (batch, seq, F).
+
     Raises:
-        InputError: the encoder prunes, which is more than one pass through one graph.
+        InputError: the encoder prunes, which is more than one pass through one graph, or embeds queries with a head
+            adapted to another collection than the documents'.
     """
     if encoder.prune:
         raise InputError(
             "an encoder that prunes reads every text twice, which one graph cannot hold: export it with prune=False"
+        )
+    if encoder.query_pooling is not encoder.pooling and adaptation_of(encoder.query_pooling) is not None:
+        raise InputError(
+            "queries have an adapted head of their own, and a graph has a place for one collection: use the documents' "
+            "pooling for queries, or a fixed one"
         )
     names = [DOCUMENTS]
     if encoder.query_pooling is not encoder.pooling:
@@ -106,6 +147,8 @@ def export_graph(encoder: GlotEncoder, path: Path) -> None:
         "document_prompt": encoder.document_prompt,
     }
     inputs = {"input_ids": ids, "attention_mask": mask}
+    if adaptation_of(encoder.pooling) is not None:
+        inputs[collection_features.INPUT] = torch.randn(*ids.shape, len(FEATURES))
     write_graph(EncoderGraph(encoder), inputs, names, path, encoder.max_tokens, metadata)
 
 
@@ -151,12 +194,20 @@ def save_graph(model: onnx.ModelProto, path: Path) -> None:
     onnx.save(model, path)
 
 
+def adaptation_of(pooling: Pooling) -> Adaptation | None:
+    """What an adapted head weighs its scores against."""
+    return pooling.adaptation if isinstance(pooling, TrainedPooling) else None
+
+
 def _dense(pooling: Pooling) -> Pooling:
-    """A copy in float32 on the CPU that never takes the sparse path, which has no ONNX form."""
-    copy = deepcopy(pooling).cpu().float().eval()
-    if isinstance(copy, GlotHead):
-        copy.path = "dense"
-    return copy
+    """A copy in float32 on the CPU that never takes the sparse path, which has no ONNX form; without a collection."""
+    shallow = copy.copy(pooling)
+    if isinstance(shallow, TrainedPooling):
+        shallow.adaptation = None
+    found = copy.deepcopy(shallow).cpu().float().eval()
+    if isinstance(found, GlotHead):
+        found.path = "dense"
+    return found
 
 
 def _outputs(pooled: Pooled, mask: Tensor) -> tuple[Tensor, ...]:

@@ -16,7 +16,7 @@ from glot_rag.encoder import GlotEncoder
 from glot_rag.errors import BundleError, GlotError, InputError
 from glot_rag.evaluation import load_stdlib, search
 from glot_rag.evaluation import measure as measure_ranking
-from glot_rag.onnx_encoder import MODEL, OnnxEncoder
+from glot_rag.onnx_encoder import OnnxEncoder
 from glot_rag.tokens import check_texts
 
 REPORT = "parity.json"
@@ -162,7 +162,7 @@ def measure(
     ]
     ndcg = [measure_ranking(collection.qrels, ranking, ["ndcg@10"])["ndcg@10"] for ranking in rankings]
     overlap = [len(ours.keys() & rankings[1][query].keys()) / len(ours) for query, ours in rankings[0].items()]
-    batches = compare_batches(encoder, exported.path / MODEL, encoder.backbone.tokenizer(odd))
+    batches = compare_batches(encoder, exported, encoder.backbone.tokenizer(odd))
     return ParityReport(
         precision=exported.precision,
         texts=len(written),

@@ -146,8 +146,11 @@ class Adaptation:
 
     def __call__(self, logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         """The head's scores, the token ids and the mask, (B, L) each -> scores (B, L)."""
-        features = torch.from_numpy(self.statistics.features(ids.cpu().numpy(), self._background))
-        return self.calibration(logits, features, mask)
+        return self.calibration(logits, self.features(ids), mask)
+
+    def features(self, ids: Tensor) -> Tensor:
+        """(B, L) -> (B, L, F), what the collection says of each token; on the CPU."""
+        return torch.from_numpy(self.statistics.features(ids.cpu().numpy(), self._background))
 
     @cached_property
     def _background(self) -> NDArray[np.float32]:

@@ -51,7 +51,7 @@ def keep_tokens(logits: Tensor, mask: Tensor, least: float, gate: float = 0.0) -
     kept = ((filled >= 0) | (filled >= last)) & mask
     if gate > 0:
         clean = (mask & ~kept).sum(dim=1, keepdim=True) < gate * mask.sum(dim=1, keepdim=True)
-        kept = torch.where(clean, mask, kept)
+        kept = kept | (clean & mask)  # not `where`: ONNX Runtime has none for booleans
     return kept
 
 

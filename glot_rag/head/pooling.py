@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor, nn
 
+from glot_rag.collection import CollectionStatistics
 from glot_rag.config import HeadConfig
 from glot_rag.errors import InputError
 from glot_rag.head.adaptation import Adaptation, Calibration
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Pooled(NamedTuple):
@@ -73,6 +78,20 @@ class TrainedPooling(Pooling):
     calibration: Calibration | None = None
     adaptation: Adaptation | None = None
     gate: float = 0.0
+
+    def adapted_to(self, statistics: CollectionStatistics) -> Self:
+        """A copy for one collection, which shares the parameters. The pooling must be calibrated.
+
+        Raises:
+            BundleError: the counts are over another vocabulary than the calibration.
+        """
+        assert self.calibration is not None
+        found = copy.copy(self)
+        found.adaptation = Adaptation(self.calibration, statistics)
+        if found.drops:
+            found.trust = self.calibration.trust
+        found.gate = self.calibration.gate
+        return found
 
     def adapted(self, logits: Tensor, ids: Tensor | None, mask: Tensor) -> Tensor:
         """The scores (B, L) after a look at what the collection repeats; as they were for a head that is not adapted.

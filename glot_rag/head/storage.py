@@ -1,4 +1,7 @@
-"""A trained head on disk: `config.json` and `head.safetensors`. No pickle, and a checksum that is checked."""
+"""A trained head on disk: `config.json` and `head.safetensors`. No pickle, and checksums that are checked.
+
+Beside them `calibration.safetensors` for a calibrated head, and `collection.safetensors` for an adapted one.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from glot_rag.collection import COLLECTION_FILE, CollectionStatistics
 from glot_rag.config import HeadConfig
 from glot_rag.durable import write_atomically
 from glot_rag.errors import BundleError, InputError
@@ -31,11 +35,11 @@ def build_head(config: HeadConfig) -> GlotHead | AdaPool:
 
 
 def save_head(head: GlotHead | AdaPool, path: str | os.PathLike[str], details: Mapping[str, Any] | None = None) -> None:
-    """Write a head, and its calibration if it has one, into a directory, made if it is missing.
+    """Write a head, with its calibration and its collection's counts if it has them, into a directory.
 
     Args:
         head: the head.
-        path: the directory.
+        path: the directory; made if it is missing.
         details: what the head was made with (backbone and its fingerprint, training settings); kept as JSON.
     """
     directory = Path(path)
@@ -46,11 +50,14 @@ def save_head(head: GlotHead | AdaPool, path: str | os.PathLike[str], details: M
         "format_version": FORMAT_VERSION,
         "head": head.config.to_dict(),
         "sha256": hashlib.sha256(weights).hexdigest(),
+        "collection": None if head.adaptation is None else head.adaptation.statistics.fingerprint,
         "details": dict(details or {}),
     }
     write_atomically(directory / "head.safetensors", weights)
     if head.calibration is not None:
         head.calibration.save(directory)
+    if head.adaptation is not None:
+        head.adaptation.statistics.save(directory / COLLECTION_FILE)
     # The configuration comes last: a directory without it, or with one of other weights, is refused.
     write_atomically(directory / "config.json", json.dumps(record, indent=2).encode() + b"\n")
 
@@ -63,7 +70,7 @@ def load_head(path: str | os.PathLike[str], *, calibration: bool = True) -> tupl
         calibration: False leaves its calibration unread, to make another in its place.
 
     Returns:
-        The head in evaluation mode, and the details it was saved with.
+        The head in evaluation mode, adapted if it was that, and the details it was saved with.
 
     Raises:
         BundleError: a file is missing, damaged (SHA-256), of another format or version, or does not fit its settings.
@@ -96,5 +103,11 @@ def load_head(path: str | os.PathLike[str], *, calibration: bool = True) -> tupl
         head.load_state_dict(tensors)
     except (InputError, SafetensorError, RuntimeError) as error:
         raise BundleError(f"{directory}: the weights do not fit the settings: {error}") from error
-    head.calibration = Calibration.load(directory) if calibration else None
+    if not calibration:
+        return head.eval(), details
+    head.calibration = Calibration.load(directory)
+    if (collection := record.get("collection")) is not None:
+        if head.calibration is None:
+            raise BundleError(f"{directory} holds an adapted head without its calibration: adapt and save it again")
+        head = head.adapted_to(CollectionStatistics.load(directory / COLLECTION_FILE, str(collection)))
     return head.eval(), details

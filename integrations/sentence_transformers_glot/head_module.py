@@ -39,10 +39,10 @@ class Float32Head(nn.Module):
         super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
         return self
 
-    def forward(self, states: Tensor, mask: Tensor) -> Any:
+    def forward(self, states: Tensor, mask: Tensor, ids: Tensor | None = None) -> Any:
         """As the head's own, outside of autocast."""
         with torch.autocast(states.device.type, enabled=False):
-            return self.head(states, mask)
+            return self.head(states, mask, ids)
 
 
 def read_head(name_or_path: str | os.PathLike[str], pooling: str) -> tuple[Head, dict[str, Any]]:

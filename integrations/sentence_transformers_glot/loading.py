@@ -28,14 +28,15 @@ def from_encoder(encoder: GlotEncoder) -> SentenceTransformer:
     """The same backbone, pooling, prompts and limit as a `SentenceTransformer`, on the encoder's device and dtype.
 
     `encode_query` and `encode_document` give the encoder's `encode_queries` and `encode_documents`: in float32 the
-    vectors differ by less than 1e-5. The backbone is loaded again from its files and frozen; the head can be trained.
+    vectors differ by less than 1e-5, those of an adapted encoder (`GlotEncoder.adapt`), too. The backbone is loaded
+    again from its files and frozen; the head can be trained.
 
     Args:
         encoder: `GlotEncoder.from_pretrained(...)`.
 
     Raises:
-        InputError: the encoder prunes, is adapted to a collection, has two poolings of which the queries' is not mean
-            pooling, or its backbone is a GGUF file, which sentence-transformers does not read.
+        InputError: the encoder prunes, has two poolings of which the queries' is not mean pooling, or its backbone is a
+            GGUF file, which sentence-transformers does not read.
 
     Example:
         >>> from glot_rag import GlotEncoder
@@ -52,8 +53,6 @@ def from_encoder(encoder: GlotEncoder) -> SentenceTransformer:
         )
     if encoder.prune:
         raise InputError("a pruning encoder reads a document in windows, which no module can: use prune=False")
-    if isinstance(pooling, (GlotHead, AdaPool)) and pooling.adaptation is not None:
-        raise InputError("no module has a place for a collection's counts: use the encoder from before adapt()")
     if backbone.source.gguf_file:
         raise InputError(f"'{backbone.source.name}' is a GGUF file, which sentence-transformers does not read")
     options: dict[str, Any] = {"model_kwargs": {"dtype": backbone.dtype}, "max_seq_length": backbone.max_tokens}
@@ -65,6 +64,9 @@ def from_encoder(encoder: GlotEncoder) -> SentenceTransformer:
         queries = "head" if encoder.query_pooling is pooling else encoder.query_pooling.name
         head = type(pooling)(dataclasses.replace(pooling.config, queries=queries))
         head.load_state_dict(pooling.state_dict())
+        head.calibration = pooling.calibration
+        if pooling.adaptation is not None:
+            head = head.adapted_to(pooling.adaptation.statistics)
         if pooling.drops:
             modules = [
                 GlotTransformer._over(location, head, {}, **options),

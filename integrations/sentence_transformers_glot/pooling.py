@@ -27,6 +27,9 @@ class GlotPooling(Module):
     `encode_query` pools as `HeadConfig.queries` says, by default by mean pooling, since queries carry no noise;
     `encode` and `encode_document` pool with the head. The arithmetic and the vectors are float32 in any model.
 
+    A head that is adapted to a collection (`GlotEncoder.adapt`) also needs `input_ids`, as a `Transformer` leaves them
+    among the features; its counts are saved with it.
+
     Heads in the drop form work inside the transformer: see `GlotTransformer`.
 
     Args:
@@ -96,22 +99,22 @@ class GlotPooling(Module):
         """Set `sentence_embedding`, (B, O) float32, not normalised.
 
         Args:
-            features: `token_embeddings` (B, L, D), or flattened to (1, ΣL, D) with `cu_seq_lens_q`;
-                the other layers that the head reads, from `on_model_ready`; `attention_mask` (B, L), padded on
-                either side; without it every token counts; `prompt_length`, an int, or a tensor of equal ones, read
-                where `include_prompt` is False.
+            features: `token_embeddings` (B, L, D) and, for an adapted head, `input_ids` (B, L), or both flattened to
+                (1, ΣL, …) with `cu_seq_lens_q`; the other layers that the head reads, from `on_model_ready`;
+                `attention_mask` (B, L), padded on either side; without it every token counts;
+                `prompt_length`, an int, or a tensor of equal ones, read where `include_prompt` is False.
             task: "query" for queries.
             kwargs: of other modules; not read.
 
         Raises:
-            InputError: the layers that the head reads are not there.
+            InputError: the layers that the head reads are not there, or the ids that an adapted head needs.
             BundleError: the head was made for states of another width.
         """
         query = (task or features.get("task")) == "query" and self.head.config.queries == "mean"
-        states, mask = _padded(self._states(features, (-1,) if query else self.head.layers), features)
+        states, mask, ids = _padded(self._states(features, (-1,) if query else self.head.layers), features)
         if not self.include_prompt and "prompt_length" in features:
             mask = _without_prompt(mask, features["prompt_length"])
-        pooled = self._query_pooling(states, mask) if query else self._float32(states, mask)
+        pooled = self._query_pooling(states, mask) if query else self._float32(states, mask, ids)
         features["sentence_embedding"] = pooled.vector
         return features
 
@@ -173,16 +176,16 @@ class GlotPooling(Module):
         return cls._over(*load_head(directory))
 
 
-def _padded(states: Tensor, features: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """(B, L, S·D) states and their (B, L) boolean mask, of padded or flattened features, which are left as they are."""
+def _padded(states: Tensor, features: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor | None]:
+    """(B, L, S·D) states, their (B, L) boolean mask and the ids, of padded or flattened features, left as they are."""
     if "cu_seq_lens_q" in features:
         flat = {name: features[name] for name in ("input_ids", "cu_seq_lens_q")}
         padded = repad_flattened_features({**flat, "token_embeddings": states})
-        return padded["token_embeddings"], padded["attention_mask"]
-    mask = features.get("attention_mask")
+        return padded["token_embeddings"], padded["attention_mask"], padded["input_ids"]
+    mask, ids = features.get("attention_mask"), features.get("input_ids")
     if mask is None:
-        return states, torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
-    return states, mask.bool()
+        return states, torch.ones(states.shape[:2], dtype=torch.bool, device=states.device), ids
+    return states, mask.bool(), ids
 
 
 def _without_prompt(mask: Tensor, length: int | Tensor) -> Tensor:

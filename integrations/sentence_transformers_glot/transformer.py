@@ -39,6 +39,9 @@ class GlotTransformer(Transformer):
     so a mean `Pooling` after it gives the head's vector. Where `HeadConfig.queries` is "mean", `encode_query` drops
     none.
 
+    A head that is adapted to a collection (`from_encoder`, or `from_head` with a saved encoder's folder `head`) tells
+    by the token ids what recurs there; its counts are saved with it.
+
     The choice of tokens has no gradient: such a head is trained with `glot-rag train`, not with a trainer of
     sentence-transformers.
 
@@ -110,10 +113,11 @@ class GlotTransformer(Transformer):
                 "train`, or train a head in residual form here"
             )
         mask: Tensor = features["attention_mask"].bool()
-        special = torch.isin(features["input_ids"], self._special_ids(mask.device))
+        ids: Tensor = features["input_ids"]
+        special = torch.isin(ids, self._special_ids(mask.device))
 
         def choose(states: Tensor, mask: Tensor) -> Tensor:
-            kept: Tensor = self._float32(states, mask).weights > 0
+            kept: Tensor = self._float32(states, mask, ids).weights > 0
             return kept | special
 
         layers = [layer % (self.model.config.get_text_config().num_hidden_layers + 1) for layer in self.head.layers]

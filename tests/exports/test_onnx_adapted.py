@@ -1,0 +1,219 @@
+"""An encoder that is adapted to a collection as one graph: what recurs is counted outside of it, without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from exported import PROMPTS, Exported
+from glot_onnx import check_bundle, export_encoder, export_head
+from glot_onnx.serving import write_server_files
+
+from glot_rag import GlotEncoder, GlotIndex, OnnxEncoder
+from glot_rag.backbone import Backbone
+from glot_rag.cli import main
+from glot_rag.collection import FEATURES
+from glot_rag.errors import BundleError, GlotError, InputError
+from glot_rag.head import AdaPool, BaselinePooling, GlotHead
+from glot_rag.head.adaptation import Calibration
+from glot_rag.tokens import TokenBatch
+
+COUNTS, CALIBRATION = "head/collection.safetensors", "head/calibration.safetensors"
+
+
+@pytest.fixture(scope="module")
+def unadapted(
+    tiny: Callable[[str], Backbone],
+    make_head: Callable[..., GlotHead | AdaPool],
+    make_calibration: Callable[[int], Calibration],
+) -> GlotEncoder:
+    """A tiny encoder with a calibrated head that drops tokens after its first layer."""
+    backbone = tiny("bert")
+    head = make_head(state_size=32, layers=(1,), form="drop", readout="sigmoid", hidden_size=8)
+    head.calibration = make_calibration(backbone.tokenizer.vocabulary_size)
+    return GlotEncoder(backbone, head, query_pooling=BaselinePooling("mean", 32), **PROMPTS)
+
+
+@pytest.fixture(scope="module")
+def adapted(export: Callable[[str, GlotEncoder], Exported], unadapted: GlotEncoder, pages: list[str]) -> Exported:
+    return export("adapted", unadapted.adapt(pages))
+
+
+@pytest.fixture(scope="module")
+def shipped_adapted(export: Callable[[str, GlotEncoder], Exported], minilm: Backbone, pages: list[str]) -> Exported:
+    """all-MiniLM-L6-v2 with the shipped head, adapted."""
+    encoder = GlotEncoder(minilm, BaselinePooling("mean", 384), **PROMPTS).with_pooling("glot")
+    return export("shipped-adapted", encoder.adapt(pages))
+
+
+@pytest.mark.parametrize("name", ["adapted", "shipped_adapted"])
+def test_the_bundle_gives_the_adapted_encoders_vectors(
+    name: str, request: pytest.FixtureRequest, pages: list[str], mixed_texts: list[str]
+) -> None:
+    encoder, path, report = request.getfixturevalue(name)
+    assert report.max_difference < 1e-5
+    assert report.min_cosine > 0.99999
+    exported = OnnxEncoder(path)
+    texts = [*pages[3:9], *mixed_texts[:6], "tea", "", "word " * 400]
+    documents = exported.encode_documents(texts)
+    assert np.abs(documents - encoder.encode_documents(texts)).max() < 1e-5
+    assert np.abs(exported.encode_queries(texts) - encoder.encode_queries(texts)).max() < 1e-5
+    assert (exported.fingerprint, exported.dimension) == (encoder.fingerprint, encoder.dimension)
+    # The collection has a say: with other counts the vectors are others.
+    assert np.abs(documents - encoder.adapt(mixed_texts * 2).encode_documents(texts)).max() > 1e-3
+
+
+def test_the_graph_has_one_more_input(adapted: Exported, pages: list[str]) -> None:
+    encoder, path, _ = adapted
+    model = onnx.load(path / "model.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert {node.domain for node in model.graph.node} == {""}
+    assert model.graph.output[0].name == "sentence_embedding"
+    shapes = {
+        each.name: [d.dim_param or d.dim_value for d in each.type.tensor_type.shape.dim] for each in model.graph.input
+    }
+    assert list(shapes) == ["input_ids", "attention_mask", "collection_features"]
+    assert shapes["collection_features"] == ["batch", "seq", len(FEATURES)]
+    assert {each.key: each.value for each in model.metadata_props}["fingerprint"] == encoder.fingerprint
+    # It is the features that are weighed, and the noise that is found is that of the torch encoder.
+    session = onnxruntime.InferenceSession(path / "model.onnx")
+    (ids,) = encoder.backbone.tokenizer([encoder.document_prompt + pages[3]])
+    batch = TokenBatch(np.zeros(1, np.int64), np.array([ids]), np.ones((1, len(ids)), np.bool_))
+    feed = OnnxEncoder(path).feed(batch)
+    (noise,) = session.run(["noise_probability"], feed)
+    expected = [token.noise for token in encoder.explain(pages[3]).tokens]
+    np.testing.assert_allclose(noise[0], expected, atol=1e-5)
+    (other,) = session.run(["noise_probability"], {**feed, "collection_features": feed["collection_features"] * 0})
+    assert np.abs(other - noise).max() > 1e-2
+
+
+def test_check_repeats_the_certificate(
+    adapted: Exported, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["glot-rag", "export", "--check", str(adapted.path), "--texts", "5"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert f"{adapted.path}: {adapted.report.texts} texts, torch float32 against ONNX" in capsys.readouterr().out
+
+
+def forged(adapted: Exported, folder: Path, name: str, data: bytes | None) -> Path:
+    """A copy of the bundle with another file in it, None for none, and a checksum that fits."""
+    shutil.copytree(adapted.path, folder)
+    record = json.loads((folder / "onnx.json").read_text())
+    if data is None:
+        del record["sha256"][name]
+    else:
+        (folder / name).write_bytes(data)
+        record["sha256"][name] = hashlib.sha256(data).hexdigest()
+    (folder / "onnx.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_files_that_do_not_belong_to_it_are_refused(
+    adapted: Exported, unadapted: GlotEncoder, pages: list[str], tmp_path: Path
+) -> None:
+    unadapted.adapt(pages[:55]).save(tmp_path / "other")
+    counts = (tmp_path / "other" / COUNTS).read_bytes()
+    (tmp_path / "damaged").mkdir()
+    shutil.copytree(adapted.path, tmp_path / "damaged", dirs_exist_ok=True)
+    for name in (COUNTS, CALIBRATION):
+        before = (tmp_path / "damaged" / name).read_bytes()
+        (tmp_path / "damaged" / name).write_bytes(before[:-1] + b"\x07")
+        with pytest.raises(BundleError, match=r"safetensors has SHA-256 .* it is damaged"):
+            OnnxEncoder(tmp_path / "damaged")
+        (tmp_path / "damaged" / name).unlink()
+        with pytest.raises(BundleError, match="cannot be read"):
+            OnnxEncoder(tmp_path / "damaged")
+        (tmp_path / "damaged" / name).write_bytes(before)
+    with pytest.raises(BundleError, match=r"lacks head/collection\.safetensors: export the encoder again"):
+        OnnxEncoder(forged(adapted, tmp_path / "no-counts", COUNTS, None))
+    with pytest.raises(BundleError, match="is not a calibration"):
+        OnnxEncoder(forged(adapted, tmp_path / "no-calibration", CALIBRATION, b"{}"))
+    # Other counts of the right kind: told by the check, which knows what the head was saved with.
+    OnnxEncoder(forged(adapted, tmp_path / "other-counts", COUNTS, counts))
+    with pytest.raises(BundleError, match="is not the one that was saved here"):
+        check_bundle(tmp_path / "other-counts", texts=5)
+
+
+def test_other_features_are_refused(adapted: Exported, tmp_path: Path) -> None:
+    """As those of a bundle that another version of this library exported."""
+    shutil.copytree(adapted.path, tmp_path / "other")
+    record = json.loads((tmp_path / "other" / "onnx.json").read_text())
+    assert record["collection_features"] == list(FEATURES)
+    (tmp_path / "other" / "onnx.json").write_text(json.dumps({**record, "collection_features": ["age", "burst"]}))
+    with pytest.raises(BundleError, match=r"takes \['age', 'burst'\] from its collection, this glot-rag computes"):
+        OnnxEncoder(tmp_path / "other")
+
+
+def test_without_torch_it_indexes_and_searches(adapted: Exported, unadapted: GlotEncoder, tmp_path: Path) -> None:
+    encoder, path, _ = adapted
+    note = "The kettle boils water in two minutes. Accept all cookies"
+    (tmp_path / "note.txt").write_text(note)
+    index = str(tmp_path / "index")
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'transformers', 'torch_geometric', 'onnx'): sys.modules[name] = None\n"
+        "from glot_rag.cli import main\n"
+        "def run(*arguments):\n"
+        "    sys.argv = ['glot-rag', *arguments]\n"
+        "    try: main()\n"
+        "    except SystemExit as end: assert not end.code, end.code\n"
+        f"run('index', {str(tmp_path / 'note.txt')!r}, '--out', {index!r}, '--onnx', {str(path)!r})\n"
+        f"run('search', {index!r}, 'hot water', '--json')\n"  # with the copy in the index
+        f"run('search', {index!r}, 'hot water', '--json', '--onnx', {str(path)!r})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('"id": "note.txt"') == 2
+    assert OnnxEncoder(tmp_path / "index" / "encoder").fingerprint == encoder.fingerprint
+    with GlotIndex.open(index, encoder=encoder, read_only=True) as opened:  # torch serves it, too
+        (hit,) = opened.search("hot water", k=1)
+    expected = encoder.encode_queries(["hot water"])[0] @ encoder.encode_documents([note])[0]
+    assert hit.score == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(GlotError, match=f"made by encoder '{encoder.fingerprint}', the one in hand is"):
+        GlotIndex.open(index, encoder=unadapted)
+
+
+def test_a_saved_encoder_is_exported_by_its_path(
+    unadapted: GlotEncoder, pages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = unadapted.adapt(pages)
+    encoder.save(tmp_path / "mine")
+    for more in ([], ["--precision", "int8", "--accept-loss"]):
+        out = tmp_path / f"bundle{len(more)}"
+        arguments = ["export", "--backbone", str(tmp_path / "mine"), "--out", str(out), "--texts", "5", *more]
+        monkeypatch.setattr(sys, "argv", ["glot-rag", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
+        exported = OnnxEncoder(out)
+        assert exported.record["source"]["fingerprint"] == encoder.fingerprint
+        assert exported.document_prompt == PROMPTS["document_prompt"]
+        cosines = (exported.encode_documents(pages[:4]) * encoder.encode_documents(pages[:4])).sum(1)
+        assert cosines.min() > (0.9 if more else 0.99999)
+
+
+def test_what_has_no_place_for_a_collection(
+    adapted: Exported, make_head: Callable[..., GlotHead | AdaPool], tmp_path: Path
+) -> None:
+    encoder, path, _ = adapted
+    assert isinstance(encoder.pooling, GlotHead)
+    with pytest.raises(InputError, match="feed a graph ids and mask only"):
+        write_server_files(encoder, tmp_path)
+    assert not (path / "config.json").exists()
+    with pytest.raises(InputError, match="a head alone sees no token ids"):
+        export_head(encoder.pooling, tmp_path / "head.onnx")
+    plain = make_head(state_size=32, layers=(1,), form="drop", hidden_size=8)
+    with pytest.raises(InputError, match="queries have an adapted head of their own"):
+        export_encoder(GlotEncoder(encoder.backbone, plain, query_pooling=encoder.pooling), tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
