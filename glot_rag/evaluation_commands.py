@@ -161,7 +161,11 @@ def evaluate(
             timed=together.timed() | {name: partial(_index, start) for name, start in alone.items()},
             setup={
                 "noise": " ".join(map(str, noises)),
+                "poolings": " ".join(poolings),
+                "systems": " ".join(chosen),
                 "queries": queries.value,
+                "query_from": query_from.value,
+                "limit": str(limit or ""),
                 "backbone": Path(backbone).name,
                 "dtype": str(mean.backbone.dtype).removeprefix("torch."),
                 "device": str(mean.backbone.device),

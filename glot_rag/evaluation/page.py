@@ -123,7 +123,7 @@ def _settings(report: Report) -> str:
             ("words at most", str(report.max_words or "all")),
             ("documents found", f"{report.k} a query"),
             ("metrics", ", ".join(report.results[0].metrics)),
-            *report.setup.items(),
+            *((name, value) for name, value in report.setup.items() if value),
             *((f"encoder {name}", key) for name, key in report.encoders.items()),
             *report.versions.items(),
         ]
