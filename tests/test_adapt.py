@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from glot_rag import GlotEncoder
 from glot_rag.backbone import Backbone
+from glot_rag.collection import FEATURES
 from glot_rag.encoder import encode_documents_together
 from glot_rag.errors import BundleError, InputError
 from glot_rag.head import GlotHead, load_head
@@ -133,12 +134,13 @@ def test_a_calibration_on_disk(tmp_path: Path) -> None:
     head.calibration.save(tmp_path)
     again = Calibration.load(tmp_path)
     assert again is not None
-    scores, features = torch.randn(5, 7), torch.randn(5, 7, 4)
-    assert torch.equal(again(scores, features), head.calibration(scores, features))
+    scores, features = torch.randn(5, 7), torch.randn(5, 7, len(FEATURES))
+    mask = torch.arange(7) < torch.arange(3, 8)[:, None]
+    assert torch.equal(again(scores, features, mask), head.calibration(scores, features, mask))
     assert Calibration.load(tmp_path / "nowhere") is None
 
 
-@pytest.mark.parametrize("name", ["mixing", "background", "network.0.weight"])
+@pytest.mark.parametrize("name", ["mixing", "background", "network.score.weight"])
 def test_a_calibration_that_is_damaged(name: str, tmp_path: Path) -> None:
     head, _ = load_head(PRETRAINED / "minilm")
     assert head.calibration is not None
