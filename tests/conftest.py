@@ -83,15 +83,17 @@ def make_calibration() -> Callable[[int], Calibration]:
     """A calibration over a vocabulary of some size that is random, so that every number of the collection has a say."""
     import torch
 
-    from glot_rag.head.adaptation import Calibration, weighing_network
+    from glot_rag.head.adaptation import Calibration, WeighingNetwork
 
     def make(vocabulary_size: int) -> Calibration:
         torch.manual_seed(0)
         background = torch.rand(vocabulary_size).log().half().clamp(min=-15)
-        network = weighing_network()
+        network = WeighingNetwork()
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.mul_(3)
+            network.convolutions[0].weight[:, 5:] = 0  # what the tokens of a text have in common would decide alone
+            network.score.bias.zero_()
         return Calibration(network.eval().requires_grad_(False), background)
 
     return make
