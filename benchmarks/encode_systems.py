@@ -47,12 +47,15 @@ class System:
     @property
     def bundle(self) -> str | None:
         """The name of the exported bundle that it needs."""
+        if self.tool == "OpenVINO":  # computes in bfloat16 by itself
+            return f"{self.pooling}-float32"
         return f"{self.pooling}-{self.precision}" if self.tool in ("ONNX Runtime", "FastEmbed") else None
 
     @property
     def computes_in(self) -> str:
         """Halves are for storage in ONNX Runtime: see `glot_onnx.precision`."""
-        return "float32" if self.bundle and self.precision != "int8" else self.precision
+        stored_only = self.tool in ("ONNX Runtime", "FastEmbed") and self.precision != "int8"
+        return "float32" if stored_only else self.precision
 
     @property
     def reference(self) -> str:
@@ -71,6 +74,8 @@ def systems() -> list[System]:
     for pooling in ("mean", "glot"):
         if importlib.util.find_spec("fastembed") is not None:
             made.append(System("FastEmbed", "float32", pooling))
+        if importlib.util.find_spec("openvino") is not None:
+            made.append(System("OpenVINO", "bfloat16", pooling))
         made += [System("ONNX Runtime", precision, pooling) for precision in ("float32", "float16", "bfloat16", "int8")]
     made += [System("torch", p, pooling) for pooling in ("mean", "glot", "glot+prune") for p in ("float32", "bfloat16")]
     return made
@@ -92,7 +97,8 @@ def export_bundles(folder: Path, wanted: list[System], report: Callable[[str], N
 
     for pooling in sorted({each.pooling for each in wanted if each.bundle}):
         encoder = GlotEncoder.from_pretrained("minilm", pooling=pooling, dtype="float32", device="cpu")
-        precisions = {each.precision for each in wanted if each.bundle and each.pooling == pooling} - {"float32"}
+        precisions = {str(each.bundle).split("-")[-1] for each in wanted if each.bundle and each.pooling == pooling}
+        precisions.discard("float32")
         first = folder / f"{pooling}-float32"
         for precision in ("float32", *sorted(precisions)):
             path = folder / f"{pooling}-{precision}"
@@ -110,10 +116,11 @@ def _source(bundle: Path) -> str | None:
 
 def load(system: System, folder: Path, threads: int) -> tuple[Encode, Encode]:
     """How a system embeds documents and queries. Imports what it needs, and nothing else."""
-    if system.tool == "ONNX Runtime":
+    if system.tool in ("ONNX Runtime", "OpenVINO"):
         from glot_rag import OnnxEncoder
 
-        exported = OnnxEncoder(folder / str(system.bundle), threads=threads)
+        runtime = system.tool.replace(" ", "").lower()
+        exported = OnnxEncoder(folder / str(system.bundle), threads=threads, runtime=runtime)
         return exported.encode_documents, exported.encode_queries
     if system.tool == "FastEmbed":
         return _fastembed(system, folder / str(system.bundle), threads)

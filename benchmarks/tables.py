@@ -1,4 +1,4 @@
-"""Fill the result tables of Markdown files from the JSON of `glot-rag evaluate`, `stress` and `glue`.
+"""Fill the tables of Markdown files from the JSON of `glot-rag evaluate`, `stress`, `glue` and of the benchmarks.
 
     python benchmarks/tables.py README.md glot_rag/pretrained/minilm/MODEL_CARD.md
 
@@ -17,6 +17,8 @@ import json
 import re
 import sys
 from pathlib import Path
+
+from speed_tables import rows_of
 
 from glot_rag.evaluation.results import PRIMARY_METRIC, Report
 from glot_rag.evaluation.trial_results import TrialReport, heading
@@ -45,7 +47,7 @@ def table(reports: list[Report]) -> str:
     for report in reports:
         for noise, ratio in report.settings:
             lines.append(_row(report, noise, ratio, poolings))
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    return markdown(lines)
 
 
 def _row(report: Report, noise: str, ratio: float, poolings: list[str]) -> list[str]:
@@ -79,15 +81,24 @@ def trial_table(reports: list[TrialReport]) -> str:
             best = [place in report.places and pooling in report.best(place) for place in places]
             marked = [f"**{cell}**" if win else cell for cell, win in zip(cells, best, strict=True)]
             lines.append([report.settings["backbone"], _TITLES.get(pooling, pooling), *marked])
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    return markdown(lines)
 
 
 def read_table(names: list[str]) -> str:
     """The table of some files, which are all of one kind."""
     paths = [ROOT / name for name in names]
-    if "column" in json.loads(paths[0].read_text(encoding="utf-8")):
+    first = json.loads(paths[0].read_text(encoding="utf-8"))
+    if "column" in first:
         return trial_table([TrialReport.load(path) for path in paths])
+    rows = rows_of(first)
+    if rows is not None:
+        return markdown([rows[0], ["---"] * len(rows[0]), *rows[1:]])
     return table([Report.load(path) for path in paths])
+
+
+def markdown(lines: list[list[str]]) -> str:
+    """Rows of cells as lines of a table."""
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def filled(text: str) -> str:

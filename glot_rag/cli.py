@@ -51,6 +51,7 @@ def index(
     pooling: Pooling = "glot",
     head: Head = None,
     onnx: Annotated[Path | None, typer.Option(help="Embed with this exported encoder; needs no torch.")] = None,
+    runtime: Annotated[str, typer.Option(help="Of --onnx: onnxruntime, or openvino, which is faster.")] = "onnxruntime",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable files and lines out.")] = False,
     adapt: Annotated[
         bool, typer.Option(help="Take what these documents repeat for noise; with a new index of 50 documents or more.")
@@ -65,11 +66,11 @@ def index(
     documents = read_documents(paths, on_error="skip" if skip_bad else "raise")
     try:
         GlotIndex.open(out, read_only=True, check=False).close()  # the checks come with the real opening
-        encoder = _exported(onnx) if onnx else _index_encoder(out, device, dtype)
+        encoder = _exported(onnx, runtime) if onnx else _index_encoder(out, device, dtype)
         opened = GlotIndex.open(out, encoder=encoder)
     except IndexNotFoundError:
         if onnx:
-            encoder = _exported(onnx)
+            encoder = _exported(onnx, runtime)
         else:
             from glot_rag.encoder import GlotEncoder
 
@@ -133,10 +134,10 @@ def sampled(texts: Iterable[str]) -> list[str]:
     return kept
 
 
-def _exported(path: Path) -> OnnxEncoder:
+def _exported(path: Path, runtime: str = "onnxruntime") -> OnnxEncoder:
     from glot_rag.onnx_encoder import OnnxEncoder
 
-    return OnnxEncoder(path)
+    return OnnxEncoder(path, runtime=runtime)
 
 
 def _index_encoder(directory: Path, device: str | None, dtype: str | None) -> GlotEncoder | OnnxEncoder:

@@ -94,6 +94,9 @@ def evaluate(
         Path | None,
         typer.Option(help="Keep vectors here, so that a run that was stopped goes on where it was; runs may share it."),
     ] = None,
+    own_ceilings: Annotated[
+        bool, typer.Option(help="Give every pooling and system the documents without the noise, too: its own ceiling.")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the results here.")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write them here as a table too.")] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write one self-contained page here.")] = None,
@@ -150,6 +153,7 @@ def evaluate(
             max_words=max_words,
             prepare=together.prepare if adapting else None,
             embed_ceiling=together.ceiling,
+            own_ceilings=own_ceilings,
             encoders={name: encoders[name].fingerprint for name in poolings},
             systems=_searches(
                 chosen,

@@ -1,4 +1,4 @@
-"""An encoder by name, whatever runs it: torch, or ONNX Runtime for an exported bundle."""
+"""An encoder by name, whatever runs it: torch, or ONNX Runtime or OpenVINO for an exported bundle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from glot_rag.onnx_encoder import OnnxEncoder, is_bundle
 if TYPE_CHECKING:
     from glot_rag.encoder import GlotEncoder
 
-BACKENDS = ("torch", "onnx")
+BACKENDS = ("torch", "onnx", "openvino")
 
 
 def load_encoder(
@@ -32,7 +32,8 @@ def load_encoder(
 
     Args:
         name_or_path: as for `GlotEncoder.from_pretrained`, or the directory of an exported bundle.
-        backend: "torch", or "onnx" for a bundle, which needs no torch; None is what the name or path calls for.
+        backend: "torch", or "onnx" or "openvino" for a bundle, which needs no torch; None is torch, or for a bundle
+            ONNX Runtime.
         pooling: this and what follows as for `GlotEncoder.from_pretrained`. A bundle has them built in.
         head: likewise.
         device: likewise.
@@ -49,7 +50,8 @@ def load_encoder(
         MissingExtraError: what runs the encoder is not installed.
     """
     bundled = is_bundle(name_or_path)
-    if choose("backend", backend or ("onnx" if bundled else "torch"), BACKENDS) == "torch":
+    chosen = choose("backend", backend or ("onnx" if bundled else "torch"), BACKENDS)
+    if chosen == "torch":
         if bundled:
             raise InputError(f"{name_or_path} is an exported encoder, which ONNX Runtime runs: leave backend out")
         try:
@@ -76,4 +78,4 @@ def load_encoder(
             f"an exported encoder has its settings built in; got {', '.join(given)}: leave them out, or export one "
             f"with them (`glot-rag export`)"
         )
-    return OnnxEncoder(name_or_path)
+    return OnnxEncoder(name_or_path, runtime="openvino" if chosen == "openvino" else "onnxruntime")

@@ -49,6 +49,12 @@ def train(
             show_default=False,
         ),
     ] = None,
+    output_size: Annotated[
+        int | None, typer.Option(min=1, help="Of the paper form's vectors; the backbone's if not given.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest noisy text, in tokens; the backbone's limit if not given.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=4, help="Texts to train on, drawn at random.")] = None,
     views: Annotated[int, typer.Option(min=1, help="Noisy views of each text.")] = 1,
     epochs: Annotated[int, typer.Option(min=1)] = 2,
@@ -61,6 +67,7 @@ def train(
     contrastive: Annotated[
         float | None, typer.Option(help="Weight of the contrastive objective: 0 in the drop form, else 0.1.")
     ] = None,
+    negatives: Annotated[int, typer.Option(min=0, help="Hard negatives a text for the contrastive objective.")] = 0,
     tokens: Annotated[
         float | None, typer.Option(help="Weight of the token-noise objective: 1 in the drop form, else 0.3.")
     ] = None,
@@ -92,6 +99,7 @@ def train(
         learning_rate=learning_rate,
         denoising=weights[0] if denoising is None else denoising,
         contrastive=weights[1] if contrastive is None else contrastive,
+        negatives=negatives,
         tokens=weights[2] if tokens is None else tokens,
         rarity=rarity,
         without=tuple(filter(None, without.split(","))),
@@ -103,7 +111,7 @@ def train(
     texts = read_texts(text)
     if limit is not None:
         texts = sample(texts, limit, seed)
-    frozen = FrozenBackbone.load(backbone, device=device, dtype=dtype)
+    frozen = FrozenBackbone.load(backbone, device=device, dtype=dtype, max_tokens=max_tokens)
     if read is None:
         early = max(1, frozen.num_layers // 3)
         read = (early,) if form == "drop" else (early, -1)
@@ -114,6 +122,7 @@ def train(
         convolution=convolution,
         num_layers=num_layers,
         hidden_size=hidden_size,
+        threshold=threshold,
         jumping=jumping,
         form=form,
         norm=norm,
@@ -122,7 +131,7 @@ def train(
         trust=trust,
         readout=readout,
         # The denoising target is a vector of the backbone's size.
-        output_size=frozen.state_size if form == "paper" else None,
+        output_size=output_size or (frozen.state_size if form == "paper" else None),
     )
     history = train(
         texts,

@@ -161,15 +161,45 @@ def test_noise_writes_a_collection_that_loads(
 
 
 @pytest.mark.parametrize(
-    ("form", "layers", "objectives"), [("drop", [2], (0, 0, 1)), ("residual", [2, -1], (1, 0.1, 0.3))]
+    ("options", "layers", "objectives", "size"),
+    [
+        ([], [2], (0, 0, 1), 384),  # the form of the head that ships
+        (["--form", "residual"], [2, -1], (1, 0.1, 0.3), 384),
+        (
+            # The paper's training; nothing is compared with the backbone's vectors, which are not computed then.
+            [
+                "--form",
+                "paper",
+                "--layers",
+                "3",
+                "--denoising",
+                "0",
+                "--contrastive",
+                "1",
+                "--tokens",
+                "0",
+                "--output-size",
+                "64",
+                "--max-tokens",
+                "48",
+                "--threshold",
+                "0.5",
+            ],
+            [3],
+            (0, 1, 0),
+            64,
+        ),
+    ],
+    ids=["drop", "residual", "paper"],
 )
 def test_train_gives_a_head_that_loads(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
-    form: str,
+    options: list[str],
     layers: list[int],
     objectives: tuple[float, ...],
+    size: int,
 ) -> None:
     rng = np.random.default_rng(0)
     words = (KETTLE + " " + BICYCLE).split()
@@ -177,15 +207,18 @@ def test_train_gives_a_head_that_loads(
     lines = [{"text": " ".join(rng.permutation(words)), "title": f"{words[i % 9]} {i}"} for i in range(12)]
     texts.write_text("".join(json.dumps(line) + "\n" for line in lines))
     out = tmp_path / "head"
-    options = ["--epochs", "1", "--batch-texts", "4", "--hidden-size", "16"]
-    options += ["--form", form] if form != "drop" else []  # the form of the head that ships
+    options = ["--epochs", "1", "--batch-texts", "4", "--hidden-size", "16", *options]
     assert run(monkeypatch, "train", "--text", texts, "--out", out, *options) == 0
     assert "best of 1 epochs is 1" in capsys.readouterr().out
     encoder = GlotEncoder.from_pretrained(head=out)
-    assert encoder.encode_documents([KETTLE]).shape == (1, 384)
+    assert encoder.encode_documents([KETTLE]).shape == (1, size)
     config = json.loads((out / "config.json").read_text())
     assert config["details"]["files"] == ["texts.jsonl"]
-    assert (config["head"]["form"], config["head"]["layers"]) == (form, layers)
+    assert config["head"]["layers"] == layers
+    asked = dict(zip(options[::2], options[1::2], strict=True))
+    assert config["head"]["form"] == asked.get("--form", "drop")
+    assert config["head"]["threshold"] == float(asked.get("--threshold", "0.3"))
+    assert (out / "cache" / "target.bin").exists() == (objectives[0] > 0)
     training = config["details"]["training"]
     assert (training["denoising"], training["contrastive"], training["tokens"]) == objectives
 

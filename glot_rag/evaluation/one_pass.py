@@ -71,13 +71,23 @@ def search_noisy(
 
 
 def search_signals(
-    documents: NoisyDocuments, embed: EmbedTexts, queries: Vectors, k: int, batch_size: int = BATCH
-) -> Found:
-    """Search the documents' signals alone, mean-pooled: the ceiling. Arguments as in `search_noisy`."""
-    nearest = Nearest(queries, k)
+    documents: NoisyDocuments,
+    embed: EmbedTexts,
+    queries: Mapping[str, Vectors],
+    systems: Mapping[str, TextSearch],
+    k: int,
+    batch_size: int = BATCH,
+) -> dict[str, Found]:
+    """Search the documents' signals alone: the ceilings. Arguments as in `search_noisy`."""
+    nearest = {name: Nearest(vectors, k) for name, vectors in queries.items()}
     for batch in documents.batches(batch_size):
-        nearest.add(vectors_of(embed([each.signal for each in batch]), "mean", len(batch)))
-    return nearest.found()
+        texts = [each.signal for each in batch]
+        vectors = embed(texts)
+        for name, search in nearest.items():
+            search.add(vectors_of(vectors, name, len(texts)))
+        for system in systems.values():
+            system.add(texts)
+    return {name: search.found() for name, search in (nearest | dict(systems)).items()}
 
 
 def vectors_of(vectors: Mapping[str, Vectors], pooling: str, texts: int) -> Vectors:

@@ -69,10 +69,10 @@ def _cost(report: Report) -> str:
 
 
 def _table(report: Report, metric: str) -> str:
-    head = "<tr><th>system<th>value<th>95%<th>ceiling<th>recovery<th>± mean<th>p (Holm)<th>won–lost<th>ms"
+    head = "<tr><th>system<th>value<th>95%<th>ceiling<th>its own<th>recovery<th>± mean<th>p (Holm)<th>won–lost<th>ms"
     rows = ""
     for noise, ratio in report.settings:
-        rows += f'<tr class="noise"><th colspan="9">{escape(noise_label(noise, ratio))}'
+        rows += f'<tr class="noise"><th colspan="10">{escape(noise_label(noise, ratio))}'
         rows += "".join(
             _row(report, each, metric) for each in report.results if (each.noise, each.ratio) == (noise, ratio)
         )
@@ -87,6 +87,7 @@ def _row(report: Report, result: Result, metric: str) -> str:
         f"{100 * result.metrics[metric]:.1f}",
         f"[{100 * bounds[0]:.1f}, {100 * bounds[1]:.1f}]" if bounds else "–",
         f"{100 * result.ceiling[metric]:.1f}",
+        f"{100 * result.own_ceiling[metric]:.1f}" if result.own_ceiling else "–",
         "–" if result.recovery is None else f"{result.recovery:.0%}",
         f"{100 * compared.difference:+.1f}" if compared else "–",
         f"{compared.p_holm:.4f}" if compared and compared.p_holm is not None else "–",

@@ -61,7 +61,10 @@ def _fitting_tables(report: Report, metric: str, console: Console) -> list[Table
 
 
 def results_table(report: Report, settings: list[tuple[str, float]] | None = None, metric: str | None = None) -> Table:
-    """One row a pooling and one for the ceiling, one column a noise setting (default: all)."""
+    """One row a pooling, one for the ceiling and, where it was measured, one for each one's own.
+
+    One column a noise setting (default: all).
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -86,6 +89,10 @@ def results_table(report: Report, settings: list[tuple[str, float]] | None = Non
     ceilings += [Text(f"{100 * _column(report, setting)[0].ceiling[metric]:.1f}") for setting in chosen]
     table.add_section()
     table.add_row(_CEILING, *ceilings, style="italic")
+    for pooling in report.poolings if any(each.own_ceiling for each in report.results) else []:
+        shown = [report.result(pooling, *setting) for setting in chosen]
+        own = [f"{100 * each.own_ceiling[metric]:.1f}" if each and each.own_ceiling else "–" for each in shown]
+        table.add_row(f"{_CEILING} of {pooling}", *([""] if report.costs else []), *own, style="dim")
     return table
 
 

@@ -43,6 +43,7 @@ class Result:
         interval: of nDCG@10, [low, high] at 95% over the queries; None where nDCG@10 was not measured.
         ceiling_interval: the same of the ceiling.
         against_mean: the paired comparison of nDCG@10; None for mean itself.
+        own_ceiling: metric -> value of this pooling or system over the surviving words alone; None where not asked for.
     """
 
     pooling: str
@@ -54,6 +55,7 @@ class Result:
     interval: list[float] | None = None
     ceiling_interval: list[float] | None = None
     against_mean: Comparison | None = None
+    own_ceiling: dict[str, float] | None = None
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Result:

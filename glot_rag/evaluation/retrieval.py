@@ -37,6 +37,7 @@ def evaluate(
     k: int = 100,
     prepare: Callable[[Sequence[str]], None] | None = None,
     embed_ceiling: EmbedTexts | None = None,
+    own_ceilings: bool = False,
     encoders: Mapping[str, str] | None = None,
     systems: Mapping[str, StartSearch] | None = None,
     hybrids: Mapping[str, Sequence[str]] | None = None,
@@ -66,6 +67,8 @@ def evaluate(
         prepare: is shown the noisy documents of a setting, evenly spread ones where there are more than 20,000,
             before any of them is embedded: the place to adapt to them.
         embed_ceiling: a cheaper `embed_documents` for the ceiling, of which only `mean` is used.
+        own_ceilings: also give every pooling and system the surviving words alone; with `prepare`, as it was prepared
+            for the noisy documents.
         encoders: pooling -> fingerprint of the encoder, to go into the report.
         systems: name -> search over the texts themselves; reported after the poolings.
         hybrids: name -> the poolings and systems whose rankings are fused under that name; reported last.
@@ -117,11 +120,19 @@ def evaluate(
             ceilings[passed.signals] = mean
         elif passed.signals not in ceilings:
             tell(f"{step}: the ceiling")
-            alone = search_signals(noisy, embed_ceiling or embed_documents, query_vectors["mean"], k, batch_size)
-            ceilings[passed.signals] = measure_per_query(judged.qrels, run(alone), metrics)
+            only_mean = {"mean": query_vectors["mean"]}
+            alone = search_signals(noisy, embed_ceiling or embed_documents, only_mean, {}, k, batch_size)
+            ceilings[passed.signals] = measure_per_query(judged.qrels, run(alone["mean"]), metrics)
         ceiling = ceilings[passed.signals]
         for name, parts in hybrids.items():
             runs[name] = fuse([runs[part] for part in parts], k)
+        own = runs if passed.clean else {}
+        if own_ceilings and not passed.clean:
+            tell(f"{step}: each one's ceiling")
+            searches = {name: start(query_texts, k) for name, start in systems.items()}
+            alone = search_signals(noisy, embed_documents, query_vectors, searches, k, batch_size)
+            own = {name: run(found) for name, found in alone.items()}
+            own |= {name: fuse([own[part] for part in parts], k) for name, parts in hybrids.items()}
         if timed and noise is noisiest:
             tell(f"{step}: the cost of a document")
             costs = measure_costs(timed, [noisy[index].text for index in sample_positions(len(noisy), SAMPLE)])
@@ -149,6 +160,7 @@ def evaluate(
                     interval(list(values[PRIMARY_METRIC].values()), seed=seed) if primary else None,
                     bounds,
                     compared,
+                    _averages(measure_per_query(judged.qrels, own[name], metrics)) if own_ceilings else None,
                 )
             )
     for name, parts in hybrids.items():

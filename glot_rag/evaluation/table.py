@@ -8,7 +8,7 @@ from pathlib import Path
 from glot_rag.evaluation.results import PRIMARY_METRIC, Report
 
 COLUMNS = (
-    "dataset", "seed", "system", "noise", "ratio", "metric", "value", "ceiling", "recovery",
+    "dataset", "seed", "system", "noise", "ratio", "metric", "value", "ceiling", "own_ceiling", "recovery",
     "low", "high", "difference", "difference_low", "difference_high", "p", "p_holm", "wins", "losses", "ties",
     "ms_per_document",
 )  # fmt: skip
@@ -34,6 +34,7 @@ def save_csv(report: Report, path: str | Path) -> None:
                     "metric": metric,
                     "value": value,
                     "ceiling": result.ceiling[metric],
+                    "own_ceiling": (result.own_ceiling or {}).get(metric, ""),
                     "ms_per_document": report.costs.get(result.pooling, ""),
                 }
                 if metric == PRIMARY_METRIC:

@@ -13,8 +13,10 @@ from glot_rag.embedder import Vectors
 from glot_rag.errors import IndexRecoveryWarning, InputError
 from glot_rag.index import checkpoint, index_types
 from glot_rag.index.exact import Found, exact_search
+from glot_rag.index.filters import Filter
 from glot_rag.index.index_types import Plan
 from glot_rag.index.locks import SharedLock
+from glot_rag.index.matched_keys import MatchedKeys
 from glot_rag.index.snapshot import CheckpointRecord, Keys, Snapshot
 from glot_rag.index.store import Store
 from glot_rag.index.vector_table import GONE, VectorTable
@@ -48,6 +50,7 @@ class Mirror:
         self._lock = SharedLock()
         self._table: VectorTable | None = None
         self.sequence = -1
+        self._matched = MatchedKeys()
         self.file_is_stale = False  # the file on disk was found missing or damaged
 
     @contextmanager
@@ -65,6 +68,10 @@ class Mirror:
                     return
             with self._lock.exclusive():
                 self._catch_up()
+
+    def matching(self, snapshot: Snapshot, filter: Filter) -> Keys:
+        """Keys of the documents that a filter lets through, in ascending order."""
+        return self._matched.of(snapshot, filter)
 
     def search(
         self,

@@ -107,7 +107,7 @@ def run(mirror: Mirror, queries: Vectors, search: Search) -> list[list[Hit]]:
     if search.mmr is not None:
         wanted = max(search.k, FETCH_FACTOR * search.k if search.fetch_k is None else search.fetch_k)
     with mirror.synchronised() as snapshot:
-        keys = None if search.filter is None else snapshot.matching(search.filter)
+        keys = None if search.filter is None else mirror.matching(snapshot, search.filter)
         fetched = wanted if mirror.exact else RERANK_FACTOR * wanted
         found = mirror.search(snapshot, queries, fetched, keys, search.nprobe, search.ef_search)
         if mirror.exact:

@@ -116,7 +116,7 @@ class Snapshot:
 
     def by_key(self, keys: Iterable[int]) -> dict[int, Row]:
         """The rows of `keys`; those that do not exist are left out."""
-        return {row.key: row for row in map(self.decode, self._where_in("key", list(keys)))}
+        return {row.key: row for row in map(self.decode, self._where_in("key", sorted(keys)))}  # in their order on disk
 
     def matching(self, filter: Filter) -> Keys:
         """Keys of the documents that a metadata filter lets through."""

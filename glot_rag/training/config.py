@@ -22,6 +22,8 @@ class TrainingConfig:
         warmup: share of all steps.
         validation: share of the texts, held out.
         temperature: of the contrastive objective.
+        negatives: hard ones a text for the contrastive objective, beside those of the batch: the queries of other
+            texts that the frozen backbone ranks highest (`glot_rag.training.negatives`).
         denoising: weight of 1 - cos(z(noisy), mean(clean words)), the frozen backbone's own vector as the target.
         contrastive: weight of symmetric InfoNCE between queries and noisy texts (texts without a query take no part).
         tokens: weight of the binary cross-entropy of the readout's scores against "this token is signal". With the
@@ -45,6 +47,7 @@ class TrainingConfig:
     warmup: float = 0.05
     validation: float = 0.05
     temperature: float = 0.05
+    negatives: int = 0
     denoising: float = 1.0
     contrastive: float = 0.1
     tokens: float = 0.3
@@ -52,7 +55,7 @@ class TrainingConfig:
     without: tuple[str, ...] = ()
 
     @property
-    def targets(self) -> bool:
+    def vectors(self) -> bool:
         """Whether vectors are trained for, not token labels alone."""
         return self.denoising + self.contrastive > 0
 
@@ -61,6 +64,10 @@ class TrainingConfig:
         for name in ("views", "epochs", "patience", "batch_texts"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1; got {getattr(self, name)}")
+        if self.negatives < 0:
+            raise InputError(f"negatives must be at least 0; got {self.negatives}")
+        if self.negatives and not self.contrastive:
+            raise InputError("negatives belong to the contrastive objective, whose weight is 0")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed must be from 0 to 2**63 - 1; got {self.seed}")
         for name in ("learning_rate", "temperature"):

@@ -27,6 +27,7 @@ from glot_rag.head.storage import build_head
 from glot_rag.poolings import nothing_above
 from glot_rag.progress import bar
 from glot_rag.training.config import TrainingConfig
+from glot_rag.training.negatives import NONE, mine
 from glot_rag.training.objectives import contrastive_loss, denoising_loss, signal_costs, token_loss
 from glot_rag.training.texts import TrainingText
 from glot_rag.training.views import SIGNAL, SPECIAL, cache_views, rows_a_text, what_is_read
@@ -89,7 +90,8 @@ def train(
         seed=config.seed,
         lines=lines,
         without=config.without,
-        targets=config.targets,
+        queries=config.vectors,
+        targets=run.needs_targets,
         show_progress=show_progress,
     )
     record = {
@@ -128,7 +130,7 @@ class _Run:
         self.has_query = np.array([bool(text.query.strip()) for text in texts])
         torch.manual_seed(config.seed)
         self.head: GlotHead | AdaPool = build_head(head_config)
-        if config.targets and head_config.form == "drop":
+        if config.vectors and head_config.form == "drop":
             raise TrainingError("the drop form is trained on token labels alone: set denoising=0 and contrastive=0")
         for layer in head_config.layers:
             if head_config.form == "drop" and backbone.layer_number(layer) == backbone.num_layers:
@@ -145,6 +147,7 @@ class _Run:
         self.schedule = get_cosine_schedule_with_warmup(self.optimiser, round(steps * config.warmup), steps)
         self.history: list[Epoch] = []
         self._token_costs: Tensor | None = None
+        self._mined: NDArray[np.int64] | None = None
         self._settings = {
             "head": head_config.to_dict() | {"layers": list(head_config.layers)},
             "training": dataclasses.asdict(config),
@@ -156,6 +159,13 @@ class _Run:
     @property
     def best(self) -> Epoch:
         return min(self.history, key=lambda epoch: epoch.validation)
+
+    @property
+    def needs_targets(self) -> bool:
+        """Whether anything is compared with the frozen backbone's own vectors."""
+        config = self.config
+        asked = config.contrastive > 0 and self.head.config.queries == "mean"
+        return config.denoising > 0 or config.negatives > 0 or asked
 
     @property
     def goes_on(self) -> bool:
@@ -234,15 +244,40 @@ class _Run:
         return self._token_costs
 
     def _contrastive(self, cache: HiddenStateCache, queries: NDArray[np.int64], vectors: Tensor) -> Tensor:
-        asked = self.has_query[queries // rows_a_text(self.config.views, True)]
+        per_text = rows_a_text(self.config.views, True)
+        asked = self.has_query[queries // per_text]
+        if not asked.any():
+            return contrastive_loss(vectors[:0], vectors[:0], self.config.temperature)
+        query = self._query_vectors(cache, queries[asked])
+        negatives = present = None
+        if self.config.negatives:
+            mined = self._hard_negatives(cache)[queries[asked] // per_text]  # (B, H)
+            rows = np.where(mined == NONE, 0, mined) * per_text + self.config.views
+            negatives = self._query_vectors(cache, rows.ravel()).view(*rows.shape, -1)
+            present = torch.from_numpy(mined != NONE)
+        return contrastive_loss(query, vectors[torch.from_numpy(asked)], self.config.temperature, negatives, present)
+
+    def _query_vectors(self, cache: HiddenStateCache, rows: NDArray[np.int64]) -> Tensor:
         if self.head.config.queries == "mean":
-            query = torch.from_numpy(np.array(cache.column("target")[queries[asked]]))
-        elif asked.any():
-            query_states, query_mask, *_ = gather(cache, queries[asked])
-            query = self.head(query_states, query_mask).vector
-        else:
-            query = vectors[:0]
-        return contrastive_loss(query, vectors[torch.from_numpy(asked)], self.config.temperature)
+            return torch.from_numpy(np.array(cache.column("target")[rows]))
+        states, mask, *_ = gather(cache, rows)
+        vectors: Tensor = self.head(states, mask).vector
+        return vectors
+
+    def _hard_negatives(self, cache: HiddenStateCache) -> NDArray[np.int64]:
+        """Of each text, the numbers of other texts, (T, H). What is held out stays out of what is trained on."""
+        if self._mined is None:
+            per_text = rows_a_text(self.config.views, True)
+            targets = cache.column("target")
+            self._mined = np.full((len(self.has_query), self.config.negatives), NONE)
+            for part in (self.training, self.validation):
+                asked = part[self.has_query[part]]
+                if not len(asked):
+                    continue
+                texts, queries = (np.array(targets[asked * per_text + row]) for row in (0, self.config.views))
+                mined = mine(torch.from_numpy(texts), torch.from_numpy(queries), self.config.negatives).numpy()
+                self._mined[asked] = np.where(mined == NONE, NONE, asked[mined])
+        return self._mined
 
     # ---- what a resumed run needs; safetensors and JSON, no pickle
 
@@ -296,7 +331,7 @@ def _batches(
 
     In epoch e text t shows view (t + e) mod V, in an order of its own; epoch None gives view `view` of each.
     """
-    per_text = rows_a_text(config.views, config.targets)
+    per_text = rows_a_text(config.views, config.vectors)
     order = np.arange(len(texts))
     if epoch is not None:
         rng = np.random.default_rng([config.seed, 2, epoch])

@@ -17,19 +17,35 @@ def denoising_loss(vectors: Tensor, targets: Tensor) -> Tensor:
     return (1 - functional.cosine_similarity(vectors, targets, dim=-1)).mean()
 
 
-def contrastive_loss(queries: Tensor, vectors: Tensor, temperature: float) -> Tensor:
+def contrastive_loss(
+    queries: Tensor,
+    vectors: Tensor,
+    temperature: float,
+    negatives: Tensor | None = None,
+    present: Tensor | None = None,
+) -> Tensor:
     """Symmetric InfoNCE with in-batch negatives (van den Oord et al. 2018; GLOT's appendix on contrastive training).
 
     Args:
         queries: (B, D).
         vectors: (B, D); row i belongs to query i.
         temperature: divides the cosines.
+        negatives: (B, H, D), more queries that are not row i's (`glot_rag.training.negatives`).
+        present: (B, H), which of them there are; None is all.
     """
     if len(queries) < 2:  # nothing to tell apart
         return vectors.sum() * 0.0
     scores = functional.normalize(queries, dim=-1) @ functional.normalize(vectors, dim=-1).T / temperature
     own = torch.arange(len(scores), device=scores.device)
-    return (functional.cross_entropy(scores, own) + functional.cross_entropy(scores.T, own)) / 2
+    by_text = scores.T
+    if negatives is not None:
+        hard = torch.einsum(
+            "bd,bhd->bh", functional.normalize(vectors, dim=-1), functional.normalize(negatives, dim=-1)
+        )
+        if present is not None:
+            hard = hard.masked_fill(~present, -torch.inf)
+        by_text = torch.cat([by_text, hard / temperature], dim=1)
+    return (functional.cross_entropy(scores, own) + functional.cross_entropy(by_text, own)) / 2
 
 
 def token_loss(logits: Tensor, labels: Tensor, costs: Tensor | None = None) -> Tensor:

@@ -1,8 +1,8 @@
 """Noisy views -> cached hidden states, token labels and denoising targets.
 
 Row t·(V + 1) + v of the cache is view v of text t; row t·(V + 1) + V is the text's query. Where only token labels are
-trained for, there are no queries and no targets: row t·V + v is view v of text t, and the backbone is run only up to
-the highest layer that the head reads.
+trained for, there are no queries: row t·V + v is view v of text t. Without targets the backbone is run only up to the
+highest layer that the head reads.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def cache_views(
     seed: int,
     lines: Mapping[str, Sequence[str]] | None = None,
     without: Sequence[str] = (),
+    queries: bool = True,
     targets: bool = True,
     show_progress: bool = False,
 ) -> HiddenStateCache:
@@ -54,15 +55,16 @@ def cache_views(
         seed: of the noise.
         lines: real lines for the noise, by kind (`glot_rag.training.texts.read_lines`).
         without: families of noise to leave out.
-        targets: whether vectors are trained for, or token labels alone.
+        queries: whether vectors are trained for, or token labels alone.
+        targets: whether the mean-pooled vectors are wanted.
         show_progress: draw a progress bar on stderr.
 
     Returns:
-        A complete cache of T·(V + 1) rows with columns "states" (tokens, S·D), "label" and "id" (tokens, 1) and
-        "target" (rows, D), the mean-pooled vector of the row's own clean words; or T·V rows without "target".
+        A complete cache with columns "states" (tokens, S·D), "label" and "id" (tokens, 1) and, with targets, "target"
+        (rows, D), the mean-pooled vector of the row's own clean words; T·(V + 1) rows with queries, else T·V.
     """
     clean = _clean(texts)
-    per_text = rows_a_text(views, targets)
+    per_text = rows_a_text(views, queries)
     cache = HiddenStateCache(
         path,
         {
@@ -84,7 +86,7 @@ def cache_views(
             rows: list[View] = []
             for index in range(start, min(start + _CHUNK, len(clean))):
                 rows += [noise.view(index, number) for number in range(views)]
-                if targets:
+                if queries:
                     query = clean[index].query.split()
                     rows.append(View(tuple(query), (False,) * len(query)))
             _append(cache, backbone, rows, layers)
@@ -93,9 +95,9 @@ def cache_views(
     return cache
 
 
-def rows_a_text(views: int, targets: bool) -> int:
+def rows_a_text(views: int, queries: bool) -> int:
     """How many rows of the cache belong to one text: its views and, where vectors are trained for, its query."""
-    return views + 1 if targets else views
+    return views + 1 if queries else views
 
 
 def what_is_read(

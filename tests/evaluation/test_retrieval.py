@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from glot_rag.embedder import Vectors
 from glot_rag.errors import DatasetError, InputError
 from glot_rag.evaluation import NoiseSpec, Report, RetrievalDataset, corrupt, evaluate, measure, search
 from glot_rag.evaluation.results import recovery
+from glot_rag.evaluation.systems import BM25
 
 Embed = Callable[[Sequence[str]], dict[str, Vectors]]
 NOISES = [NoiseSpec("none"), NoiseSpec("words", 0.8), NoiseSpec("gibberish", 0.8)]
@@ -79,6 +82,27 @@ def test_evaluate_against_the_steps_by_hand(dataset: RetrievalDataset, embedder:
         noisy = corrupt(texts, NoiseSpec(each.noise, each.ratio), seed=3, max_words=40)
         assert each.metrics == pytest.approx(by_hand([n.text for n in noisy], each.pooling), abs=1e-3)
         assert each.ceiling == pytest.approx(by_hand([n.signal for n in noisy], "mean"), abs=1e-3)
+
+
+def test_own_ceilings(dataset: RetrievalDataset, embedder: Embed) -> None:
+    """What each way makes of the signal alone: what it makes of a collection that is that, without noise."""
+    ways: dict[str, Any] = {"systems": {"bm25": BM25}, "hybrids": {"hybrid": ("bm25", "oracle")}, "max_words": 40}
+    words, names = NOISES[1], ["mean", "oracle"]
+    report = evaluate(dataset, embedder, embedder, names, [NOISES[0], words], own_ceilings=True, **ways)
+    signals = corrupt(list(dataset.documents.values()), words, seed=0, max_words=40)
+    alone = replace(dataset, documents=dict(zip(dataset.documents, [each.signal for each in signals], strict=True)))
+    expected = evaluate(alone, embedder, embedder, names, [NOISES[0]], **ways)
+    assert report.poolings == ["mean", "oracle", "bm25", "hybrid"]
+    for each in report.results:
+        if each.noise == "none":
+            assert each.own_ceiling == each.metrics
+        else:
+            found = expected.result(each.pooling, "none", 0.0)
+            assert found is not None
+            assert each.own_ceiling == pytest.approx(found.metrics)
+    assert report.results[4].own_ceiling == report.results[4].ceiling  # mean's is the ceiling
+    without = evaluate(dataset, embedder, embedder, names, [NOISES[0], words], **ways)
+    assert [replace(each, own_ceiling=None) for each in report.results] == without.results
 
 
 def test_recovery_of_the_oracle(dataset: RetrievalDataset, embedder: Embed) -> None:

@@ -15,6 +15,7 @@ def test_csv_holds_the_values_of_the_report(report: Report, tmp_path: Path) -> N
         ceiling={"ndcg@10": 0.36, "mrr@10": 0.5},
         interval=[0.3, 0.34],
         against_mean=compared,
+        own_ceiling={"ndcg@10": 0.35, "mrr@10": 0.45},
     )
     save_csv(
         dataclasses.replace(report, dataset='a, "b"', costs={"glot": 12.5}, results=[*report.results[:-1], last]),
@@ -35,7 +36,8 @@ def test_csv_holds_the_values_of_the_report(report: Report, tmp_path: Path) -> N
     ]
     assert [float(main[name]) for name in ("difference", "difference_low", "difference_high")] == [0.12, 0.05, 0.2]
     assert [float(main[name]) for name in ("p", "p_holm", "wins", "losses", "ties")] == [0.001, 0.002, 150, 50, 25]
-    assert (other["value"], other["ceiling"]) == ("0.4", "0.5")
+    assert (other["value"], other["ceiling"], other["own_ceiling"]) == ("0.4", "0.5", "0.45")
+    assert (main["own_ceiling"], rows[0]["own_ceiling"]) == ("0.35", "")
     assert {other[name] for name in ("recovery", "low", "high", "difference", "p", "wins")} == {""}
     assert rows[0]["recovery"] == ""
     assert [row["ms_per_document"] for row in rows] == ["", "12.5", "", "12.5", "12.5"]

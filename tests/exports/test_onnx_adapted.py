@@ -72,6 +72,14 @@ def test_the_bundle_gives_the_adapted_encoders_vectors(
     assert np.abs(documents - encoder.adapt(mixed_texts * 2).encode_documents(texts)).max() > 1e-3
 
 
+def test_openvino_runs_it(adapted: Exported, pages: list[str]) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    exported = OnnxEncoder(adapted.path, runtime="openvino")
+    theirs = adapted.encoder.encode_documents(pages), adapted.encoder.encode_queries(pages)
+    for ours, expected in zip((exported.encode_documents(pages), exported.encode_queries(pages)), theirs, strict=True):
+        assert (ours * expected).sum(axis=1).min() > 0.98
+
+
 def test_the_graph_has_one_more_input(adapted: Exported, pages: list[str]) -> None:
     encoder, path, _ = adapted
     model = onnx.load(path / "model.onnx")

@@ -38,6 +38,19 @@ def test_contrastive_of_nothing_to_tell_apart_is_zero_with_a_gradient(count: int
     assert torch.equal(vectors.grad, torch.zeros(count, 3))
 
 
+def test_contrastive_with_hard_negatives_by_hand() -> None:
+    queries, vectors = torch.eye(2), torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    negatives = torch.tensor([[[3.0, 4.0], [1.0, 0.0]], [[0.0, -1.0], [0.0, 1.0]]])
+    present = torch.tensor([[True, False], [True, True]])
+    # cosines with the texts: 0.6 and (absent) 1; -1 and 1. Queries have no other texts to be compared with.
+    by_query = -math.log(math.e / (math.e + 1))
+    by_text = [math.log(1 + math.exp(-1) + math.exp(-0.4)), math.log(1 + math.exp(-1) + math.exp(-2) + 1)]
+    expected = (by_query + sum(by_text) / 2) / 2
+    assert contrastive_loss(queries, vectors, 1.0, negatives, present).item() == pytest.approx(expected, abs=1e-6)
+    nothing = contrastive_loss(queries, vectors, 1.0, negatives, torch.zeros(2, 2, dtype=torch.bool))
+    assert torch.equal(nothing, contrastive_loss(queries, vectors, 1.0))
+
+
 def test_token_loss_by_hand() -> None:
     logits = torch.tensor([[2.0, -1.0, 9.0, 9.0], [0.5, 9.0, 9.0, 9.0]])
     labels = torch.tensor([[SIGNAL, NOISE, SPECIAL, SPECIAL], [NOISE, SPECIAL, SPECIAL, SPECIAL]])

@@ -24,6 +24,8 @@ from glot_rag.training.config import TrainingConfig
         ({"denoising": -1.0}, "denoising must be at least 0; got -1.0"),
         ({"contrastive": float("nan")}, "contrastive must be at least 0; got nan"),
         ({"tokens": -0.5}, "tokens must be at least 0; got -0.5"),
+        ({"negatives": -1}, "negatives must be at least 0; got -1"),
+        ({"negatives": 2, "contrastive": 0.0}, "negatives belong to the contrastive objective, whose weight is 0"),
         ({"denoising": 0.0, "contrastive": 0.0, "tokens": 0.0}, "at least one objective needs a weight above 0"),
         ({"warmup": 0.0}, "warmup must be between 0 and 1; got 0.0"),
         ({"validation": 1.0}, "validation must be between 0 and 1; got 1.0"),

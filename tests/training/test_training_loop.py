@@ -217,6 +217,16 @@ def test_other_heads_train_and_load(
     assert GlotEncoder(short_minilm, loaded).encode_documents(["a text"]).shape == (1, loaded.output_size)
 
 
+@pytest.mark.parametrize("queries", ["mean", "head"])
+def test_hard_negatives(queries: str, run: Run, tmp_path: Path) -> None:
+    head = dataclasses.replace(HEAD, queries=queries)
+    with_them = run(tmp_path / "hard", head=head, config=dataclasses.replace(CONFIG, epochs=1, negatives=3))
+    without = run(tmp_path / "none", head=head, config=dataclasses.replace(CONFIG, epochs=1))
+    # They can only be in the way.
+    assert with_them[0].parts["contrastive"] > without[0].parts["contrastive"] + 0.05
+    assert with_them[0].parts["tokens"] == pytest.approx(without[0].parts["tokens"], abs=0.05)
+
+
 def test_denoising_needs_vectors_of_the_backbones_length(run: Run, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="vectors of length 384, the head's have 416: set output_size=384, or den"):
         run(tmp_path, head=PAPER)

@@ -26,7 +26,7 @@ class GlotEmbedding(BaseEmbedding):
     Args:
         model_name: "minilm", "smollm2", a hub id, a directory, a saved encoder (`GlotEncoder.from_pretrained`), or an
             exported one (`glot-rag export`), which needs no torch.
-        backend: "torch" or "onnx"; None is what the model calls for.
+        backend: "torch", "onnx" or "openvino"; None is what the model calls for.
         pooling: "glot", "adapool", "mean", "max", "cls" or "last"; None is the model's own, which is "glot".
         head: directory of a trained head; None takes the one shipped for the model.
         device: "cpu", "cuda", …; None chooses.

@@ -1,0 +1,70 @@
+"""A bundle run by OpenVINO gives the same vectors, as far as its arithmetic goes: bfloat16 on most processors."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from exported import Exported
+
+from glot_rag import OnnxEncoder, load_encoder
+from glot_rag.embedder import Vectors
+from glot_rag.errors import BundleError, InputError, MissingExtraError
+
+pytest.importorskip("openvino", reason="OpenVINO is not installed")
+
+TEXTS = ["tea", "a note on wings", "", "The kettle boils water in two minutes. " * 12, "\ud800 lone"]
+
+
+def cosines(ours: Vectors, theirs: Vectors) -> Vectors:
+    np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-2)
+    return (ours * theirs).sum(axis=1)
+
+
+def test_the_vectors_are_the_encoders(shipped: Exported, prose: list[tuple[str, str]], noisy: list[str]) -> None:
+    encoder, path, _ = shipped
+    exported = OnnxEncoder(path, runtime="openvino", threads=2)
+    texts = [text for _, text in prose[:24]]
+    # Every batch is a text: many of them run at once, and each has to come back to its place.
+    documents = exported.encode_documents(texts, batch_tokens=1)
+    assert cosines(documents, encoder.encode_documents(texts)).min() > 0.995
+    assert cosines(exported.encode_queries(texts), encoder.encode_queries(texts)).min() > 0.999
+    # Of a noisy text, a token near the threshold may be dropped by one and kept by the other.
+    assert cosines(exported.encode_documents(noisy), encoder.encode_documents(noisy)).min() > 0.98
+    assert exported.encode_documents([]).shape == (0, 384)
+    assert (exported.fingerprint, exported.dimension) == (encoder.fingerprint, 384)
+    assert "runtime='openvino'" in repr(exported)
+
+
+@pytest.mark.parametrize("name", ["small", "decoder"])
+def test_any_text_and_any_backbone(name: str, request: pytest.FixtureRequest) -> None:
+    encoder, path, _ = request.getfixturevalue(name)
+    exported = load_encoder(path, backend="openvino")
+    assert isinstance(exported, OnnxEncoder)
+    assert np.isfinite(exported.encode_documents(TEXTS)).all()
+    assert cosines(exported.encode_queries(TEXTS), encoder.encode_queries(TEXTS)).min() > 0.99
+
+
+def test_threads_share_one_encoder(small: Exported) -> None:
+    exported = OnnxEncoder(small.path, runtime="openvino", threads=2)
+    expected = exported.encode_documents(TEXTS, batch_tokens=1)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: exported.encode_documents(TEXTS, batch_tokens=1), range(12)):
+            assert np.array_equal(found, expected)
+
+
+def test_what_cannot_be_run_is_refused(small: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="runtime must be one of onnxruntime, openvino; got 'tensorrt'"):
+        OnnxEncoder(small.path, runtime="tensorrt")
+    with pytest.raises(BundleError, match="cannot be read"):
+        OnnxEncoder(tmp_path, runtime="openvino")
+    monkeypatch.setattr(OnnxEncoder, "precision", "int8")
+    with pytest.raises(InputError, match="has int8 weights, which ONNX Runtime computes in: export it in float32"):
+        OnnxEncoder(small.path, runtime="openvino")
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'glot-rag\[openvino\]'"):
+        OnnxEncoder(small.path, runtime="openvino")
