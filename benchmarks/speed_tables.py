@@ -20,7 +20,7 @@ def encode_rows(record: Record) -> Rows:
                 each["system"],
                 f"{each['tokens_a_second']:,.0f}",
                 f"{each['times_stock']:.2f}x",
-                f"{each['of_peak']:.0%}",
+                "" if each["of_peak"] is None else f"{each['of_peak']:.0%}",
                 f"{each['query_p50_ms']:.1f} ms",
                 f"{each['query_p50_of_stock']:.2f}x",
                 f"{each['peak_memory_of_stock']:.2f}x",
