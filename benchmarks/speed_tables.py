@@ -82,7 +82,7 @@ def index_rows(record: Record) -> Rows:
     """Of `index.py`: a type a row, against raw FAISS."""
     rows = [
         [
-            *["type", "batch of raw", "single query, raw", "more with 10 payloads", "recall@10, raw"],
+            *["type, vectors", "batch of raw", "single query, raw", "more with 10 payloads", "recall@10, raw"],
             *["open, raw", "open, mapped", "memory of raw", "build of raw"],
         ]
     ]
@@ -91,7 +91,7 @@ def index_rows(record: Record) -> Rows:
         recall = search["recall_at_10"]
         rows.append(
             [
-                name,
+                f"{name}, {record['settings']['rows']:,}",
                 f"{search['batch_of_raw']:.2f}x",
                 f"{search['single']['raw']['p50_ms']:.2f} ms",
                 f"{search['single_overhead_p50_ms']:+.2f} ms",
@@ -115,9 +115,13 @@ KINDS: tuple[tuple[Callable[[Record], bool], Callable[[Record], Rows]], ...] = (
 )
 
 
-def rows_of(record: Record) -> Rows | None:
-    """The rows of a benchmark's file, or None if it is none of these."""
-    return next((rows(record) for knows, rows in KINDS if knows(record)), None)
+def rows_of(records: list[Record]) -> Rows | None:
+    """The rows of a benchmark's files, which are of one kind, or None if they are of none of these."""
+    rows = next((rows for knows, rows in KINDS if knows(records[0])), None)
+    if rows is None:
+        return None
+    tables = [rows(record) for record in records]
+    return [*tables[0], *(row for table in tables[1:] for row in table[1:])]
 
 
 def _first(record: Record) -> Record:

@@ -87,10 +87,10 @@ def trial_table(reports: list[TrialReport]) -> str:
 def read_table(names: list[str]) -> str:
     """The table of some files, which are all of one kind."""
     paths = [ROOT / name for name in names]
-    first = json.loads(paths[0].read_text(encoding="utf-8"))
-    if "column" in first:
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    if "column" in records[0]:
         return trial_table([TrialReport.load(path) for path in paths])
-    rows = rows_of(first)
+    rows = rows_of(records)
     if rows is not None:
         return markdown([rows[0], ["---"] * len(rows[0]), *rows[1:]])
     return table([Report.load(path) for path in paths])

@@ -166,9 +166,7 @@ class VectorTable:
 
         selector, share = None, 1.0
         if keys is not None:
-            chosen = np.zeros(len(self._keys), np.bool_)
-            chosen[self._positions(keys)] = True
-            selector = faiss.IDSelectorBitmap(_bits(chosen))
+            selector = faiss.IDSelectorBitmap(self._bits_of(keys))
             share = len(keys) / len(self._keys)
         elif self.dead:
             selector, share = faiss.IDSelectorBitmap(self._alive_bits), self._living / len(self._keys)
@@ -176,12 +174,24 @@ class VectorTable:
         scores, positions = self._index.search(queries, k, params=parameters)
         return scores, np.where(positions < 0, GONE, self._keys[positions])
 
+    def _bits_of(self, keys: Keys) -> NDArray[np.uint8]:
+        """A bit for each vector: whether its key is among these."""
+        known, bits = self._chosen
+        if keys is not known:
+            chosen = np.zeros(len(self._keys), np.bool_)
+            chosen[self._positions(keys)] = True
+            bits = _bits(chosen)
+            if not keys.flags.writeable:  # nothing can change it: kept for the next search with this filter
+                self._chosen = keys, bits
+        return bits
+
     def _positions(self, keys: Keys) -> NDArray[np.intp]:
         return np.searchsorted(self._keys, keys)
 
     def _count_alive(self) -> None:
         self._living = int(np.count_nonzero(self._alive))
         self._alive_bits = _bits(self._alive)
+        self._chosen: tuple[Keys | None, NDArray[np.uint8]] = None, self._alive_bits
 
 
 def _parameters(index: Any, selector: Any, share: float, nprobe: int | None, ef_search: int | None) -> Any:
