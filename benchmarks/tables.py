@@ -35,6 +35,8 @@ _TITLES = {
     "glot+adapt+prune": "GLOT, adapted, pruned",
     "max": "max",
     "cls": "CLS",
+    "bm25": "BM25",
+    "best-chunk": "best chunk",
 }
 
 
