@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
+from langchain_core.runnables import run_in_executor
 
 from glot_rag.embedder import Embedder
 from glot_rag.errors import IndexNotFoundError, InputError
@@ -227,6 +228,10 @@ class GlotVectorStore(SearchesIndex):
         refuse_unknown(kwargs)
         self._index.delete(self._index.ids() if ids is None else possible(ids))
         return True
+
+    async def adelete(self, ids: Sequence[str] | None = None, **kwargs: Any) -> bool:
+        """As `delete`, in a thread. Older `langchain_core.indexing.aindex` only takes stores with one of their own."""
+        return await run_in_executor(None, self.delete, ids, **kwargs)
 
     # -- end
 
