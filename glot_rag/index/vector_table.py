@@ -45,6 +45,7 @@ class VectorTable:
         self._alive: NDArray[np.bool_] = keys != GONE
         # Those that are gone take the key before them, which keeps the order; bisection finds the first, the alive one.
         self._keys: Keys = np.maximum.accumulate(np.maximum(keys, 0))
+        self._chosen: tuple[Keys | None, NDArray[np.uint8]]  # the last filter's keys and bits
         self._count_alive()
         self.exact = index_types.is_exact(index)
         self.description = index_types.describe(index)
@@ -191,7 +192,7 @@ class VectorTable:
     def _count_alive(self) -> None:
         self._living = int(np.count_nonzero(self._alive))
         self._alive_bits = _bits(self._alive)
-        self._chosen: tuple[Keys | None, NDArray[np.uint8]] = None, self._alive_bits
+        self._chosen = None, self._alive_bits
 
 
 def _parameters(index: Any, selector: Any, share: float, nprobe: int | None, ef_search: int | None) -> Any:
