@@ -144,7 +144,8 @@ def save_stress_picture(reports: Sequence[TrialReport], path: str | Path) -> Non
     panels[0].set_ylabel("accuracy, %")
     figure.supxlabel("distractors", fontsize=10)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=9)
+    columns = min(len(labels), 3 * len(reports))  # more do not fit over so many panels
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=9)
     # Without the date and with fixed ids, the same results give the same file.
     with matplotlib.rc_context({"svg.hashsalt": "glot-rag"}):
         figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
