@@ -128,7 +128,7 @@ def test_evaluate_with_a_cache_encodes_once(
 
     monkeypatch.setattr(encoder, "encode_documents_together", counted)
     options = ["--dataset", "stdlib", "--limit", "60", "--noise", "words:0.5", "--pooling", "mean,glot,glot+adapt"]
-    options += ["--system", "bm25,best-chunk,stripped,hybrid", "--cache", tmp_path / "cache"]
+    options += ["--system", "bm25,best-chunk,stripped,hybrid", "--cache", tmp_path / "cache", "--max-words", "40"]
     reports = []
     for number in range(2):
         encoded.clear()

@@ -19,7 +19,7 @@ LAYERS = [
     ("config", "durable", "records"),
     ("embedder", "progress", "evidence"),
     ("tokens", "collection"),
-    ("collection_features",),
+    ("collection_features", "graph_runtimes"),
     ("resolve", "layer_tap", "onnx_encoder"),
     ("backbone",),
     ("graph",),

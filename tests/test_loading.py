@@ -18,7 +18,7 @@ def test_a_name_loads_through_torch_with_its_settings() -> None:
 
 
 def test_what_cannot_be_loaded(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="backend must be one of torch, onnx; got 'tensorflow'"):
+    with pytest.raises(InputError, match="backend must be one of torch, onnx, openvino; got 'tensorflow'"):
         load_encoder(backend="tensorflow")
     with pytest.raises(InputError, match="settings built in; got pooling, prune: leave them out, or export one"):
         load_encoder(tmp_path, backend="onnx", pooling="mean", prune=False)
