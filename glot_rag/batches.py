@@ -12,11 +12,10 @@ from torch import Tensor
 from glot_rag.backbone import Backbone
 from glot_rag.collection import CollectionStatistics
 from glot_rag.embedder import Vectors
-from glot_rag.errors import InputError
 from glot_rag.head import Pooled, Pooling
 from glot_rag.head.pooling import real_states
 from glot_rag.progress import bar
-from glot_rag.tokens import BATCH_TOKENS, TokenBatch, check_texts, pack
+from glot_rag.tokens import TokenBatch, check_texts
 
 # Texts tokenised and sorted at a time: enough for even batches, few enough that memory does not grow with the corpus.
 _WINDOW = 4_096
@@ -29,7 +28,7 @@ def pool_texts(
     *,
     prompt: str = "",
     show_progress: bool = False,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
 ) -> dict[str, Vectors]:
     """Embed texts with several poolings over one run of the backbone.
 
@@ -39,7 +38,7 @@ def pool_texts(
         texts: N strings.
         prompt: put before every text.
         show_progress: draw a progress bar on stderr.
-        batch_tokens: tokens a batch may hold, padding included.
+        batch_tokens: tokens a batch may hold, padding included; None is `Backbone.batch_tokens`.
 
     Returns:
         For each name (N, O) float32 with rows of norm 1, in the order of the texts.
@@ -48,8 +47,6 @@ def pool_texts(
         InputError: not a list of strings, or a budget below 1.
     """
     checked = check_texts(texts)
-    if batch_tokens < 1:
-        raise InputError(f"batch_tokens must be at least 1; got {batch_tokens}")
     if prompt:
         checked = [prompt + text for text in checked]
     out = {name: np.empty((len(checked), pooling.output_size), np.float32) for name, pooling in poolings.items()}
@@ -57,7 +54,7 @@ def pool_texts(
         task = progress.add_task("embedding", total=len(checked))
         for start in range(0, len(checked), _WINDOW):
             sequences = backbone.tokenizer(checked[start : start + _WINDOW])
-            for batch in pack(sequences, backbone.tokenizer.pad_id, batch_tokens):
+            for batch in backbone.pack(sequences, batch_tokens):
                 for name, read in pool_batch(backbone, poolings, batch).items():
                     out[name][start + batch.rows] = unit(read.pooled.vector).cpu().numpy()
                 progress.advance(task, len(batch.rows))

@@ -21,7 +21,7 @@ from glot_rag.embedder import Vectors
 from glot_rag.errors import InputError
 from glot_rag.head import Pooled, Pooling
 from glot_rag.head.pooling import real_states
-from glot_rag.tokens import BATCH_TOKENS, TokenBatch, TokenisedText, pack
+from glot_rag.tokens import TokenBatch, TokenisedText
 
 
 def pool_chunks(
@@ -31,7 +31,7 @@ def pool_chunks(
     spans: Sequence[tuple[int, int]],
     *,
     prompt: str = "",
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
 ) -> Vectors:
     """Embed the chunks of a text in one pass over the backbone.
 
@@ -45,7 +45,7 @@ def pool_chunks(
         text: of any length.
         spans: N chunks as (first character, end), of any splitter; they may overlap.
         prompt: put before the text; seen by the chunks of the first window, and in none of them.
-        batch_tokens: tokens a batch may hold, padding included.
+        batch_tokens: tokens a batch may hold, padding included; None is `Backbone.batch_tokens`.
 
     Returns:
         (N, O) float32, rows of norm 1.
@@ -63,7 +63,7 @@ def pool_chunks(
     if (empty := np.flatnonzero(counts == 0)).size:
         start, end = spans[int(empty[0])]
         raise InputError(f"chunk ({start}, {end}) holds no token: {text[start:end]!r:.60}; leave such chunks out")
-    for batch in pack([window.ids for window in windows], backbone.tokenizer.pad_id, batch_tokens):
+    for batch in backbone.pack([window.ids for window in windows], batch_tokens):
         rows, places, numbers = _places(batch, members)
         if not rows:
             continue

@@ -18,7 +18,7 @@ from glot_rag.backbone import Backbone
 from glot_rag.head import AdaPool, GlotHead
 from glot_rag.head.glot import keep_tokens
 from glot_rag.progress import bar
-from glot_rag.tokens import BATCH_TOKENS, check_texts, pack
+from glot_rag.tokens import check_texts
 
 _WORD = re.compile(r"\S+")
 _TEXTS = 256  # texts whose windows are batched together: memory does not grow with the corpus
@@ -45,7 +45,7 @@ def denoise_texts(
     texts: Sequence[str],
     *,
     show_progress: bool = False,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
 ) -> list[Denoised]:
     """Drop the words that look like noise, in rounds: with less noise around, the rest is told apart better.
 
@@ -58,7 +58,7 @@ def denoise_texts(
         head: a trained head; its scores are read.
         texts: N strings.
         show_progress: draw a progress bar on stderr.
-        batch_tokens: tokens a batch may hold, padding included.
+        batch_tokens: tokens a batch may hold, padding included; None is `Backbone.batch_tokens`.
 
     Returns:
         One entry a text.
@@ -77,7 +77,9 @@ def denoise_texts(
     return out
 
 
-def _prune(backbone: Backbone, head: GlotHead | AdaPool, texts: Sequence[str], batch_tokens: int) -> list[Denoised]:
+def _prune(
+    backbone: Backbone, head: GlotHead | AdaPool, texts: Sequence[str], batch_tokens: int | None
+) -> list[Denoised]:
     words = [[match.span() for match in _WORD.finditer(text)] for text in texts]
     left = [list(range(len(spans))) for spans in words]  # of each text, the words still there
     open_ = [row for row, spans in enumerate(words) if spans]
@@ -113,12 +115,14 @@ def _runs(spans: Sequence[tuple[int, int]], kept: Sequence[int]) -> tuple[tuple[
 
 
 @torch.inference_mode()
-def _score(backbone: Backbone, head: GlotHead | AdaPool, texts: Sequence[str], batch_tokens: int) -> list[Tensor]:
+def _score(
+    backbone: Backbone, head: GlotHead | AdaPool, texts: Sequence[str], batch_tokens: int | None
+) -> list[Tensor]:
     """For every word of every text the highest score among its tokens; the least there is for a word without any."""
     windows = [(row, window) for row, text in enumerate(texts) for window in backbone.tokenizer.windows(text)]
     starts = [np.array([match.start() for match in _WORD.finditer(text)], np.int64) for text in texts]
     scores = [np.full(len(each), np.finfo(np.float32).min, np.float32) for each in starts]
-    for batch in pack([window.ids for _, window in windows], backbone.tokenizer.pad_id, batch_tokens):
+    for batch in backbone.pack([window.ids for _, window in windows], batch_tokens):
         states, mask = backbone.hidden_states(batch, head.layers)
         ids = torch.from_numpy(batch.ids)
         logits = head(torch.cat(states, dim=-1), mask, ids).logits.float().cpu().numpy()

@@ -26,7 +26,7 @@ from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooling, save_head
 from glot_rag.head.pooling import TrainedPooling
 from glot_rag.poolings import find_head, fit, load_poolings, pooling_fingerprint
 from glot_rag.records import read_json_record
-from glot_rag.tokens import BATCH_TOKENS, TokenBatch, check_texts
+from glot_rag.tokens import TokenBatch, check_texts
 
 FORMAT = "glot-rag/encoder"
 FORMAT_VERSION = 1
@@ -278,7 +278,7 @@ class GlotEncoder:
     # ---- using it
 
     def encode_documents(
-        self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int = BATCH_TOKENS
+        self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int | None = None
     ) -> Vectors:
         """Embed documents.
 
@@ -286,7 +286,7 @@ class GlotEncoder:
             texts: N strings. An empty or all-white text has the vector of the special tokens around it; what a
                 text has beyond `max_tokens` is cut.
             show_progress: draw a progress bar on stderr.
-            batch_tokens: tokens a batch may hold, padding included.
+            batch_tokens: tokens a batch may hold, padding included; None is `Backbone.batch_tokens`.
 
         Returns:
             (N, D) float32, every row of norm 1; (0, D) for an empty list. A text's row does not depend on what else
@@ -298,14 +298,12 @@ class GlotEncoder:
         return encode_documents_together({"": self}, texts, show_progress=show_progress, batch_tokens=batch_tokens)[""]
 
     def encode_queries(
-        self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int = BATCH_TOKENS
+        self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int | None = None
     ) -> Vectors:
         """Embed queries: as `encode_documents`, with the query's prompt and pooling."""
         return encode_queries_together({"": self}, texts, show_progress=show_progress, batch_tokens=batch_tokens)[""]
 
-    def encode_chunks(
-        self, text: str, spans: Sequence[tuple[int, int]], *, batch_tokens: int = BATCH_TOKENS
-    ) -> Vectors:
+    def encode_chunks(self, text: str, spans: Sequence[tuple[int, int]], *, batch_tokens: int | None = None) -> Vectors:
         """Embed the chunks of one document, each with the text around it in sight (late chunking).
 
         The backbone runs once over the document, of any length, and each chunk is pooled over its own tokens. One chunk
@@ -314,7 +312,7 @@ class GlotEncoder:
         Args:
             text: the document.
             spans: N chunks as (first character, end), of any splitter.
-            batch_tokens: tokens a batch may hold, padding included.
+            batch_tokens: tokens a batch may hold, padding included; None is `Backbone.batch_tokens`.
 
         Returns:
             (N, D) float32, every row of norm 1, to search with `encode_queries`.
@@ -380,7 +378,7 @@ def encode_documents_together(
     texts: Sequence[str],
     *,
     show_progress: bool = False,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
 ) -> dict[str, Vectors]:
     """Embed documents with several encoders that share a backbone, running it once.
 
@@ -388,7 +386,7 @@ def encode_documents_together(
         encoders: by name; all over the same `Backbone` object, with the same prompts (see `GlotEncoder.with_pooling`).
         texts: N strings.
         show_progress: draw a progress bar on stderr.
-        batch_tokens: tokens a batch may hold.
+        batch_tokens: tokens a batch may hold; None is `Backbone.batch_tokens`.
 
     Returns:
         For each name what that encoder's `encode_documents` gives.
@@ -421,7 +419,7 @@ def encode_queries_together(
     texts: Sequence[str],
     *,
     show_progress: bool = False,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
 ) -> dict[str, Vectors]:
     """As `encode_documents_together`, for queries."""
     first = _same_backbone(encoders)

@@ -21,7 +21,7 @@ from transformers import (
     RobertaModel,
 )
 
-from glot_rag.backbone import Backbone, choose_device, choose_dtype
+from glot_rag.backbone import Backbone, _faster_in_bfloat16, choose_device, choose_dtype
 from glot_rag.encoder import GlotEncoder
 from glot_rag.errors import BundleError, InputError
 from glot_rag.head import BaselinePooling, GlotHead
@@ -275,7 +275,27 @@ def test_the_dtype_chosen_for_a_cpu_is_one_it_computes_in() -> None:
     supported = any(
         getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     )
-    assert choose_dtype(None, torch.device("cpu")) == (torch.bfloat16 if supported else torch.float32)
+    assert choose_dtype(None, torch.device("cpu")) in (
+        [torch.float32, torch.bfloat16] if supported else [torch.float32]
+    )
+
+
+@pytest.mark.parametrize(
+    ("supported", "seconds", "chosen"),
+    [(True, 0.5, torch.bfloat16), (True, 0.9, torch.float32), (True, 2.0, torch.float32), (False, 0.5, torch.float32)],
+)
+def test_bfloat16_is_chosen_where_it_is_faster(
+    supported: bool, seconds: float, chosen: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: supported, raising=False)
+    times = {torch.bfloat16: seconds, torch.float32: 1.0}
+    monkeypatch.setattr("glot_rag.backbone._product_seconds", times.__getitem__)
+    _faster_in_bfloat16.cache_clear()
+    try:
+        assert choose_dtype(None, torch.device("cpu")) == chosen
+    finally:
+        _faster_in_bfloat16.cache_clear()
 
 
 @pytest.mark.parametrize("max_tokens", [0, -5, 101, 10**9])

@@ -29,7 +29,7 @@ from glot_rag.classification.fit import Examples, FitConfig, fit, hold_out
 from glot_rag.classification.states import CachedStates
 from glot_rag.classification.storage import SavedClassifier, load_classifier, save_classifier
 from glot_rag.config import TRAINED_POOLINGS
-from glot_rag.tokens import check_texts, pack
+from glot_rag.tokens import check_texts
 from glot_rag.training.noise import NoiseGenerator
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ class GlotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         net = self.net_.to(backbone.device).eval()
         out = np.empty((len(texts), len(self.classes_)), np.float64)
-        for batch in pack(backbone.tokenizer(texts), backbone.tokenizer.pad_id):
+        for batch in backbone.pack(backbone.tokenizer(texts)):
             by_layer, mask = backbone.hidden_states(batch, self._layers())
             outputs = net((torch.cat(by_layer, dim=-1), mask))
             out[batch.rows] = torch.softmax(outputs.double(), dim=-1).cpu().numpy()

@@ -17,7 +17,7 @@ from glot_rag.backbone import Backbone
 from glot_rag.cache import Column, HiddenStateCache, from_stored, stored_dtype, to_stored
 from glot_rag.head import Pooling
 from glot_rag.progress import bar
-from glot_rag.tokens import check_texts, pack
+from glot_rag.tokens import check_texts
 
 _CHUNK = 1_024  # texts a durable step of the cache
 _POOLED_AT_ONCE = 64
@@ -77,7 +77,7 @@ class CachedStates(States):
     def _append(self, texts: list[str], backbone: Backbone, layers: Sequence[int]) -> None:
         sequences = backbone.tokenizer(texts)
         states: list[NDArray[Any]] = [np.empty(0)] * len(sequences)
-        for batch in pack(sequences, backbone.tokenizer.pad_id):
+        for batch in backbone.pack(sequences):
             by_layer, _ = backbone.hidden_states(batch, layers)
             joined = to_stored(torch.cat(by_layer, dim=-1))
             for place, row in enumerate(batch.rows):

@@ -19,7 +19,6 @@ from glot_rag.errors import TrainingError
 from glot_rag.head import AdaPool, GlotHead
 from glot_rag.head.adaptation import Calibration, WeighingNetwork
 from glot_rag.progress import bar
-from glot_rag.tokens import pack
 from glot_rag.training.collections import CollectionSimulator
 from glot_rag.training.noise import View
 from glot_rag.training.objectives import signal_costs
@@ -121,7 +120,7 @@ def _examples(
     tokenised = backbone.tokenizer.with_offsets([view.text for view in read])
     log_share = background.float().numpy()
     found = []
-    for batch in pack([each.ids for each in tokenised], backbone.tokenizer.pad_id):
+    for batch in backbone.pack([each.ids for each in tokenised]):
         states, mask = backbone.hidden_states(batch, head.layers)
         logits = head(torch.cat(states, dim=-1), mask).logits
         assert logits is not None

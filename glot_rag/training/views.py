@@ -22,7 +22,7 @@ from glot_rag.batches import pool_texts
 from glot_rag.cache import Column, HiddenStateCache, stored_dtype, to_stored
 from glot_rag.head import BaselinePooling
 from glot_rag.progress import bar
-from glot_rag.tokens import TokenisedText, check_texts, pack
+from glot_rag.tokens import TokenisedText, check_texts
 from glot_rag.training.noise import VERSION, NoiseGenerator, View
 from glot_rag.training.texts import TrainingText
 
@@ -121,7 +121,7 @@ def _clean(texts: Sequence[TrainingText]) -> list[TrainingText]:
 def _append(cache: HiddenStateCache, backbone: Backbone, rows: Sequence[View], layers: Sequence[int]) -> None:
     tokenised = backbone.tokenizer.with_offsets([row.text for row in rows])
     states: list[NDArray[np.generic]] = [np.empty(0)] * len(rows)
-    for batch in pack([t.ids for t in tokenised], backbone.tokenizer.pad_id):
+    for batch in backbone.pack([t.ids for t in tokenised]):
         by_layer, _ = backbone.hidden_states(batch, layers)
         joined = to_stored(torch.cat(by_layer, dim=-1))
         for place, row in enumerate(batch.rows):
