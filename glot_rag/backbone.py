@@ -61,7 +61,7 @@ def _faster_in_bfloat16() -> bool:
     """Whether this CPU multiplies matrices faster in bfloat16: measured once a process, in about 50 ms.
 
     That it has the instructions does not say so: where a virtual machine hides the tiles (AMX), float32 may be twice as
-    fast. Between the two lies what makes no difference once the rest of the model is added: float32 then, which is exact.
+    fast. Where there is little between them, it is float32, which is exact.
     """
     # torch tells what the CPU has only by underscored names; where they are missing we stay in float32.
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
