@@ -72,6 +72,13 @@ def train(
         float | None, typer.Option(help="Weight of the token-noise objective: 1 in the drop form, else 0.3.")
     ] = None,
     rarity: Annotated[float, typer.Option(help="How much more a rare token costs to lose; 0: as much as any.")] = 0.5,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="Another backbone whose mean-pooled vectors the head learns to give (paper form): minilm, say.",
+            show_default=False,
+        ),
+    ] = None,
     cache: Annotated[Path | None, typer.Option(help="Directory of the hidden states; OUT/cache if not given.")] = None,
     seed: Seed = 0,
     device: Device = None,
@@ -112,6 +119,7 @@ def train(
     if limit is not None:
         texts = sample(texts, limit, seed)
     frozen = FrozenBackbone.load(backbone, device=device, dtype=dtype, max_tokens=max_tokens)
+    taught_by = None if teacher is None else FrozenBackbone.load(teacher, device=device, dtype=dtype)
     if read is None:
         early = max(1, frozen.num_layers // 3)
         read = (early,) if form == "drop" else (early, -1)
@@ -130,8 +138,8 @@ def train(
         rounds=rounds,
         trust=trust,
         readout=readout,
-        # The denoising target is a vector of the backbone's size.
-        output_size=output_size or (frozen.state_size if form == "paper" else None),
+        # The denoising target is a vector of the backbone's size, or the teacher's.
+        output_size=output_size or ((taught_by or frozen).state_size if form == "paper" else None),
     )
     history = train(
         texts,
@@ -139,6 +147,7 @@ def train(
         head_config,
         config,
         out,
+        teacher=taught_by,
         cache=cache,
         lines=read_lines(lines or []),
         details={"files": [path.name for path in [*text, *(lines or [])]]},

@@ -52,6 +52,7 @@ def train(
     config: TrainingConfig,
     out: str | os.PathLike[str],
     *,
+    teacher: Backbone | None = None,
     cache: str | os.PathLike[str] | None = None,
     lines: Mapping[str, Sequence[str]] | None = None,
     details: Mapping[str, Any] | None = None,
@@ -67,6 +68,9 @@ def train(
         backbone: the frozen transformer.
         head_config: the head's shape.
         config: how to train.
+        teacher: another frozen transformer, whose mean-pooled vectors are the denoising objective's targets (and rank the
+            hard negatives): the head learns its space, so that the backbone's documents and its own lie in one index.
+            None is the backbone itself.
         out: gets `config.json` and `head.safetensors` (see `load_head`), `history.json` and `state/`.
         cache: directory of the hidden states; None is `out`/cache.
         lines: real lines for the noise, by kind (`glot_rag.training.texts.read_lines`).
@@ -80,7 +84,7 @@ def train(
         TrainingError: too few texts, a directory that belongs to a run with other settings, or a loss that is NaN.
     """
     out = Path(out)
-    run = _Run(texts, backbone, head_config, config, out, lines)
+    run = _Run(texts, backbone, head_config, config, out, lines, teacher)
     states = cache_views(
         cache or out / "cache",
         texts,
@@ -92,11 +96,13 @@ def train(
         without=config.without,
         queries=config.vectors,
         targets=run.needs_targets,
+        teacher=teacher,
         show_progress=show_progress,
     )
     record = {
         "backbone": backbone.source.name,
         "backbone_fingerprint": backbone.fingerprint,
+        **({"teacher": teacher.source.name, "teacher_fingerprint": teacher.fingerprint} if teacher else {}),
         "training": dataclasses.asdict(config),
         "texts": len(texts),
         **(details or {}),
@@ -120,6 +126,7 @@ class _Run:
         config: TrainingConfig,
         out: Path,
         lines: Mapping[str, Sequence[str]] | None,
+        teacher: Backbone | None,
     ) -> None:
         self.config, self.out = config, out
         split = np.random.default_rng([config.seed, 1]).permutation(len(texts))
@@ -135,11 +142,15 @@ class _Run:
         for layer in head_config.layers:
             if head_config.form == "drop" and backbone.layer_number(layer) == backbone.num_layers:
                 raise TrainingError(nothing_above(layer, backbone))
-        if config.denoising and self.head.output_size != head_config.state_size:
+        size = (teacher or backbone).state_size
+        if config.denoising and self.head.output_size != size:
+            whose = "teacher" if teacher else "backbone"
             raise TrainingError(
-                f"the denoising objective compares with the backbone's vectors of length {head_config.state_size}, the "
-                f"head's have {self.head.output_size}: set output_size={head_config.state_size}, or denoising=0"
+                f"the denoising objective compares with the {whose}'s vectors of length {size}, the head's have "
+                f"{self.head.output_size}: set form='paper' and output_size={size}, or denoising=0"
             )
+        if teacher and head_config.queries == "mean":
+            raise TrainingError("the head learns the teacher's space: queries cannot be the backbone's mean pooling")
         self.optimiser = torch.optim.AdamW(
             self.head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
@@ -152,7 +163,7 @@ class _Run:
             "head": head_config.to_dict() | {"layers": list(head_config.layers)},
             "training": dataclasses.asdict(config),
             "texts": len(texts),
-            "read": what_is_read(texts, backbone, lines),
+            "read": what_is_read(texts, backbone, lines, teacher),
         }
         self._resume()
 
@@ -225,12 +236,18 @@ class _Run:
         config, head = self.config, self.head
         states, mask, labels, ids = gather(cache, rows)
         pooled = head(states, mask)
+        asked = self.has_query[queries // rows_a_text(config.views, config.vectors)]
         parts: dict[str, Tensor] = {}
+        vectors, query_vectors = pooled.vector, self._query_vectors(cache, queries[asked]) if config.vectors else None
         if config.denoising:
-            target = torch.from_numpy(np.array(cache.column("target")[rows]))
-            parts["denoising"] = denoising_loss(pooled.vector, target)
+            compared = vectors, rows
+            if query_vectors is not None and head.config.queries == "head":
+                # The head makes the queries' vectors, too: they are to be where the clean query has its own.
+                compared = torch.cat([vectors, query_vectors]), np.concatenate([rows, queries[asked]])
+            parts["denoising"] = denoising_loss(compared[0], _targets(cache, compared[1]))
         if config.contrastive:
-            parts["contrastive"] = self._contrastive(cache, queries, pooled.vector)
+            assert query_vectors is not None
+            parts["contrastive"] = self._contrastive(cache, queries, asked, query_vectors, vectors)
         assert pooled.logits is not None
         parts["tokens"] = token_loss(pooled.logits, labels, self._costs(cache)[ids])
         loss = sum((getattr(config, name) * value for name, value in parts.items()), torch.zeros(()))
@@ -243,23 +260,30 @@ class _Run:
             self._token_costs = signal_costs(torch.from_numpy(counts), self.config.rarity)
         return self._token_costs
 
-    def _contrastive(self, cache: HiddenStateCache, queries: NDArray[np.int64], vectors: Tensor) -> Tensor:
+    def _contrastive(
+        self,
+        cache: HiddenStateCache,
+        queries: NDArray[np.int64],
+        asked: NDArray[np.bool_],
+        query_vectors: Tensor,
+        vectors: Tensor,
+    ) -> Tensor:
         per_text = rows_a_text(self.config.views, True)
-        asked = self.has_query[queries // per_text]
-        if not asked.any():
-            return contrastive_loss(vectors[:0], vectors[:0], self.config.temperature)
-        query = self._query_vectors(cache, queries[asked])
         negatives = present = None
-        if self.config.negatives:
+        if self.config.negatives and asked.any():
             mined = self._hard_negatives(cache)[queries[asked] // per_text]  # (B, H)
             rows = np.where(mined == NONE, 0, mined) * per_text + self.config.views
             negatives = self._query_vectors(cache, rows.ravel()).view(*rows.shape, -1)
             present = torch.from_numpy(mined != NONE)
-        return contrastive_loss(query, vectors[torch.from_numpy(asked)], self.config.temperature, negatives, present)
+        return contrastive_loss(
+            query_vectors, vectors[torch.from_numpy(asked)], self.config.temperature, negatives, present
+        )
 
     def _query_vectors(self, cache: HiddenStateCache, rows: NDArray[np.int64]) -> Tensor:
         if self.head.config.queries == "mean":
-            return torch.from_numpy(np.array(cache.column("target")[rows]))
+            return _targets(cache, rows)
+        if not len(rows):
+            return torch.zeros(0, self.head.output_size)
         states, mask, *_ = gather(cache, rows)
         vectors: Tensor = self.head(states, mask).vector
         return vectors
@@ -348,6 +372,10 @@ def _batches(
         batches = [batches[i] for i in rng.permutation(len(batches))]
     for batch in batches:
         yield batch, batch // per_text * per_text + config.views
+
+
+def _targets(cache: HiddenStateCache, rows: NDArray[np.int64]) -> Tensor:
+    return torch.from_numpy(np.array(cache.column("target")[rows]))
 
 
 def gather(cache: HiddenStateCache, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -42,6 +42,7 @@ def cache_views(
     without: Sequence[str] = (),
     queries: bool = True,
     targets: bool = True,
+    teacher: Backbone | None = None,
     show_progress: bool = False,
 ) -> HiddenStateCache:
     """Make noisy views and run the backbone over each once. A killed run goes on where it was.
@@ -57,18 +58,20 @@ def cache_views(
         without: families of noise to leave out.
         queries: whether vectors are trained for, or token labels alone.
         targets: whether the mean-pooled vectors are wanted.
+        teacher: whose they are; None is `backbone` itself.
         show_progress: draw a progress bar on stderr.
 
     Returns:
         A complete cache with columns "states" (tokens, S·D), "label" and "id" (tokens, 1) and, with targets, "target"
-        (rows, D), the mean-pooled vector of the row's own clean words; T·(V + 1) rows with queries, else T·V.
+        (rows, D of the teacher), its mean-pooled vector of the row's own clean words; T·(V + 1) rows with queries, else
+        T·V.
     """
-    clean = _clean(texts)
+    clean, teacher = _clean(texts), teacher or backbone
     per_text = rows_a_text(views, queries)
     cache = HiddenStateCache(
         path,
         {
-            **what_is_read(clean, backbone, lines),
+            **what_is_read(clean, backbone, lines, teacher if targets else None),
             **{"layers": list(layers), "views": views, "seed": seed, "noise": VERSION, "without": sorted(without)},
         },
         {
@@ -76,7 +79,7 @@ def cache_views(
             "label": Column("uint8", 1, per_token=True),
             "id": Column("int32", 1, per_token=True),
         }
-        | ({"target": Column("float32", backbone.state_size, per_token=False)} if targets else {}),
+        | ({"target": Column("float32", teacher.state_size, per_token=False)} if targets else {}),
         rows=len(clean) * per_text,
     )
     noise = NoiseGenerator([t.text for t in clean], seed, lines, without)
@@ -89,7 +92,7 @@ def cache_views(
                 if queries:
                     query = clean[index].query.split()
                     rows.append(View(tuple(query), (False,) * len(query)))
-            _append(cache, backbone, rows, layers)
+            _append(cache, backbone, teacher, rows, layers)
             progress.advance(task, len(rows))
     cache.close()
     return cache
@@ -101,10 +104,14 @@ def rows_a_text(views: int, queries: bool) -> int:
 
 
 def what_is_read(
-    texts: Sequence[TrainingText], backbone: Backbone, lines: Mapping[str, Sequence[str]] | None = None
+    texts: Sequence[TrainingText],
+    backbone: Backbone,
+    lines: Mapping[str, Sequence[str]] | None = None,
+    teacher: Backbone | None = None,
 ) -> dict[str, Any]:
-    """What tells texts, noise lines and backbone from others, as JSON values."""
+    """What tells texts, noise lines, backbone and another teacher from others, as JSON values."""
     return {
+        **({"teacher": teacher.fingerprint} if teacher not in (None, backbone) else {}),
         "lines": hashlib.sha256(json.dumps(lines or {}, sort_keys=True).encode()).hexdigest(),
         "backbone": backbone.fingerprint,
         "dtype": str(backbone.dtype),
@@ -118,7 +125,9 @@ def _clean(texts: Sequence[TrainingText]) -> list[TrainingText]:
     return [TrainingText(*pair) for pair in zip(*map(check_texts, columns), strict=True)]
 
 
-def _append(cache: HiddenStateCache, backbone: Backbone, rows: Sequence[View], layers: Sequence[int]) -> None:
+def _append(
+    cache: HiddenStateCache, backbone: Backbone, teacher: Backbone, rows: Sequence[View], layers: Sequence[int]
+) -> None:
     tokenised = backbone.tokenizer.with_offsets([row.text for row in rows])
     states: list[NDArray[np.generic]] = [np.empty(0)] * len(rows)
     for batch in backbone.pack([t.ids for t in tokenised]):
@@ -132,8 +141,8 @@ def _append(cache: HiddenStateCache, backbone: Backbone, rows: Sequence[View], l
         "id": np.concatenate([t.ids for t in tokenised]).astype(np.int32)[:, None],
     }
     if "target" in cache.columns:
-        mean = {"mean": BaselinePooling("mean", backbone.state_size)}
-        columns["target"] = pool_texts(backbone, mean, [row.signal for row in rows])["mean"]
+        mean = {"mean": BaselinePooling("mean", teacher.state_size)}
+        columns["target"] = pool_texts(teacher, mean, [row.signal for row in rows])["mean"]
     cache.append(np.array([len(t.ids) for t in tokenised], np.int32), columns)
 
 

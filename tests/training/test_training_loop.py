@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import BertConfig, BertModel
 
 from glot_rag.backbone import Backbone
 from glot_rag.config import HeadConfig
@@ -228,8 +230,54 @@ def test_hard_negatives(queries: str, run: Run, tmp_path: Path) -> None:
 
 
 def test_denoising_needs_vectors_of_the_backbones_length(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="vectors of length 384, the head's have 416: set output_size=384, or den"):
+    with pytest.raises(
+        TrainingError, match="vectors of length 384, the head's have 416: set form='paper' and output_size=384, or den"
+    ):
         run(tmp_path, head=PAPER)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory, minilm_folder: Path) -> Backbone:
+    """A BERT of random weights with vectors of another length than the student's."""
+    folder = tmp_path_factory.mktemp("teacher")
+    torch.manual_seed(0)
+    BertModel(
+        BertConfig(vocab_size=30_522, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48)
+    ).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(minilm_folder / name, folder)
+    return Backbone.load(str(folder), device="cpu", dtype="float32", max_tokens=48)
+
+
+def test_a_teachers_space_is_learned(run: Run, tmp_path: Path, teacher: Backbone, texts: list[TrainingText]) -> None:
+    head = dataclasses.replace(PAPER, output_size=32)
+    config = dataclasses.replace(CONFIG, epochs=8, contrastive=0.0, learning_rate=1e-2)
+    history = run(tmp_path / "out", head=head, config=config, teacher=teacher, cache=tmp_path / "cache")
+    assert history[-1].parts["denoising"] < 0.5 * history[0].parts["denoising"]
+    record = json.loads((tmp_path / "out" / "config.json").read_text())["details"]
+    assert record["teacher_fingerprint"] == teacher.fingerprint
+    # Texts and queries alike land nearer to the teacher's vector of the same words than to any other's.
+    taught = GlotEncoder(
+        short := Backbone.load("minilm", max_tokens=48, dtype="float32"), load_head(tmp_path / "out")[0]
+    )
+    assert taught.backbone is short
+    wanted = GlotEncoder(teacher, BaselinePooling("mean", 32))
+    clean, queries = [text.text for text in texts], [text.query for text in texts if text.query]
+    for given, expected in (
+        (taught.encode_documents(clean), wanted.encode_documents(clean)),
+        (taught.encode_queries(queries), wanted.encode_documents(queries)),
+    ):
+        assert (given * expected).sum(axis=1).mean() > 0.9
+
+
+def test_a_teacher_needs_its_length_and_the_heads_own_queries(run: Run, tmp_path: Path, teacher: Backbone) -> None:
+    with pytest.raises(
+        TrainingError, match="teacher's vectors of length 32, the head's have 416: set form='paper' and"
+    ):
+        run(tmp_path, head=PAPER, teacher=teacher)
+    head = HeadConfig(state_size=384, pooling="adapool", readout_size=16)
+    with pytest.raises(TrainingError, match="queries cannot be the backbone's mean pooling"):
+        run(tmp_path, head=head, teacher=teacher, config=dataclasses.replace(CONFIG, denoising=0.0))
 
 
 @pytest.mark.parametrize("layers", [(2, -1), (6,)])
