@@ -68,9 +68,9 @@ def train(
         backbone: the frozen transformer.
         head_config: the head's shape.
         config: how to train.
-        teacher: another frozen transformer, whose mean-pooled vectors are the denoising objective's targets (and rank the
-            hard negatives): the head learns its space, so that the backbone's documents and its own lie in one index.
-            None is the backbone itself.
+        teacher: another frozen transformer, whose mean-pooled vectors are the denoising objective's targets and rank
+            the hard negatives: the head learns its space, so that vectors of both may lie in one index. None is the
+            backbone itself.
         out: gets `config.json` and `head.safetensors` (see `load_head`), `history.json` and `state/`.
         cache: directory of the hidden states; None is `out`/cache.
         lines: real lines for the noise, by kind (`glot_rag.training.texts.read_lines`).
