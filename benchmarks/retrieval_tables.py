@@ -9,6 +9,7 @@ from typing import Any
 
 from speed_tables import Rows, percent, spread, won_back
 
+from glot_rag.evaluation.report import difference_label
 from glot_rag.evaluation.results import PRIMARY_METRIC, Report
 
 TITLES = {
@@ -100,7 +101,7 @@ def _row(seeds: list[Report], noise: str, ratio: float, poolings: list[str]) -> 
         "none" if noise == "none" else f"{noise} {ratio:.0%}",
         *cells,
         _shown(ceilings),
-        f"{means[ours] - means['mean']:+.1f}" if ours in means else "",
+        difference_label((means[ours] - means["mean"]) / 100) if ours in means else "",
         percent(won.get(ours)),
     ]
     return row, {pooling: each for pooling, each in won.items() if each is not None}

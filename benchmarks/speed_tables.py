@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
+from glot_rag.evaluation.report import share_label
 from glot_rag.evaluation.results import PRIMARY_METRIC, recovery
 
 Rows = list[list[str]]
@@ -129,7 +130,7 @@ def won_back(value: float, mean: float, ceiling: float) -> float | None:
 
 def percent(share: float | None) -> str:
     """A share as it is printed; nothing for none."""
-    return "" if share is None else f"{share:.0%}"
+    return "" if share is None else share_label(share)
 
 
 def terminal_table(rows: Rows, title: str) -> Table:
