@@ -27,9 +27,8 @@ import numpy as np
 import torch
 import typer
 from rich.console import Console
-from rich.table import Table
 from sklearn.metrics import roc_auc_score
-from speed_tables import ablation_rows
+from speed_tables import ablation_rows, terminal_table
 
 from glot_rag import GlotEncoder
 from glot_rag.backbone import Backbone
@@ -192,16 +191,11 @@ def main(
 def show(record: Mapping[str, Any], console: Console) -> None:
     """The table: mean and standard deviation over the seeds."""
     settings = record["settings"]
-    table = Table(
-        title=f"{settings['dataset']}, {settings['queries']} queries, {settings['noise']}: mean pooling "
+    title = (
+        f"{settings['dataset']}, {settings['queries']} queries, {settings['noise']}: mean pooling "
         f"{settings['mean']:.1f}, ceiling {settings['ceiling']:.1f}; heads trained on {settings['texts']:,} texts"
     )
-    head, *rows = ablation_rows(record)
-    for column in head:
-        table.add_column(column, justify="left" if column in head[:2] else "right")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    console.print(terminal_table(ablation_rows(record), title))
 
 
 if __name__ == "__main__":

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
+
+from rich.table import Table
+
+from glot_rag.evaluation.report import share_label
+from glot_rag.evaluation.results import PRIMARY_METRIC, recovery
 
 Rows = list[list[str]]
 Record = Mapping[str, Any]
+TRAINED = {"glot": "GLOT head, cached states", "lora": "LoRA, rank 64", "full": "full fine-tuning"}
 
 
 def encode_rows(record: Record) -> Rows:
@@ -56,16 +63,85 @@ def import_rows(record: Record) -> Rows:
 
 
 def ablation_rows(record: Record) -> Rows:
-    """Of `ablation.py`: a variant a row, mean and standard deviation over the seeds."""
-    rows = [["group", "what differs", "seeds", "token AUC", "nDCG@10", "parameters"]]
+    """Of `ablation.py`: a variant a row, mean and standard deviation over the seeds; mean pooling, ceiling."""
+    settings = record["settings"]
+    low, high = settings["mean"], settings["ceiling"]
+    rows = [["group", "what differs", "seeds", "token AUC", "nDCG@10", "won back", "parameters"]]
     found: dict[tuple[str, str], list[Record]] = {}
     for each in record["results"]:
         found.setdefault((each["group"], each["name"]), []).append(each)
     for (group, name), seeds in found.items():
+        values = [each["ndcg@10"] for each in seeds]
         auc = spread([each["auc"] for each in seeds], 3)
-        ndcg = spread([each["ndcg@10"] for each in seeds], 1)
-        rows.append([group, name, str(len(seeds)), auc, ndcg, f"{seeds[0]['parameters']:,}"])
+        won = percent(won_back(statistics.fmean(values), low, high))
+        rows.append([group, name, str(len(seeds)), auc, spread(values, 1), won, f"{seeds[0]['parameters']:,}"])
+    rows.append(["", "mean pooling", "", "", f"{low:.1f}", "", ""])
+    rows.append(["", "ceiling", "", "", f"{high:.1f}", "", ""])
     return rows
+
+
+def unseen_rows(record: Record) -> Rows:
+    """Of `unseen.py`: a family that was left out a row, and the share won back on average."""
+    columns = ("mean", "unseen", "unseen+prune", "seen", "seen+prune", "ceiling")
+    titles = ["mean", "left out", "left out, pruned", "trained on", "trained on, pruned", "ceiling"]
+    ways = columns[1:-1]
+    rows = [["noise", *titles, *(f"won back, {title}" for title in titles[1:-1])]]
+    shares: dict[str, list[float]] = {way: [] for way in ways}
+    for each in record["results"]:
+        won = {way: won_back(each[way], each["mean"], each["ceiling"]) for way in ways}
+        rows.append([each["family"], *(f"{each[column]:.1f}" for column in columns), *map(percent, won.values())])
+        for way, share in won.items():
+            shares[way].extend([] if share is None else [share])
+    average = [percent(statistics.fmean(each) if each else None) for each in shares.values()]
+    return [*rows, ["on average", *[""] * len(columns), *average]]
+
+
+def train_cost_rows(record: Record) -> Rows:
+    """Of `train_cost.py`: a way of training a row, beside the GLOT head on cached states."""
+    settings = record["settings"]
+    rows = [
+        [
+            *["backbone", "what is trained", "parameters", "of GLOT", "a step", "of GLOT", "an epoch"],
+            *[f"with caching, over {settings['epochs']} epochs", "peak memory"],
+        ]
+    ]
+    glot = record["results"][0]
+    for each in record["results"]:
+        rows.append(
+            [
+                Path(settings["backbone"]).name,
+                TRAINED[each["method"]],
+                f"{each['parameters']:,}",
+                f"{each['parameters'] / glot['parameters']:.1f}x",
+                f"{1000 * each['step_seconds']:.1f} ms",
+                f"{each['step_seconds'] / glot['step_seconds']:.1f}x",
+                f"{each['epoch_seconds']:.1f} s",
+                f"{each['epoch_seconds_with_caching']:.1f} s",
+                f"{each['peak_gib']:.2f} GiB",
+            ]
+        )
+    return rows
+
+
+def won_back(value: float, mean: float, ceiling: float) -> float | None:
+    """The share of what noise takes, of nDCG@10 in points; None where it takes less than a point."""
+    return recovery(*({PRIMARY_METRIC: each / 100} for each in (value, mean, ceiling)))
+
+
+def percent(share: float | None) -> str:
+    """A share as it is printed; nothing for none."""
+    return "" if share is None else share_label(share)
+
+
+def terminal_table(rows: Rows, title: str) -> Table:
+    """Rows for a terminal: words to the left, figures to the right."""
+    table = Table(title=title)
+    for number, column in enumerate(rows[0]):
+        words = any(row[number][:1].isalpha() for row in rows[1:])
+        table.add_column(column, justify="left" if words else "right")
+    for row in rows[1:]:
+        table.add_row(*row)
+    return table
 
 
 def spread(values: list[float], digits: int) -> str:
@@ -112,6 +188,8 @@ KINDS: tuple[tuple[Callable[[Record], bool], Callable[[Record], Rows]], ...] = (
     (lambda record: "shape" in _first(record), head_rows),
     (lambda record: "root" in _first(record), import_rows),
     (lambda record: "auc" in _first(record), ablation_rows),
+    (lambda record: "family" in _first(record), unseen_rows),
+    (lambda record: "method" in _first(record), train_cost_rows),
 )
 
 

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 import typer
 from rich.console import Console
-from rich.table import Table
+from speed_tables import terminal_table, train_cost_rows
 from torch import Tensor
 
 from glot_rag.backbone import Backbone, choose_dtype
@@ -44,7 +44,6 @@ from glot_rag.training.texts import TrainingText, read_texts
 from glot_rag.training.views import cache_views
 
 METHODS = ("glot", "lora", "full")
-NAMES = {"glot": "GLOT head, cached states", "lora": "LoRA, rank 64", "full": "full fine-tuning"}
 SEED = 0
 
 
@@ -183,34 +182,23 @@ def main(
         results.append({"method": method, "step_seconds": step, "epoch_seconds": epoch, **found})
         results[-1]["epoch_seconds_with_caching"] = amortised
     glot = results[0]
-    table = Table(title=f"{backbone}: {glot['texts']} texts, batches of {batch}, {torch.get_num_threads()} threads")
-    for column in ("", "parameters", "x GLOT", "ms a step", "x GLOT", "s an epoch", f"+ caching/{epochs}", "peak GiB"):
-        table.add_column(column, justify="left" if not column else "right")
     for row in results:
         row["parameters_of_glot"] = row["parameters"] / glot["parameters"]
         row["step_of_glot"] = row["step_seconds"] / glot["step_seconds"]
-        table.add_row(
-            NAMES[row["method"]],
-            f"{row['parameters']:,}",
-            f"{row['parameters_of_glot']:.1f}",
-            f"{1000 * row['step_seconds']:.1f}",
-            f"{row['step_of_glot']:.1f}",
-            f"{row['epoch_seconds']:.1f}",
-            f"{row['epoch_seconds_with_caching']:.1f}",
-            f"{row['peak_gib']:.2f}",
-        )
+    settings = {
+        "backbone": backbone,
+        "texts": [path.name for path in text] if text else "python-stdlib",
+        **{"batch": batch, "steps": steps, "epochs": epochs, "seed": SEED},
+        **{"threads": torch.get_num_threads(), "machine": platform.machine(), "torch": torch.__version__},
+    }
+    record = {"settings": settings, "results": results}
+    title = f"{backbone}: {glot['texts']} texts, batches of {batch}, {torch.get_num_threads()} threads"
     console = Console()
-    console.print(table)
+    console.print(terminal_table(train_cost_rows(record), title))
     console.print(f"caching the hidden states, once: {glot['caching_seconds']:.1f} s")
     if json_file:
-        settings = {
-            "backbone": backbone,
-            "texts": [path.name for path in text] if text else "python-stdlib",
-            **{"batch": batch, "steps": steps, "epochs": epochs, "seed": SEED},
-            **{"threads": torch.get_num_threads(), "machine": platform.machine(), "torch": torch.__version__},
-        }
         json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps({"settings": settings, "results": results}, indent=2) + "\n")
+        json_file.write_text(json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

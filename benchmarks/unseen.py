@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from speed_tables import terminal_table, unseen_rows
 
 from glot_rag import GlotEncoder
 from glot_rag.backbone import Backbone
@@ -112,14 +112,8 @@ def main(
                 row[f"recovery {key}"] = (value - row["mean"]) / (row["ceiling"] - row["mean"])
         rows.append(row)
         console.print(row)
-    table = Table(title=f"{data.name}, {queries} queries: nDCG@10, heads trained on {len(texts)} texts")
-    columns = ("mean", "unseen", "unseen+prune", "seen", "seen+prune", "ceiling")
-    for column in ("left out", *columns, "won back", "won back+prune"):
-        table.add_column(column, justify="left" if column == "left out" else "right")
-    for row in rows:
-        won = [f"{row['recovery unseen' + plus]:.0%}" for plus in ("", "+prune")]
-        table.add_row(row["family"], *(f"{row[column]:.1f}" for column in columns), *won)
-    console.print(table)
+    title = f"{data.name}, {queries} queries: nDCG@10, heads trained on {len(texts)} texts"
+    console.print(terminal_table(unseen_rows({"results": rows}), title))
     if json_file:
         settings = {
             **{"dataset": data.name, "queries": queries, "texts": len(texts), "epochs": epochs, "rarity": rarity},

@@ -50,6 +50,9 @@ Dataset = Annotated[
 MadeFrom = Annotated[
     QueryFrom, typer.Option("--query-from", help="Of a folder of documents: what queries are made from.")
 ]
+MaxQueries = Annotated[
+    int, typer.Option(min=1, help="Of a folder of documents: how many queries are made at most, drawn at random.")
+]
 Limit = Annotated[int | None, typer.Option(min=2, help="Documents of the stdlib corpus, drawn at random.")]
 
 
@@ -89,6 +92,7 @@ def evaluate(
     ] = 170,
     limit: Limit = None,
     query_from: MadeFrom = QueryFrom.AUTO,
+    max_queries: MaxQueries = 2_000,
     seed: Seed = 0,
     cache: Annotated[
         Path | None,
@@ -121,7 +125,9 @@ def evaluate(
     poolings = [name.strip() for name in pooling.split(",")]
     chosen = _chosen_systems(system)
     with ExitStack() as stack:
-        data = open_collection(dataset, queries.value, limit=limit, seed=seed, query_from=query_from.value)
+        data = open_collection(
+            dataset, queries.value, limit=limit, seed=seed, query_from=query_from.value, max_queries=max_queries
+        )
         stack.callback(data.close)
         mean = GlotEncoder.from_pretrained(backbone, pooling="mean", device=device, dtype=dtype)
         encoders, adapting = _encoders(poolings, mean, head or [])
@@ -169,6 +175,7 @@ def evaluate(
                 "systems": " ".join(chosen),
                 "queries": queries.value,
                 "query_from": query_from.value,
+                "max_queries": str(max_queries),
                 "limit": str(limit or ""),
                 "backbone": Path(backbone).name,
                 "dtype": str(mean.backbone.dtype).removeprefix("torch."),
@@ -201,6 +208,7 @@ def write_noise(
     ] = 170,
     limit: Limit = None,
     query_from: MadeFrom = QueryFrom.AUTO,
+    max_queries: MaxQueries = 2_000,
     seed: Seed = 0,
 ) -> None:
     """Write a collection with noise in its documents, in BEIR layout, to measure other systems on."""
@@ -211,7 +219,8 @@ def write_noise(
     from glot_rag.evaluation.sources import open_collection
 
     chosen = parse_noise(noise)
-    with closing(open_collection(dataset, limit=limit, seed=seed, query_from=query_from.value)) as collection:
+    opened = open_collection(dataset, limit=limit, seed=seed, query_from=query_from.value, max_queries=max_queries)
+    with closing(opened) as collection:
         settings = write_noisy_corpus(collection, chosen, out, seed=seed, max_words=max_words)
     for problem in settings["problems"]:
         typer.echo(f"Note: {problem}", err=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from glot_rag.evaluation.datasets import RetrievalDataset, dataset_hash
@@ -60,7 +61,7 @@ class Collection(ABC):
     def judged(self) -> Judged:
         """The queries that can be measured, and their judgements."""
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """As `RetrievalDataset.hash`."""
         documents = ((self.key(index), self.text(index)) for index in range(len(self)))
@@ -70,9 +71,24 @@ class Collection(ABC):
     def close(self) -> None:
         """Let go of files; nothing can be read any more."""
 
-    @abstractmethod
     def copy_queries(self, folder: Path) -> None:
-        """Write `queries.jsonl` and `qrels/` there."""
+        """Write `queries.jsonl` and `qrels/test.tsv`, or more where there is more."""
+        (folder / "qrels").mkdir()
+        with open(folder / "queries.jsonl", "wb") as queries:
+            queries.writelines(json_line({"_id": key, "text": text}) for key, text in self.judged.queries.items())
+        with open(folder / "qrels" / "test.tsv", "w", encoding="utf-8", newline="\n") as file:
+            file.write("query-id\tcorpus-id\tscore\n")
+            for query, grades in self.judged.qrels.items():
+                file.writelines(f"{query}\t{document}\t{grade}\n" for document, grade in grades.items())
+
+    def load(self) -> RetrievalDataset:
+        """Everything in memory; the collection is closed."""
+        documents = {self.key(index): self.text(index) for index in range(len(self))}
+        judged = self.judged
+        self.close()
+        return RetrievalDataset(
+            self.name, documents, judged.queries, judged.qrels, judged.problems, dict(self.queries_made)
+        )
 
 
 class LoadedCollection(Collection):
@@ -107,16 +123,6 @@ class LoadedCollection(Collection):
 
     def close(self) -> None:
         """There is nothing to let go of."""
-
-    def copy_queries(self, folder: Path) -> None:
-        """Write `queries.jsonl` and `qrels/test.tsv`."""
-        (folder / "qrels").mkdir()
-        with open(folder / "queries.jsonl", "wb") as queries:
-            queries.writelines(json_line({"_id": key, "text": text}) for key, text in self._dataset.queries.items())
-        with open(folder / "qrels" / "test.tsv", "w", encoding="utf-8", newline="\n") as file:
-            file.write("query-id\tcorpus-id\tscore\n")
-            for query, grades in self._dataset.qrels.items():
-                file.writelines(f"{query}\t{document}\t{grade}\n" for document, grade in grades.items())
 
 
 def json_line(record: dict[str, object]) -> bytes:

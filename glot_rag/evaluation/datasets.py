@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from glot_rag.errors import DatasetError, InputError
+from glot_rag.evaluation.tally import Tally
 
 QueryHalf = Literal["all", "even", "odd"]
 LAYOUT = "Expected corpus.jsonl, queries.jsonl and qrels/test.tsv (the BEIR layout) in that folder."
@@ -79,37 +80,8 @@ def load_beir(path: str | Path, queries: QueryHalf = "all") -> RetrievalDataset:
     documents = drop(documents, [key for key, text in documents.items() if not text], "empty documents", problems)
     texts = {key: text.strip() for key, _, text in read_records(folder / "queries.jsonl")}
     qrels = _qrels(folder / "qrels" / "test.tsv", documents, texts, problems)
-
-    return judged_dataset(folder.resolve().name, documents, texts, qrels, queries, problems, f"'{folder}'", LAYOUT)
-
-
-def judged_dataset(
-    name: str,
-    documents: dict[str, str],
-    texts: dict[str, str],
-    qrels: dict[str, dict[str, int]],
-    queries: QueryHalf,
-    problems: list[str],
-    where: str,
-    remedy: str,
-) -> RetrievalDataset:
-    """A dataset of the queries of one half that have a text and a relevant document.
-
-    Args:
-        name: for reports.
-        documents: document id -> text, none of them empty.
-        texts: query id -> text.
-        qrels: query id -> document id -> grade.
-        queries: which half.
-        problems: what was left out so far; added to.
-        where: where all this is from, and
-        remedy: what was expected there, for the message of the error.
-
-    Raises:
-        DatasetError: no query is left.
-    """
-    judged = judged_queries(texts, qrels, queries, problems, where, remedy)
-    return RetrievalDataset(name, documents, judged, {key: qrels[key] for key in judged}, problems)
+    judged = judged_queries(texts, qrels, queries, problems, f"'{folder}'", LAYOUT)
+    return RetrievalDataset(folder.resolve().name, documents, judged, {key: qrels[key] for key in judged}, problems)
 
 
 def judged_queries(
@@ -120,7 +92,19 @@ def judged_queries(
     where: str,
     remedy: str,
 ) -> dict[str, str]:
-    """The queries of `judged_dataset`; arguments and errors likewise."""
+    """The queries of one half that have a text and a relevant document.
+
+    Args:
+        texts: query id -> text.
+        qrels: query id -> document id -> grade.
+        queries: which half.
+        problems: what was left out so far; added to.
+        where: where all this is from, and
+        remedy: what was expected there, for the message of the error.
+
+    Raises:
+        DatasetError: no query is left.
+    """
     texts = {key: texts[key] for key in query_half(list(texts), queries)}
     texts = drop(texts, [key for key, text in texts.items() if not text], "empty queries", problems)
     unjudged = [key for key in texts if not any(grade > 0 for grade in qrels.get(key, {}).values())]
@@ -213,21 +197,20 @@ def collect_grades(
 ) -> dict[str, dict[str, int]]:
     """(query id, document id, grade), … -> qrels; what is unknown or said twice goes into the problems."""
     qrels: dict[str, dict[str, int]] = {}
-    unknown: dict[str, list[str]] = {"documents": [], "queries": []}
-    repeated = []
+    unknown = {what: Tally(f"judgements of unknown or empty {what}") for what in ("documents", "queries")}
+    repeated = Tally("judgements made twice", "the higher grade kept")
     for query, document, grade in judged:
         if query not in queries:
-            unknown["queries"].append(query)
+            unknown["queries"].add(query)
         elif document not in documents:
-            unknown["documents"].append(document)
+            unknown["documents"].add(document)
         else:
             grades = qrels.setdefault(query, {})
             if document in grades:
-                repeated.append(f"{query} {document}")
+                repeated.add(f"{query} {document}")
             grades[document] = max(grade, grades.get(document, grade))
-    for what, keys in unknown.items():
-        note(keys, f"judgements of unknown or empty {what}", "left out", problems)
-    note(repeated, "judgements made twice", "the higher grade kept", problems)
+    for tally in (*unknown.values(), repeated):
+        tally.note(problems)
     return qrels
 
 
@@ -254,12 +237,9 @@ def query_half(keys: list[str], queries: QueryHalf) -> list[str]:
 
 def drop(texts: dict[str, str], keys: list[str], what: str, problems: list[str]) -> dict[str, str]:
     """The texts without those ids, which go into the problems."""
-    note(keys, what, "left out", problems)
+    tally = Tally(what)
+    for key in keys:
+        tally.add(key)
+    tally.note(problems)
     dropped = set(keys)
     return {key: text for key, text in texts.items() if key not in dropped}
-
-
-def note(keys: list[str], what: str, fate: str, problems: list[str]) -> None:
-    """Say among the problems how many there were, and the first."""
-    if keys:
-        problems.append(f"{len(keys)} {what} (the first: {keys[0]!r}), {fate}.")

@@ -6,18 +6,25 @@ queries are easier than those of people, as they share the document's words: com
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import re
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from typing import Literal
 
-from glot_rag.errors import DatasetError, InputError
-from glot_rag.evaluation.datasets import QueryHalf, RetrievalDataset, check_half, drop, judged_dataset, note
+from glot_rag.errors import InputError
+from glot_rag.evaluation.collection import Judged
+from glot_rag.evaluation.datasets import QueryHalf, RetrievalDataset, check_half, judged_queries
+from glot_rag.evaluation.id_table import temporary_database
+from glot_rag.evaluation.spooled_collection import SpooledCollection
+from glot_rag.evaluation.tally import Tally
 
 QuerySource = Literal["auto", "title", "heading", "first", "heldout"]
 QUERY_SOURCES: tuple[QuerySource, ...] = ("auto", "title", "heading", "first", "heldout")
 MIN_BODY_WORDS = 10
+MAX_QUERIES = 2_000  # their nDCG is known to a point or two, and a million would be a million to embed
 _WORDS = {"title": (2, 40), "heading": (2, 15), "first": (4, 40), "heldout": (5, 40)}
 _LABELS = {"title": "title", "heading": "heading", "first": "first sentence", "heldout": "held-out sentence"}
 _SENTENCE_END = re.compile(r"(?<!e\.g\.)(?<!i\.e\.)(?<=[.!?])\s+(?=\S)")
@@ -32,12 +39,25 @@ def load_documents(
     queries: QueryHalf = "all",
     *,
     query_from: QuerySource = "auto",
+    max_queries: int = MAX_QUERIES,
     seed: int = 0,
 ) -> RetrievalDataset:
+    """As `open_documents`, in memory."""
+    return open_documents(path, queries, query_from=query_from, max_queries=max_queries, seed=seed).load()
+
+
+def open_documents(
+    path: str | os.PathLike[str],
+    queries: QueryHalf = "all",
+    *,
+    query_from: QuerySource = "auto",
+    max_queries: int = MAX_QUERIES,
+    seed: int = 0,
+) -> SpooledCollection:
     """Read a folder of .txt, .md, .html and .jsonl files as a retrieval collection with one relevant document a query.
 
     A document from which no query can be made, or whose query another one shares, stays in the collection as one more
-    that may be found wrongly.
+    that may be found wrongly. The documents stand in a temporary file until the collection is closed.
 
     Args:
         path: a folder, or one file of those kinds.
@@ -45,10 +65,11 @@ def load_documents(
         query_from: `title` (of the file's own), `heading` (the first line, where it is one), `first` (the first
             sentence), `heldout` (another sentence, drawn at random), or `auto`: the first of title, heading and first
             sentence that there is.
-        seed: of the draw of held-out sentences.
+        max_queries: how many queries at most, drawn at random; documents that have none keep their whole text.
+        seed: of that draw and of the draw of held-out sentences.
 
     Raises:
-        InputError: an unknown `queries` or `query_from`.
+        InputError: an unknown `queries` or `query_from`, or `max_queries` below 1.
         DatasetError: nothing to read there, an id that comes twice, or no query could be made.
     """
     from glot_rag.index.readers import read_documents
@@ -56,52 +77,101 @@ def load_documents(
     check_half(queries)
     if query_from not in QUERY_SOURCES:
         raise InputError(f"query_from must be one of {', '.join(QUERY_SOURCES)}; got {query_from!r}.")
+    if max_queries < 1:
+        raise InputError(f"max_queries must be 1 or more, got {max_queries}.")
     sources = [name for name in _LABELS if name != "heldout"] if query_from == "auto" else [query_from]
     reader = read_documents(path, on_error="skip")
-    documents: dict[str, str] = {}
-    made: dict[str, tuple[str, str, str]] = {}  # id -> (source, query, text without it)
-    for document in reader:
-        key, file = str(document.id), str(document.metadata.get("path", path))
-        if key in documents:
-            raise DatasetError(f"{file}: the id {key!r} comes twice in '{path}'; give every document its own.")
-        documents[key] = document.text
-        title = document.metadata.get("title")
-        blocks = r"\n" if file.endswith((".md", ".html", ".htm")) else r"\n\s*\n"
-        for source in sources:
-            found = _make(source, document.text, str(title or ""), blocks, random.Random(f"{seed} {key}"))
-            if found:
-                made[key] = (source, *found)
-                break
+    collection = SpooledCollection(os.path.basename(os.path.abspath(path)))
+    without = Tally("queries that could not be made")
+    with ExitStack() as opened:
+        opened.callback(collection.close)
+        made = opened.enter_context(closing(_MadeQueries()))
+        for document in reader:
+            key = str(document.id)
+            position = collection.add(key, document.text, reader.place)
+            if position is None:
+                continue
+            drawn = f"{seed} {key}".encode("utf-8", "surrogatepass")
+            title = str(document.metadata.get("title") or "")
+            blocks = r"\n" if reader.place.lower().endswith((".md", ".html", ".htm")) else r"\n\s*\n"
+            for source in sources:
+                found = _make(source, document.text, title, blocks, random.Random(drawn))
+                if found:
+                    made.add(position, source, *found)
+                    break
+            else:
+                without.add(key)
 
-    problems = [f"{error}" for error in reader.skipped[:_MOST_ERRORS]]
-    if len(reader.skipped) > _MOST_ERRORS:
-        problems.append(f"{len(reader.skipped) - _MOST_ERRORS} more files or lines that cannot be read, left out.")
-    note(reader.empty, "files without any text", "left out", problems)
-    documents = drop(
-        documents, [key for key, text in documents.items() if not text.strip()], "empty documents", problems
-    )
-    note([key for key in documents if key not in made], "queries that could not be made", "left out", problems)
-    by_text: dict[str, list[str]] = {}
-    for key, (_, query, _) in made.items():
-        by_text.setdefault(_normal(query), []).append(key)
-    shared = [key for keys in by_text.values() if len(keys) > 1 for key in keys]
-    note(shared, "queries that several documents would answer", "left out", problems)
-    asked = {key: query for key, (_, query, _) in made.items() if len(by_text[_normal(query)]) == 1}
-    documents |= {key: made[key][2] for key in asked}
-    dataset = judged_dataset(
-        os.path.basename(os.path.abspath(path)),
-        documents,
-        asked,
-        {key: {key: 1} for key in asked},
-        queries,
-        problems,
-        f"'{path}'",
-        f"No query could be made from {' or '.join(_LABELS[each] + 's' for each in sources)}: try another query_from.",
-    )
-    for key in dataset.queries:
-        label = _LABELS[made[key][0]]
-        dataset.queries_made[label] = dataset.queries_made.get(label, 0) + 1
-    return dataset
+        problems = collection.problems
+        problems += [str(error) for error in reader.skipped[:_MOST_ERRORS]]
+        if len(reader.skipped) > _MOST_ERRORS:
+            problems.append(f"{len(reader.skipped) - _MOST_ERRORS} more files or lines that cannot be read, left out.")
+        empty_files = Tally("files without any text")
+        for name in reader.empty:
+            empty_files.add(name)
+        empty_files.note(problems)
+        collection.note_empty()
+        without.note(problems)
+        asked: dict[str, str] = {}
+        label_of: dict[str, str] = {}
+        for position, source, query, rest in made.drawn(max_queries, seed, collection.key, problems):
+            key = collection.key(position)
+            asked[key], label_of[key] = query, _LABELS[source]
+            collection.replace(position, rest)
+        remedy = f"No query could be made from {' or '.join(_LABELS[each] + 's' for each in sources)}: "
+        qrels = {key: {key: 1} for key in asked}
+        kept = judged_queries(asked, qrels, queries, problems, f"'{path}'", remedy + "try another query_from.")
+        for key in kept:
+            collection.queries_made[label_of[key]] = collection.queries_made.get(label_of[key], 0) + 1
+        collection.judge(Judged(kept, {key: qrels[key] for key in kept}, problems))
+        made.close()
+        opened.pop_all()
+    return collection
+
+
+class _MadeQueries:
+    """Queries by the position of their document, on disk: most are not asked where there are many."""
+
+    def __init__(self) -> None:
+        self._database = temporary_database()
+        self._database.execute(
+            "CREATE TABLE made (position INTEGER PRIMARY KEY, digest BLOB, source TEXT, query BLOB, rest BLOB)"
+        )
+
+    def add(self, position: int, source: str, query: str, rest: str) -> None:
+        """A query that the document at `position` answers, and the document without it."""
+        normal, *texts = (text.encode("utf-8", "surrogatepass") for text in (_normal(query), query, rest))
+        row = (position, hashlib.sha256(normal).digest()[:16], source, *texts)
+        self._database.execute("INSERT INTO made VALUES (?, ?, ?, ?, ?)", row)
+
+    def drawn(
+        self, count: int, seed: int, key: Callable[[int], str], problems: list[str]
+    ) -> Iterator[tuple[int, str, str, str]]:
+        """Position, source, query and rest of so many queries at most that no other document shares, by position."""
+        self._database.execute("CREATE INDEX digests ON made (digest)")
+        alone = "SELECT MIN(position) FROM made GROUP BY digest HAVING COUNT(*) = 1"
+        shared = Tally("queries that several documents would answer")
+        beyond = Tally(f"queries more than {count:,}, which were drawn at random")
+        for (position,) in self._database.execute(f"SELECT position FROM made WHERE position NOT IN ({alone})"):
+            shared.add(key(position))
+        shared.note(problems)
+        (total,) = self._database.execute(f"SELECT COUNT(*) FROM ({alone})").fetchone()
+        chosen = set(range(total))
+        if total > count:
+            chosen = set(random.Random(f"{seed} queries").sample(range(total), count))
+        for number, (position,) in enumerate(self._database.execute(f"{alone} ORDER BY 1")):
+            if number not in chosen:
+                beyond.add(key(position))
+                continue
+            columns = "SELECT source, query, rest FROM made WHERE position = ?"
+            source, *texts = self._database.execute(columns, (position,)).fetchone()
+            query, rest = (text.decode("utf-8", "surrogatepass") for text in texts)
+            yield position, source, query, rest
+        beyond.note(problems)
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._database.close()
 
 
 def _make(source: str, text: str, title: str, blocks: str, rng: random.Random) -> Made | None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 from glot_rag.errors import DatasetError, MissingExtraError
-from glot_rag.evaluation.datasets import QueryHalf, RetrievalDataset, check_half, collect_grades, drop, judged_dataset
+from glot_rag.evaluation.collection import Judged
+from glot_rag.evaluation.datasets import QueryHalf, RetrievalDataset, check_half, collect_grades, judged_queries
+from glot_rag.evaluation.spooled_collection import SpooledCollection
 
 
 def load_ir_dataset(name: str, queries: QueryHalf = "all") -> RetrievalDataset:
+    """As `open_ir_dataset`, in memory."""
+    return open_ir_dataset(name, queries).load()
+
+
+def open_ir_dataset(name: str, queries: QueryHalf = "all") -> SpooledCollection:
     """Read a collection of the catalogue; what is not on this machine yet, ir_datasets downloads.
 
-    A document's text is what ir_datasets calls its default text: mostly title and body.
+    A document's text is what ir_datasets calls its default text: mostly title and body. The documents stand in a
+    temporary file until the collection is closed.
 
     Args:
         name: an id, like `vaswani` or `beir/scifact/test`.
@@ -40,29 +49,36 @@ def load_ir_dataset(name: str, queries: QueryHalf = "all") -> RetrievalDataset:
             f"The collection {name!r} of ir_datasets has no {' and no '.join(lacking)}: expected an id with documents, "
             "queries and judgements, which often ends in the name of a split, like beir/scifact/test."
         )
-    problems: list[str] = []
-    try:
-        documents = _by_id(((each.doc_id, _text(each)) for each in dataset.docs_iter()), name, "document")
-        texts = _by_id(((each.query_id, _text(each)) for each in dataset.queries_iter()), name, "query")
-        documents = drop(documents, [key for key, text in documents.items() if not text], "empty documents", problems)
-        judged = ((each.query_id, each.doc_id, each.relevance) for each in dataset.qrels_iter())
-        qrels = collect_grades(judged, documents, texts, problems)
-    except (OSError, RuntimeError) as error:  # requests' errors are OSErrors
-        raise DatasetError(
-            f"The collection {name!r} of ir_datasets could not be read or downloaded ({error!r:.200}). Without "
-            "network, put its files into the folder that ir_datasets reads (IR_DATASETS_HOME), or give a folder in "
-            "BEIR layout."
-        ) from error
-    remedy = "Expected documents, queries and judgements."
-    return judged_dataset(name, documents, texts, qrels, queries, problems, f"ir_datasets:{name}", remedy)
+    where = f"ir_datasets:{name}"
+    collection = SpooledCollection(name)
+    with ExitStack() as opened:
+        opened.callback(collection.close)
+        try:
+            for number, each in enumerate(dataset.docs_iter(), start=1):
+                collection.add(str(each.doc_id), _text(each), f"{where}, document {number:,}")
+            collection.note_empty()
+            texts = _queries(dataset, where)
+            judged = ((each.query_id, each.doc_id, each.relevance) for each in dataset.qrels_iter())
+            qrels = collect_grades(judged, collection, texts, collection.problems)
+        except (OSError, RuntimeError) as error:  # requests' errors are OSErrors
+            raise DatasetError(
+                f"The collection {name!r} of ir_datasets could not be read or downloaded ({error!r:.200}). Without "
+                "network, put its files into the folder that ir_datasets reads (IR_DATASETS_HOME), or give a folder in "
+                "BEIR layout."
+            ) from error
+        remedy = "Expected documents, queries and judgements."
+        kept = judged_queries(texts, qrels, queries, collection.problems, where, remedy)
+        collection.judge(Judged(kept, {key: qrels[key] for key in kept}, collection.problems))
+        opened.pop_all()
+    return collection
 
 
-def _by_id(pairs: Any, name: str, what: str) -> dict[str, str]:
+def _queries(dataset: Any, where: str) -> dict[str, str]:
     texts: dict[str, str] = {}
-    for key, text in pairs:
-        if key in texts:
-            raise DatasetError(f"The collection {name!r} of ir_datasets has two of the {what} id {key!r}.")
-        texts[key] = text
+    for number, each in enumerate(dataset.queries_iter(), start=1):
+        if each.query_id in texts:
+            raise DatasetError(f"{where}, query {number:,}: the id {each.query_id!r} was already used.")
+        texts[each.query_id] = _text(each)
     return texts
 
 

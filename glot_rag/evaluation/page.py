@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from glot_rag.evaluation.page_charts import colours, cost_bars, curves, family_bars, noise_label
-from glot_rag.evaluation.report import cost_label
+from glot_rag.evaluation.report import cost_label, difference_label, metric_label, share_label
 from glot_rag.evaluation.results import PRIMARY_METRIC, Report, Result
 
 
@@ -26,7 +26,7 @@ def save_page(report: Report, path: str | Path) -> None:
 def page(report: Report) -> str:
     """The page as HTML."""
     metric = report.main_metric
-    label = escape(metric.replace("ndcg", "nDCG").replace("mrr", "MRR").replace("map", "MAP"))
+    label = escape(metric_label(metric))
     title = f"{escape(report.dataset)}: retrieval under noise"
     length = f"at most {report.max_words} words each" if report.max_words else "whole"
     notes = [report.queries_label] if report.queries_label else []
@@ -69,32 +69,40 @@ def _cost(report: Report) -> str:
 
 
 def _table(report: Report, metric: str) -> str:
-    head = "<tr><th>system<th>value<th>95%<th>ceiling<th>its own<th>recovery<th>± mean<th>p (Holm)<th>won–lost<th>ms"
-    rows = ""
+    """All results; a column of own ceilings, of costs and of a further metric only where there are any."""
+    columns = ["system", metric_label(metric), "95%", "ceiling"]
+    columns += ["its own"] if any(each.own_ceiling for each in report.results) else []
+    columns += ["recovery", "± mean", "p (Holm)", "won–lost"]
+    columns += ["ms"] if report.costs else []
+    others = [each for each in report.results[0].metrics if each != metric]
+    columns += map(metric_label, others)
+    rows = "<tr>" + "".join(f"<th>{escape(column)}" for column in columns)
     for noise, ratio in report.settings:
-        rows += f'<tr class="noise"><th colspan="10">{escape(noise_label(noise, ratio))}'
-        rows += "".join(
-            _row(report, each, metric) for each in report.results if (each.noise, each.ratio) == (noise, ratio)
-        )
-    return f'<div class="scroll"><table>{head}{rows}</table></div>'
+        rows += f'<tr class="noise"><th colspan="{len(columns)}">{escape(noise_label(noise, ratio))}'
+        for result in report.results:
+            if (result.noise, result.ratio) == (noise, ratio):
+                cells = _cells(report, result, metric)
+                cells |= {metric_label(each): f"{100 * result.metrics[each]:.1f}" for each in others}
+                rows += "<tr>" + "".join(f"<td>{escape(cells[column])}" for column in columns)
+    return f'<div class="scroll"><table>{rows}</table></div>'
 
 
-def _row(report: Report, result: Result, metric: str) -> str:
+def _cells(report: Report, result: Result, metric: str) -> dict[str, str]:
+    """Column -> what stands there."""
     compared = result.against_mean if metric == PRIMARY_METRIC else None
     bounds = result.interval if metric == PRIMARY_METRIC else None
-    cells = [
-        result.pooling,
-        f"{100 * result.metrics[metric]:.1f}",
-        f"[{100 * bounds[0]:.1f}, {100 * bounds[1]:.1f}]" if bounds else "–",
-        f"{100 * result.ceiling[metric]:.1f}",
-        f"{100 * result.own_ceiling[metric]:.1f}" if result.own_ceiling else "–",
-        "–" if result.recovery is None else f"{result.recovery:.0%}",
-        f"{100 * compared.difference:+.1f}" if compared else "–",
-        f"{compared.p_holm:.4f}" if compared and compared.p_holm is not None else "–",
-        f"{compared.wins}–{compared.losses}" if compared else "–",
-        cost_label(report, result.pooling),
-    ]
-    return "<tr>" + "".join(f"<td>{escape(cell)}" for cell in cells)
+    return {
+        "system": result.pooling,
+        metric_label(metric): f"{100 * result.metrics[metric]:.1f}",
+        "95%": f"[{100 * bounds[0]:.1f}, {100 * bounds[1]:.1f}]" if bounds else "–",
+        "ceiling": f"{100 * result.ceiling[metric]:.1f}",
+        "its own": f"{100 * result.own_ceiling[metric]:.1f}" if result.own_ceiling else "–",
+        "recovery": "–" if result.recovery is None else share_label(result.recovery),
+        "± mean": difference_label(compared.difference) if compared else "–",
+        "p (Holm)": f"{compared.p_holm:.4f}" if compared and compared.p_holm is not None else "–",
+        "won–lost": f"{compared.wins}–{compared.losses}" if compared else "–",
+        "ms": cost_label(report, result.pooling),
+    }
 
 
 def _worst(report: Report) -> str:

@@ -24,7 +24,7 @@ def print_report(report: Report, console: Console, metric: str | None = None) ->
     metric = metric or report.main_metric
     length = f" (≤ {report.max_words} words)" if report.max_words else ""
     console.print(
-        f"{_label(metric)} × 100 on {report.dataset}: {report.documents:,} documents{length}, "
+        f"{metric_label(metric)} × 100 on {report.dataset}: {report.documents:,} documents{length}, "
         f"{report.queries:,} queries, seed {report.seed}",
         style="bold",
         highlight=False,
@@ -129,9 +129,9 @@ def _cell(result: Result, mean: Result | None, metric: str, best: float) -> Text
     notes = []
     if mean is not None:
         mark = "*" * (metric == PRIMARY_METRIC and _is_sure(result))
-        notes.append(f"{100 * (result.metrics[metric] - mean.metrics[metric]):+.1f}{mark}")
+        notes.append(f"{difference_label(result.metrics[metric] - mean.metrics[metric])}{mark}")
     if result.recovery is not None and metric == PRIMARY_METRIC:
-        notes.append(f"{result.recovery:.0%}")
+        notes.append(share_label(result.recovery))
     return cell.append("\n" + " · ".join(notes), style="dim") if notes else cell
 
 
@@ -141,5 +141,28 @@ def _is_sure(result: Result) -> bool:
     return compared is not None and compared.p_holm is not None and compared.p_holm < 0.05
 
 
-def _label(metric: str) -> str:
-    return metric.replace("ndcg", "nDCG").replace("mrr", "MRR")
+def metric_label(metric: str) -> str:
+    """A metric as it is written.
+
+    >>> metric_label("ndcg@10"), metric_label("map@100")
+    ('nDCG@10', 'MAP@100')
+    """
+    return metric.replace("ndcg", "nDCG").replace("mrr", "MRR").replace("map", "MAP")
+
+
+def difference_label(difference: float) -> str:
+    """A difference of two fractions in points, with its sign; none at all is never negative.
+
+    >>> difference_label(0.1234), difference_label(-0.0001)
+    ('+12.3', '+0.0')
+    """
+    return f"{round(100 * difference, 1) + 0.0:+.1f}"
+
+
+def share_label(share: float) -> str:
+    """A share in percent; none at all is never negative.
+
+    >>> share_label(0.65), share_label(-0.001)
+    ('65%', '0%')
+    """
+    return f"{round(100 * share)}%"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from glot_rag.evaluation.beir_collection import BeirCollection
 from glot_rag.evaluation.collection import Collection, LoadedCollection
-from glot_rag.evaluation.datasets import QueryHalf, RetrievalDataset, load_beir
-from glot_rag.evaluation.documents import QuerySource, load_documents
-from glot_rag.evaluation.ir_collections import load_ir_dataset
+from glot_rag.evaluation.datasets import QueryHalf, RetrievalDataset
+from glot_rag.evaluation.documents import MAX_QUERIES, QuerySource, open_documents
+from glot_rag.evaluation.ir_collections import open_ir_dataset
 from glot_rag.evaluation.stdlib_corpus import load_stdlib
 
 _CATALOGUE = "ir_datasets:"
@@ -22,29 +22,11 @@ def load_dataset(
     limit: int | None = None,
     seed: int = 0,
     query_from: QuerySource = "auto",
+    max_queries: int = MAX_QUERIES,
 ) -> RetrievalDataset:
-    """Load any kind of collection by its name.
-
-    Args:
-        name: `stdlib`; `ir_datasets:` and an id; or a path. A folder with `corpus.jsonl`, `queries.jsonl` or `qrels` in
-            it is in BEIR layout; any other has documents only, and queries are made from them.
-        queries: which half; not for `stdlib`.
-        limit: documents of `stdlib`.
-        seed: of that draw, and of held-out sentences.
-        query_from: what queries of a folder of documents are made from.
-
-    Raises:
-        InputError: an argument that cannot be used.
-        MissingExtraError: ir_datasets is not installed.
-        DatasetError: the collection cannot be read.
-    """
-    if name == "stdlib":
-        return load_stdlib(limit, seed=seed)
-    if name.startswith(_CATALOGUE):
-        return load_ir_dataset(name.removeprefix(_CATALOGUE), queries)
-    if is_beir(name):
-        return load_beir(name, queries)
-    return load_documents(name, queries, query_from=query_from, seed=seed)
+    """As `open_collection`, in memory."""
+    opened = open_collection(name, queries, limit=limit, seed=seed, query_from=query_from, max_queries=max_queries)
+    return opened.load()
 
 
 def open_collection(
@@ -54,11 +36,31 @@ def open_collection(
     limit: int | None = None,
     seed: int = 0,
     query_from: QuerySource = "auto",
+    max_queries: int = MAX_QUERIES,
 ) -> Collection:
-    """The same with the documents of a BEIR folder left on disk; close it when it is done with."""
-    if name != "stdlib" and not name.startswith(_CATALOGUE) and is_beir(name):
+    """Open any kind of collection by its name; all but `stdlib` leave the documents on disk. Close it afterwards.
+
+    Args:
+        name: `stdlib`; `ir_datasets:` and an id; or a path. A folder with `corpus.jsonl`, `queries.jsonl` or `qrels` in
+            it is in BEIR layout; any other has documents only, and queries are made from them.
+        queries: which half; not for `stdlib`.
+        limit: documents of `stdlib`.
+        seed: of that draw, and of queries that are made.
+        query_from: what queries of a folder of documents are made from.
+        max_queries: how many of those at most.
+
+    Raises:
+        InputError: an argument that cannot be used.
+        MissingExtraError: ir_datasets is not installed.
+        DatasetError: the collection cannot be read.
+    """
+    if name == "stdlib":
+        return LoadedCollection(load_stdlib(limit, seed=seed))
+    if name.startswith(_CATALOGUE):
+        return open_ir_dataset(name.removeprefix(_CATALOGUE), queries)
+    if is_beir(name):
         return BeirCollection(name, queries)
-    return LoadedCollection(load_dataset(name, queries, limit=limit, seed=seed, query_from=query_from))
+    return open_documents(name, queries, query_from=query_from, max_queries=max_queries, seed=seed)
 
 
 def is_beir(path: str) -> bool:

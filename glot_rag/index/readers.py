@@ -17,17 +17,22 @@ BOM = b"\xef\xbb\xbf"
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file to read.
+    """A file to read; small, as there may be very many.
 
     Attributes:
-        path: Where it is.
-        name: Its path relative to the folder that was asked for, with `/`; its file name if it was asked for itself.
+        root: The folder that was asked for, or that holds the file that was asked for itself.
+        name: Its path relative to that, with `/`.
     """
 
-    path: Path
+    root: Path
     name: str
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self.root / self.name
 
 
 def find_files(paths: Paths) -> list[SourceFile]:
@@ -47,7 +52,7 @@ def find_files(paths: Paths) -> list[SourceFile]:
             raise DatasetError(f"{root}: no file to read in this folder; supported: {', '.join(sorted(_READERS))}")
         for file in files:
             other = found.setdefault(file.name, file)
-            if other.path.resolve() != file.path.resolve():
+            if other is not file and other.path.resolve() != file.path.resolve():
                 raise DatasetError(
                     f"{other.path} and {file.path} would both get the id {file.name!r}; give a folder that holds both"
                 )
@@ -82,6 +87,7 @@ class DocumentReader(Iterator[Document]):
         files_read: How many files are done.
         empty: Names of files that held no text.
         skipped: Errors that were passed over.
+        place: Where the last document stands: its file, in JSONL with the line.
     """
 
     def __init__(self, files: list[SourceFile], *, skip: bool = False) -> None:
@@ -89,6 +95,7 @@ class DocumentReader(Iterator[Document]):
         self.files_read = 0
         self.empty: list[str] = []
         self.skipped: list[DatasetError] = []
+        self.place = ""
         self._skip = skip
         self._documents = self._read()
 
@@ -101,8 +108,8 @@ class DocumentReader(Iterator[Document]):
             try:
                 with open(file.path, "rb") as stream:
                     file.name.encode()  # it becomes the id
-                    for document in _READERS[file.path.suffix.lower()](stream, file, self._fail):
-                        count = -1
+                    for document, place in _READERS[file.path.suffix.lower()](stream, file, self._fail):
+                        count, self.place = -1, place
                         yield document
             except OSError as error:
                 self._fail(DatasetError(f"{file.path}: cannot be read: {error.strerror or error}"))
@@ -121,14 +128,16 @@ class DocumentReader(Iterator[Document]):
 
 
 Fail = Callable[[DatasetError], None]
-Reader = Callable[[BinaryIO, SourceFile, Fail], Iterator[Document]]
+# A document and where it stands
+Read = tuple[Document, str]
+Reader = Callable[[BinaryIO, SourceFile, Fail], Iterator[Read]]
 
 
 def _walk(root: Path) -> Iterator[SourceFile]:
     if root.is_file():
         if root.suffix.lower() not in _READERS:
             raise DatasetError(f"{root}: unsupported kind of file; supported: {', '.join(sorted(_READERS))}")
-        yield SourceFile(root, root.name)
+        yield SourceFile(root.parent, root.name)
         return
     if not root.is_dir():
         raise DatasetError(f"{root}: there is no such file or folder")
@@ -141,7 +150,7 @@ def _walk(root: Path) -> Iterator[SourceFile]:
         for path in (Path(folder, name) for name in names if not name.startswith(".")):
             # A broken link counts as a file, so that reading it says so; a pipe or a socket would block.
             if path.suffix.lower() in _READERS and (path.is_file() or not path.exists()):
-                yield SourceFile(path, path.relative_to(root).as_posix())
+                yield SourceFile(root, path.relative_to(root).as_posix())
 
 
 def _decode(data: bytes, path: Path, offset: int = 0) -> str:
@@ -155,7 +164,7 @@ def _decode(data: bytes, path: Path, offset: int = 0) -> str:
 
 
 def _whole_file(convert: Callable[[str], tuple[str, str | None]]) -> Reader:
-    def read(stream: BinaryIO, file: SourceFile, fail: Fail) -> Iterator[Document]:
+    def read(stream: BinaryIO, file: SourceFile, fail: Fail) -> Iterator[Read]:
         data = stream.read()
         start = len(BOM) if data.startswith(BOM) else 0
         try:
@@ -163,18 +172,21 @@ def _whole_file(convert: Callable[[str], tuple[str, str | None]]) -> Reader:
         except RecursionError:
             raise DatasetError(f"{file.path}: nested too deeply") from None
         if text.strip():
-            yield Document(text, file.name, {"path": file.name} | ({"title": title} if title else {}))
+            yield Document(text, file.name, {"path": file.name} | ({"title": title} if title else {})), str(file.path)
 
     return read
 
 
-def _json_lines(stream: BinaryIO, file: SourceFile, fail: Fail) -> Iterator[Document]:
+def _json_lines(stream: BinaryIO, file: SourceFile, fail: Fail) -> Iterator[Read]:
     offset = 0
     for number, line in enumerate(stream, 1):
         start = len(BOM) if number == 1 and line.startswith(BOM) else 0
         if line[start:].strip():
             try:
-                yield _from_json(_decode(line[start:], file.path, offset + start), file, number)
+                yield (
+                    _from_json(_decode(line[start:], file.path, offset + start), file, number),
+                    f"{file.path}:{number}",
+                )
             except DatasetError as error:
                 fail(error)
         offset += len(line)

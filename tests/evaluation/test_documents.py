@@ -85,6 +85,32 @@ def test_a_query_of_two_documents_is_asked_of_none(folder: Path) -> None:
     assert "2 queries that several documents would answer (the first: 'care.md'), left out." in dataset.problems
 
 
+def test_of_many_queries_some_are_drawn(tmp_path: Path) -> None:
+    lines = [{"id": f"d{n:03}", "title": f"Kettle number {n}", "text": f"{BODY} It is {n}."} for n in range(200)]
+    (tmp_path / "all.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
+    every = load_documents(tmp_path)
+    assert len(every.queries) == 200
+    few = load_documents(tmp_path, max_queries=20, seed=1)
+    assert len(few.queries) == 20
+    assert few.queries.items() < every.queries.items()
+    assert list(few.queries) == sorted(few.queries)
+    assert few == load_documents(tmp_path, max_queries=20, seed=1)
+    assert few.queries != load_documents(tmp_path, max_queries=20, seed=2).queries
+    assert few.documents == every.documents
+    first = min(set(every.queries) - set(few.queries))
+    assert few.problems == [f"180 queries more than 20, which were drawn at random (the first: {first!r}), left out."]
+    with pytest.raises(InputError, match="max_queries must be 1 or more, got 0"):
+        load_documents(tmp_path, max_queries=0)
+
+
+def test_ids_and_texts_of_any_characters(tmp_path: Path) -> None:
+    lines = [{"id": f"\ud800{n}", "title": f"A \udfff title {n}", "text": BODY + "\udfff"} for n in range(3)]
+    (tmp_path / "all.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
+    dataset = load_documents(tmp_path)
+    assert dataset.queries["\ud8002"] == "A \udfff title 2"
+    assert dataset.documents["\ud8002"] == BODY + "\udfff"
+
+
 def test_bad_files_are_named_and_left_out(folder: Path) -> None:
     (folder / "latin.txt").write_bytes("Käse und Brot".encode("latin-1"))
     (folder / "rows.jsonl").write_text('{"id": "r1", "title": "A row of text", "text": "' + BODY + '"}\n{oops\n')
@@ -93,7 +119,7 @@ def test_bad_files_are_named_and_left_out(folder: Path) -> None:
     assert any("latin.txt: not UTF-8" in problem for problem in dataset.problems)
     assert any("rows.jsonl:2: not JSON" in problem for problem in dataset.problems)
     (folder / "rows.jsonl").write_text('{"id": "r1", "text": "one"}\n{"id": "r1", "text": "two"}\n')
-    with pytest.raises(DatasetError, match=r"rows\.jsonl: the id 'r1' comes twice"):
+    with pytest.raises(DatasetError, match=r"rows\.jsonl:2: the id 'r1' was already used at .*rows\.jsonl:1\."):
         load_documents(folder)
 
 

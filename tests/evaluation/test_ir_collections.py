@@ -88,7 +88,9 @@ def test_what_cannot_be_used(register: Any) -> None:
     with pytest.raises(DatasetError, match=r"could not be read or downloaded.*no network.*IR_DATASETS_HOME"):
         load_ir_dataset("glot-toy-offline")
     register("glot-toy-twice", Docs([*DOCS, DOCS[0]]), Queries(), Qrels())
-    with pytest.raises(DatasetError, match="two of the document id 'a'"):
+    with pytest.raises(
+        DatasetError, match=r"glot-toy-twice, document 4: the id 'a' was already used at .*document 1\."
+    ):
         load_ir_dataset("glot-toy-twice")
 
 
