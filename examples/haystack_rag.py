@@ -79,12 +79,12 @@ def pages() -> tuple[list[Document], dict[str, str]]:
     return documents, {name: text for name, (_, text) in says.items()}
 
 
-def pipeline(settings: dict[str, str], documents: list[Document]) -> Pipeline:
+def pipeline(documents: list[Document], model: str = "minilm", pooling: str | None = None) -> Pipeline:
     """Embed the documents, and make what searches them. Both embedders take the same settings, and share a model."""
     store = InMemoryDocumentStore(embedding_similarity_function="cosine")
-    store.write_documents(GlotDocumentEmbedder(**settings).run(documents)["documents"])  # type: ignore[arg-type]
+    store.write_documents(GlotDocumentEmbedder(model, pooling=pooling).run(documents)["documents"])
     made = Pipeline()
-    made.add_component("query", GlotTextEmbedder(**settings))  # type: ignore[arg-type]
+    made.add_component("query", GlotTextEmbedder(model, pooling=pooling))
     made.add_component("retriever", InMemoryEmbeddingRetriever(store, top_k=1))
     made.connect("query.embedding", "retriever.query_embedding")
     return made
@@ -97,9 +97,9 @@ def main() -> None:
         # Adapted to these pages and saved; the folder is named wherever a model is. It holds counts, no text.
         GlotEncoder.from_pretrained().adapt([document.content or "" for document in documents]).save(folder)
         pipelines = {
-            "mean": pipeline({"pooling": "mean"}, documents),
-            "glot": pipeline({}, documents),
-            "adapted": pipeline({"model": folder}, documents),
+            "mean": pipeline(documents, pooling="mean"),
+            "glot": pipeline(documents),
+            "adapted": pipeline(documents, folder),
         }
         right = dict.fromkeys(pipelines, 0)
         for question, answer in QUESTIONS.items():
