@@ -87,6 +87,7 @@ def pipeline(documents: list[Document], model: str = "minilm", pooling: str | No
     made.add_component("query", GlotTextEmbedder(model, pooling=pooling))
     made.add_component("retriever", InMemoryEmbeddingRetriever(store, top_k=1))
     made.connect("query.embedding", "retriever.query_embedding")
+    made.warm_up()  # now: it takes the model that the documents' embedder has loaded
     return made
 
 
@@ -116,8 +117,8 @@ def main() -> None:
     rag.add_component("prompt", PromptBuilder(TEMPLATE, required_variables=["documents", "question"]))
     rag.connect("retriever.documents", "prompt.documents")
     tools = {"field": "meta.aisle", "operator": "==", "value": "tools"}
-    answer = rag.run({"query": {"text": question}, "retriever": {"filters": tools}, "prompt": {"question": question}})
-    print(f"\nThe pipeline's prompt, with a filter for the tools aisle:\n{answer['prompt']['prompt']}")
+    made = rag.run({"query": {"text": question}, "retriever": {"filters": tools}, "prompt": {"question": question}})
+    print(f"\nThe pipeline's prompt, with a filter for the tools aisle:\n{made['prompt']['prompt']}")
 
 
 if __name__ == "__main__":
