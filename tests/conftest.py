@@ -15,6 +15,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # Likewise read once, by torch: where the cores are shared, threads that wait for each other make tests several times
 # slower, and the batches here are small.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Among the workers of `make test` likewise: a tokeniser would take all cores for itself.
+os.environ.setdefault("RAYON_NUM_THREADS", "1")
 
 import pytest
 
@@ -24,6 +26,42 @@ if TYPE_CHECKING:
     from glot_rag.head.adaptation import Calibration
 
 # torch and the library's torch side are imported in the fixtures: the tests that need neither start at once.
+
+MOST_WORKERS = 8  # each holds torch and the models that its tests load: up to 2 GB
+# The files that take longest, slowest first. A worker that began one of them when the others are nearly done would keep
+# them all waiting.
+SLOWEST = (
+    "test_examples.py",
+    "exports/test_onnx_bundle.py",
+    "exports/test_onnx_adapted.py",
+    "training/test_training_loop.py",
+    "index/test_index_crash.py",
+    "index/test_index_faults.py",
+    "test_backbone.py",
+)
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist's
+def pytest_xdist_auto_num_workers() -> int:
+    """As many workers as this process may use cores; 0, which is pytest as ever, if that is one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_WORKERS) if cores > 1 else 0
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the slowest files first where workers share them out (`--dist loadfile --no-loadscope-reorder`)."""
+    if hasattr(config, "workerinput"):
+        rank = {name: place for place, name in enumerate(SLOWEST)}
+        items.sort(key=lambda item: rank.get(item.path.relative_to(Path(__file__).parent).as_posix(), len(rank)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the counts that tests reported (`figures`)."""
+    for report in (each for reports in terminalreporter.stats.values() for each in reports):
+        if getattr(report, "when", None) == "call":
+            for name, line in report.user_properties:
+                if name == "figure":
+                    terminalreporter.write_line(f"index: {line}")
 
 
 def _folder(package: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,19 +13,15 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 # name: (what it needs, what it prints)
 EXPECTED = {
-    "langchain_rag": (
-        "langchain_core",
-        ["pooling='mean', the three", "pooling='glot', the three", "Ausweis|Reisepass"],
-    ),
-    "llama_index_rag": ("llama_index.core", ["Right page first", "mean", "glot"]),
-    "sentence_transformers_rag": ("sentence_transformers", ["The answer (*) first: mean", "Saved and loaded"]),
-    "mteb_local": (
-        "mteb",
-        ["ndcg_at_10", "none          mean", "gibberish:0.5 glot", "minilm-glot, revision"],
-    ),
+    "langchain_rag": ("langchain_core", ["Only pages in German", "Der Reisepass wird im Rathaus", "The chain;"]),
+    "llama_index_rag": ("llama_index.core", ["Right page first", "waste department"]),
+    "sentence_transformers_rag": ("sentence_transformers", ["Modules: GlotTransformer, Pooling", "Saved and loaded"]),
+    "mteb_local": ("mteb", ["ndcg_at_10", "minilm-glot, revision"]),
     "classify_noisy": ("sklearn", ["accuracy", "glot, noisy views", "Saved and loaded"]),
-    "haystack_rag": ("haystack", ["pooling='mean'", "pooling='glot'", "The pipeline's prompt"]),
+    "haystack_rag": ("haystack", ["The pipeline's prompt", "[drill]"]),
 }
+# How many questions each finds the answer to, or its measures.
+RIGHT = re.compile(r"\b(mean|adapted) +(?:(\d+) (?:of|and) \d|(0\.\d+))")
 # Slower than a minute, and tested in their parts: the README's `make demo`, and a training.
 LONG = {"demo", "train_your_own"}
 RUN = """
@@ -57,5 +54,9 @@ def test_example(name: str, minilm_folder: Path, tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr[-2000:]
     for phrase in phrases:
-        assert any(each in result.stdout for each in phrase.split("|")), result.stdout
+        assert phrase in result.stdout, result.stdout
+    if name != "classify_noisy":
+        # Last is what was asked of the noisiest documents.
+        right = {pooling: float(count or measure) for pooling, count, measure in RIGHT.findall(result.stdout)}
+        assert right["adapted"] > right["mean"], result.stdout
     assert not list(tmp_path.iterdir()), "an example left files behind"

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mteb.models.abs_encoder import AbsEncoder
-from mteb.models.model_meta import ModelMeta, ScoringFunction
+from mteb.models.model_meta import FRAMEWORKS, ModelMeta, ScoringFunction
 from mteb.types import PromptType
 
 from glot_rag.embedder import Embedder, Vectors
+from glot_rag.errors import FingerprintMismatchError
+from glot_rag.loading import load_encoder
+from glot_rag.onnx_encoder import OnnxEncoder
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata
     from mteb.types import BatchedInput
     from torch.utils.data import DataLoader
+
+    from glot_rag.encoder import GlotEncoder
 
 
 class GlotModel(AbsEncoder):
@@ -68,29 +74,26 @@ def get_model(
     """Load a model, as `mteb.get_model` does.
 
     Args:
-        model_name: as `GlotEncoder.from_pretrained`.
+        model_name: as `glot_rag.load_encoder`: a saved or an exported encoder's directory, too.
         revision: the first characters of the encoder's fingerprint that are expected; None for any.
         device: "cpu", "cuda", …; None chooses.
-        kwargs: as `GlotEncoder.from_pretrained`: pooling, head, dtype, ….
+        kwargs: as `glot_rag.load_encoder`: backend, pooling, head, dtype, ….
 
     Raises:
-        ModelNotFoundError, BundleError, InputError: as `GlotEncoder.from_pretrained`.
+        ModelNotFoundError, BundleError, InputError, MissingExtraError: as `glot_rag.load_encoder`.
         FingerprintMismatchError: the files make another encoder than `revision` says.
 
     Example:
         >>> import mteb
         >>> mteb.evaluate(get_model("minilm"), mteb.get_tasks(["SciFact"]))  # doctest: +SKIP
     """
-    from glot_rag.encoder import GlotEncoder
-    from glot_rag.errors import FingerprintMismatchError
-
-    encoder = GlotEncoder.from_pretrained(model_name, device=device, **kwargs)
+    encoder = load_encoder(model_name, device=device, **kwargs)
     if revision is not None and not encoder.fingerprint.startswith(revision):
         raise FingerprintMismatchError(
             f"'{model_name}' makes an encoder with fingerprint {encoder.fingerprint}, revision {revision!r} was asked "
             "for: leave the revision out, or use the files that it was made with"
         )
-    model = GlotModel(encoder, _name(model_name, kwargs))
+    model = GlotModel(encoder, _name(model_name, encoder))
     loader: Callable[..., Any] = _load
     options = {"model": model_name, **kwargs}
     model.mteb_model_meta = model.mteb_model_meta.model_copy(update={"loader": loader, "loader_kwargs": options})
@@ -110,10 +113,18 @@ def _load(name: str, revision: str | None = None, *, model: str, device: str | N
     return get_model(model, revision, device, **kwargs)
 
 
-def _name(model_name: str, options: dict[str, Any]) -> str:
+def _name(model_name: str, encoder: GlotEncoder | OnnxEncoder) -> str:
     """With one slash, as mteb wants it; what else was chosen is in the revision."""
-    pooling = options.get("pooling") or "glot"
-    return f"glot-rag/{model_name.strip('/').replace('/', '--')}-{pooling}{'-prune' * bool(options.get('prune'))}"
+    own = Path(model_name).name if Path(model_name).is_dir() else model_name.replace("/", "--")
+    if isinstance(encoder, OnnxEncoder):
+        return f"glot-rag/{own}-{encoder.runtime}"
+    return f"glot-rag/{own}-{encoder.pooling.name}{'-prune' * encoder.prune}"
+
+
+def _framework(encoder: Embedder) -> FRAMEWORKS:
+    if not isinstance(encoder, OnnxEncoder):
+        return "PyTorch"
+    return "OpenVINO" if encoder.runtime == "openvino" else "ONNX"
 
 
 def _meta(name: str, encoder: Embedder) -> ModelMeta:
@@ -131,7 +142,7 @@ def _meta(name: str, encoder: Embedder) -> ModelMeta:
         open_weights=True,
         public_training_code=None,
         public_training_data=None,
-        framework=["PyTorch"],
+        framework=[_framework(encoder)],
         similarity_fn_name=ScoringFunction("cosine"),
         use_instructions=False,
         training_datasets=None,

@@ -100,9 +100,9 @@ def test_a_loss_is_refused_unless_it_is_asked_for(
     monkeypatch.setitem(TOLERANCES, "bfloat16", replace(TOLERANCES["bfloat16"], min_cosine=1.0))
     path = tmp_path / "bundle"
     with pytest.raises(ParityError, match=r"\(bfloat16, 27 texts\): least cosine .*accept the loss by name"):
-        export_encoder(small.encoder, path, precision="bfloat16", texts=5)
+        export_encoder(small.encoder, path, precision="bfloat16", texts=5, graph_of=small.path)
     assert list(tmp_path.iterdir()) == []
-    report = export_encoder(small.encoder, path, precision="bfloat16", texts=5, accept_loss=True)
+    report = export_encoder(small.encoder, path, precision="bfloat16", texts=5, graph_of=small.path, accept_loss=True)
     assert report.min_cosine < 1.0
     exported = OnnxEncoder(path)
     assert exported.precision == "bfloat16"

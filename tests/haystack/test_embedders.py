@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
+import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +17,10 @@ pytest.importorskip("haystack", reason="these are tests of an integration")
 from haystack import Document, Pipeline
 from haystack.components.retrievers.in_memory import InMemoryEmbeddingRetriever
 from haystack.document_stores.in_memory import InMemoryDocumentStore
-from haystack_integrations.components.embedders.glot import GlotDocumentEmbedder, GlotTextEmbedder
+from haystack_integrations.components.embedders.glot import GlotDocumentEmbedder, GlotTextEmbedder, embedders
 
 from glot_rag.encoder import GlotEncoder
-from glot_rag.errors import InputError, MissingExtraError, ModelNotFoundError
+from glot_rag.errors import BundleError, InputError, MissingExtraError, ModelNotFoundError
 
 TEXTS = ["We use cookies. Boils a litre in two minutes.", "", "Roses are pruned in early spring."]
 SETTINGS: dict[str, Any] = {"dtype": "float32", "device": "cpu", "document_prompt": "passage: "}
@@ -47,6 +49,33 @@ def test_metadata_before_the_text(encoder: GlotEncoder) -> None:
     embedder = GlotDocumentEmbedder(meta_fields_to_embed=["title", "none"], **SETTINGS)
     (found,) = embedder.run([Document(content="in spring", meta={"title": "Roses", "other": "x"})])["documents"]
     np.testing.assert_allclose(found.embedding, encoder.encode_documents(["Roses\nin spring"])[0], atol=1e-6)
+    embedder = GlotDocumentEmbedder(meta_fields_to_embed=["title"], embedding_separator=": ", **SETTINGS)
+    (found,) = embedder.run([Document(content="in spring", meta={"title": "Roses"})])["documents"]
+    np.testing.assert_allclose(found.embedding, encoder.encode_documents(["Roses: in spring"])[0], atol=1e-6)
+
+
+def test_an_asynchronous_pipeline_loads_the_model_in_a_thread(
+    encoder: GlotEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def load(**options: Any) -> GlotEncoder:
+        threads.append(threading.current_thread())
+        return encoder
+
+    monkeypatch.setattr(embedders, "load_encoder", load)
+    pipeline = Pipeline()
+    pipeline.add_component("query", GlotTextEmbedder("another", **SETTINGS))  # one that is not loaded yet
+    found = asyncio.run(pipeline.run_async({"query": {"text": TEXTS[0]}}))["query"]["embedding"]
+    np.testing.assert_allclose(found, encoder.encode_queries(TEXTS[:1])[0], atol=1e-6)
+    (thread,) = threads
+    assert thread is not threading.main_thread()
+
+
+def test_an_exported_encoder_is_loaded_as_one(encoder: GlotEncoder, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="onnx"):
+        GlotDocumentEmbedder(str(tmp_path), backend="onnx").warm_up()
+    assert GlotDocumentEmbedder(str(tmp_path), backend="onnx").to_dict()["init_parameters"]["backend"] == "onnx"
 
 
 def test_a_pipeline_is_written_down_and_read_again(encoder: GlotEncoder) -> None:

@@ -1,3 +1,5 @@
+import functools
+
 import pytest
 from hash_encoder import HashEncoder
 
@@ -20,15 +22,7 @@ def index(path, encoder):
         yield made
 
 
-_FIGURES = pytest.StashKey[list[str]]()
-
-
 @pytest.fixture
-def figures(request):
+def figures(record_property):
     """Takes the counts that a test reports; they are printed at the end of the run."""
-    return request.config.stash.setdefault(_FIGURES, []).append
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    for line in config.stash.get(_FIGURES, []):
-        terminalreporter.write_line(f"index: {line}")
+    return functools.partial(record_property, "figure")

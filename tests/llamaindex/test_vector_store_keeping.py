@@ -18,7 +18,13 @@ from some_nodes import KETTLE, TEXTS, ids, nodes_of, plane
 
 from glot_rag import Document as IndexDocument
 from glot_rag import GlotIndex
-from glot_rag.errors import FingerprintMismatchError, IndexExistsError, IndexReadOnlyError, InputError
+from glot_rag.errors import (
+    FingerprintMismatchError,
+    IndexExistsError,
+    IndexNotFoundError,
+    IndexReadOnlyError,
+    InputError,
+)
 
 
 def test_it_persists_and_refuses_other_embeddings(embedding: GlotEmbedding, tmp_path: Path) -> None:
@@ -44,6 +50,32 @@ def test_it_persists_and_refuses_other_embeddings(embedding: GlotEmbedding, tmp_
         # The refused one has let go of the directory, though its error, and so its frame, is still held.
         GlotVectorStore(tmp_path / "index", embed_model=embedding).close()
         assert refused.value
+
+
+@pytest.mark.parametrize("known", ["glot", "by its name"])
+def test_many_may_read_while_one_writes(embedding: GlotEmbedding, tmp_path: Path, known: str) -> None:
+    path = tmp_path / "index"
+    settings = {"embed_model": embedding} if known == "glot" else {"fingerprint": "another"}
+    vector = embedding.get_query_embedding("how fast does it heat water")
+    with pytest.raises(InputError, match="read_only needs the path"):
+        GlotVectorStore(**settings, read_only=True)
+    with pytest.raises(IndexNotFoundError):
+        GlotVectorStore(path, **settings, read_only=True)
+    assert not path.exists()
+    kettle, *others = nodes_of(embedding)
+    with GlotVectorStore(path, **settings) as writer:
+        writer.add(others)
+        with (
+            GlotVectorStore(path, **settings, read_only=True) as reader,
+            GlotVectorStore.from_dict(reader.to_dict()) as other,
+        ):
+            writer.add([kettle])
+            for store in (reader, other):
+                assert ids(store, vector, k=1) == ["kettle"]
+                for change in (lambda store: store.add([kettle]), lambda store: store.clear()):
+                    with pytest.raises(IndexReadOnlyError):
+                        change(store)
+        assert len(writer.get_nodes()) == 1 + len(others)
 
 
 def test_other_embeddings_are_known_by_name(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from mteb_glot import GlotModel, LocalRetrieval, get_model, get_model_meta
 from scipy.stats import spearmanr
 
 from glot_rag.encoder import GlotEncoder
-from glot_rag.errors import DatasetError, FingerprintMismatchError, MissingExtraError, ModelNotFoundError
+from glot_rag.errors import BundleError, DatasetError, FingerprintMismatchError, MissingExtraError, ModelNotFoundError
 from glot_rag.evaluation.metrics import measure
 
 COMMON: dict[str, Any] = {
@@ -197,6 +197,16 @@ def test_loading_by_name(encoder: GlotEncoder) -> None:
         get_model("minilm", "abc")
     with pytest.raises(ModelNotFoundError, match="No model 'no/such/thing'"):
         get_model("no/such/thing", pooling="mean")
+
+
+def test_a_saved_encoder_by_its_path(encoder: GlotEncoder, tmp_path: Path) -> None:
+    """One that is adapted to a collection, say, or exported: named by its folder and by what it does."""
+    mean = encoder.with_pooling("mean")
+    mean.save(tmp_path / "mine")
+    model = get_model(str(tmp_path / "mine"), device="cpu", dtype="float32")
+    assert (model.mteb_model_meta.name, model.model.fingerprint) == ("glot-rag/mine-mean", mean.fingerprint)
+    with pytest.raises(BundleError, match="onnx"):
+        get_model(str(tmp_path / "mine"), backend="onnx")
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ def use() -> None:
     query = GlotTextEmbedder("minilm", device="cpu")
     assert_type(documents.run([Document(content="a")]), dict[str, list[Document]])
     assert_type(query.run("a")["embedding"], list[float])
+    GlotDocumentEmbedder("my-bundle", backend="onnx", embedding_separator=": ")
     pipeline = Pipeline()
     pipeline.add_component("query", query)
 

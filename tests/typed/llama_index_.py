@@ -19,6 +19,7 @@ def use() -> None:
         context = StorageContext.from_defaults(vector_store=as_store)
         index = VectorStoreIndex.from_documents([Document(text="a")], context, embed_model=embedding)
         assert_type(index.as_retriever(similarity_top_k=2).retrieve("a"), list[NodeWithScore])
+    GlotVectorStore("my-index", embed_model=embedding, read_only=True).close()
 
     GlotEmbedding(poling="glot")  # type: ignore[call-arg]
     GlotVectorStore(embed_model=1)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from glot_rag import GlotEncoder
 
 def use() -> None:
     assert_type(get_model("minilm", device="cpu", pooling="mean"), GlotModel)
+    assert_type(get_model("my-bundle", backend="openvino"), GlotModel)
     assert_type(get_model_meta("minilm"), ModelMeta)
     assert_type(GlotModel(GlotEncoder.from_pretrained()).mteb_model_meta, ModelMeta)
     task: AbsTask = LocalRetrieval("my-collection", queries="even")

@@ -39,15 +39,19 @@ class GlotVectorStore(BasePydanticVectorStore):
     Similarities are cosines. An argument that a method does not know is refused.
 
     Args:
-        path: Directory of an index, opened if there is one and else made; one process at a time may have it. None:
-            a temporary directory, removed by `close` or when the store is garbage.
+        path: Directory of an index, opened if there is one and else made; one process at a time may have it, and any
+            number `read_only`. None: a temporary directory, removed by `close` or when the store is garbage.
         embed_model: The embedding that the nodes and queries will come with. A `GlotEmbedding` is known to the index by
             its own fingerprint: one with other weights or settings is refused.
         fingerprint: For other embeddings, a name that changes whenever their vectors do; an index that was made under
             another one is refused. None: `embed_model`'s class and model name, or "llama-index".
+        read_only: Only query the index at `path`, which has to exist, also while another process writes to it; each
+            query sees the last commit. What writes raises an `IndexReadOnlyError`.
 
     Raises:
-        InputError: `embed_model` is no embedding, or `fingerprint` is not that of a `GlotEmbedding`.
+        InputError: `embed_model` is no embedding, `fingerprint` is not that of a `GlotEmbedding`, or `read_only`
+            without a `path`.
+        IndexNotFoundError: `read_only`, and there is no index at `path`.
         FingerprintMismatchError: Another embedding made the index at `path`.
         IndexLockedError: Another process has it open.
         IndexExistsError: There is something else at `path`.
@@ -68,6 +72,7 @@ class GlotVectorStore(BasePydanticVectorStore):
     stores_text: bool = True
     path: str | None = None
     fingerprint: str = "llama-index"
+    read_only: bool = False
 
     _index: LazyIndex = PrivateAttr()
 
@@ -78,13 +83,14 @@ class GlotVectorStore(BasePydanticVectorStore):
         *,
         embed_model: BaseEmbedding | None = None,
         fingerprint: str | None = None,
+        read_only: bool = False,
         **fields: Any,
     ) -> None:
         path = None if path is None else os.fspath(path)
         encoder = embed_model.encoder if isinstance(embed_model, GlotEmbedding) else None
-        fields |= {"path": path, "fingerprint": _fingerprint(embed_model, fingerprint)}
+        fields |= {"path": path, "fingerprint": _fingerprint(embed_model, fingerprint), "read_only": read_only}
         super().__init__(**fields)
-        self._index = LazyIndex(path, self.fingerprint, encoder)
+        self._index = LazyIndex(path, self.fingerprint, encoder, read_only=self.read_only)
 
     def __getstate__(self) -> dict[str, Any]:
         """Refused: one process at a time may have an index."""

@@ -45,13 +45,20 @@ class LazyIndex:
         path: Directory of the index. None: a temporary one, removed by `close` or when this object is garbage.
         fingerprint: Of the embedding.
         encoder: The embedding itself where it is an `Embedder`: D is known then, and the index made at once.
+        read_only: Take no lock; the index at `path` has to exist.
 
     Raises:
+        InputError: `read_only` without a path.
         IndexStoreError: As `GlotIndex.open` and `GlotIndex.create`.
     """
 
-    def __init__(self, path: str | None, fingerprint: str, encoder: Embedder | None = None) -> None:
+    def __init__(
+        self, path: str | None, fingerprint: str, encoder: Embedder | None = None, *, read_only: bool = False
+    ) -> None:
+        if read_only and path is None:
+            raise InputError("read_only needs the path of an index that exists")
         self._path = path
+        self._read_only = read_only
         self._fingerprint = fingerprint
         self._guard = threading.Lock()
         self._index: GlotIndex | None = None
@@ -92,8 +99,10 @@ class LazyIndex:
 
     def _open(self, path: str, encoder: Embedder | None) -> None:
         try:
-            index = GlotIndex.open(path, encoder)
+            index = GlotIndex.open(path, encoder, read_only=self._read_only)
         except IndexNotFoundError:
+            if self._read_only:
+                raise
             refuse_used(Path(path))  # now, not at the first addition
             return
         if encoder is None:  # its dimension was not known before

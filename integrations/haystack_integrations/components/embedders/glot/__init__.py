@@ -1,4 +1,4 @@
-"""glot-rag in Haystack: a pair of embedders over a `GlotEncoder`."""
+"""glot-rag in Haystack: a pair of embedders over a `GlotEncoder` or an exported one."""
 
 from __future__ import annotations
 

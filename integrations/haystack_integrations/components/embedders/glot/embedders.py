@@ -1,4 +1,4 @@
-"""`GlotTextEmbedder` for queries, `GlotDocumentEmbedder` for documents: Haystack components over a `GlotEncoder`."""
+"""`GlotTextEmbedder` for queries, `GlotDocumentEmbedder` for documents: Haystack components over one encoder."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from haystack import Document, component, default_from_dict, default_to_dict
 from typing_extensions import Unpack
 
 from glot_rag.errors import InputError
+from glot_rag.loading import load_encoder
 
 if TYPE_CHECKING:
     from glot_rag.encoder import GlotEncoder
+    from glot_rag.onnx_encoder import OnnxEncoder
 
 
 @functools.lru_cache(maxsize=2)
-def _encoder(options: tuple[tuple[str, Any], ...]) -> GlotEncoder:
+def _encoder(options: tuple[tuple[str, Any], ...]) -> GlotEncoder | OnnxEncoder:
     """One encoder for the two components of a pipeline that were made with the same settings."""
-    from glot_rag.encoder import GlotEncoder
-
-    return GlotEncoder.from_pretrained(**dict(options))
+    return load_encoder(**dict(options))
 
 
 class EncoderOptions(TypedDict, total=False):
-    """Keywords of both components; as `GlotEncoder.from_pretrained`, which has the default for each."""
+    """Keywords of both components; as `glot_rag.load_encoder`, which has the default for each."""
 
+    backend: str | None
     pooling: str | None
     head: str | None
     device: str | None
@@ -47,10 +48,10 @@ class _Embedder:
             )
         self.model = model
         self._options = options
-        self._loaded: GlotEncoder | None = None
+        self._loaded: GlotEncoder | OnnxEncoder | None = None
 
     @property
-    def encoder(self) -> GlotEncoder:
+    def encoder(self) -> GlotEncoder | OnnxEncoder:
         """The encoder, loaded when it is first asked for."""
         if self._loaded is None:
             self._loaded = _encoder((("name_or_path", self.model), *sorted(self._options.items())))
@@ -60,9 +61,13 @@ class _Embedder:
         """Load the encoder; a pipeline does this before its first run.
 
         Raises:
-            ModelNotFoundError, BundleError, InputError, MissingExtraError: as `GlotEncoder.from_pretrained`.
+            ModelNotFoundError, BundleError, InputError, MissingExtraError: as `glot_rag.load_encoder`.
         """
         _ = self.encoder
+
+    async def warm_up_async(self) -> None:
+        """As `warm_up`, in a thread; a pipeline that runs asynchronously does this instead."""
+        await asyncio.to_thread(self.warm_up)
 
 
 @component
@@ -70,9 +75,11 @@ class GlotTextEmbedder(_Embedder):
     """Embeds a query.
 
     Args:
-        model: "minilm", "smollm2", a hub id, a directory, or a saved encoder (`GlotEncoder.from_pretrained`).
-        options: `EncoderOptions`: pooling ("glot", "adapool", "mean", "max", "cls" or "last"), head, device, dtype,
-            max_tokens, query_prompt, document_prompt, prune. Give both components the same.
+        model: "minilm", "smollm2", a hub id, a directory, a saved encoder (`GlotEncoder.from_pretrained`), or an
+            exported one (`glot-rag export`).
+        options: `EncoderOptions`: backend ("torch", "onnx" or "openvino"), pooling ("glot", "adapool", "mean", "max",
+            "cls" or "last"), head, device, dtype, max_tokens, query_prompt, document_prompt, prune. Give both
+            components the same.
 
     Raises:
         InputError: an unknown argument.
@@ -115,7 +122,8 @@ class GlotDocumentEmbedder(_Embedder):
 
     Args:
         model: this and the other settings are those of `GlotTextEmbedder`.
-        meta_fields_to_embed: metadata that are put before the text, one a line.
+        meta_fields_to_embed: metadata that are put before the text.
+        embedding_separator: put between them, and before the text.
         progress_bar: draw one on stderr.
         options: as `GlotTextEmbedder`.
 
@@ -133,11 +141,13 @@ class GlotDocumentEmbedder(_Embedder):
         model: str = "minilm",
         *,
         meta_fields_to_embed: list[str] | None = None,
+        embedding_separator: str = "\n",
         progress_bar: bool = False,
         **options: Unpack[EncoderOptions],
     ) -> None:
         _Embedder.__init__(self, model, **options)  # super() does not see that the decorator makes a new class
         self.meta_fields_to_embed = meta_fields_to_embed or []
+        self.embedding_separator = embedding_separator
         self.progress_bar = progress_bar
 
     @component.output_types(documents=list[Document])
@@ -161,11 +171,16 @@ class GlotDocumentEmbedder(_Embedder):
 
     def _text(self, document: Document) -> str:
         fields = [document.meta.get(field) for field in self.meta_fields_to_embed]
-        return "\n".join([*(str(value) for value in fields if value is not None), document.content or ""])
+        parts = [*(str(value) for value in fields if value is not None), document.content or ""]
+        return self.embedding_separator.join(parts)
 
     def to_dict(self) -> dict[str, Any]:
         """For a pipeline that is written down."""
-        own = {"meta_fields_to_embed": self.meta_fields_to_embed, "progress_bar": self.progress_bar}
+        own = {
+            "meta_fields_to_embed": self.meta_fields_to_embed,
+            "embedding_separator": self.embedding_separator,
+            "progress_bar": self.progress_bar,
+        }
         return default_to_dict(self, model=self.model, **own, **self._options)
 
     @classmethod
