@@ -23,13 +23,16 @@ def exact_search(snapshot: Snapshot, queries: Vectors, k: int, keys: Keys | None
         N lists of (score, key), best first.
 
     Raises:
-        IndexCorruptedError: A stored vector has another length.
+        IndexCorruptedError: A vector that was found does not match its checksum, or any has another length.
     """
     scores = np.empty((len(queries), 0), np.float32)
     best = np.empty((len(queries), 0), np.int64)
-    for some, vectors in snapshot.vectors(keys):
+    parts = snapshot.all_vectors() if keys is None else snapshot.vectors(keys.tolist(), check=False)
+    for some, vectors in parts:
         scores = np.concatenate([scores, queries @ vectors.T], axis=1)
         best = np.concatenate([best, np.broadcast_to(some, (len(queries), len(some)))], axis=1)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         scores, best = np.take_along_axis(scores, order, axis=1), np.take_along_axis(best, order, axis=1)
+    for _ in snapshot.vectors(set(best.ravel().tolist())):
+        pass  # checked: those whose scores are given back
     return [list(zip(*pair, strict=True)) for pair in zip(scores.tolist(), best.tolist(), strict=True)]

@@ -102,6 +102,9 @@ class GlotIndex(WritableIndex):
     ) -> GlotIndex:
         """Open an index that exists.
 
+        One of an older format is brought to this one, in one commit, when it is opened for writing; until then
+        libraries of this version do not read it.
+
         Args:
             path: Its directory.
             encoder: The one that made it. None: texts can be neither added nor searched for; all else works.
@@ -120,6 +123,7 @@ class GlotIndex(WritableIndex):
             InputError: `memory_map` without `read_only`.
             IndexNotFoundError: There is none.
             IndexCorruptedError: It is damaged.
+            IndexVersionError: It is of a newer format; or of an older one, with `read_only`.
             IndexLockedError: Another process is writing to it.
             FingerprintMismatchError: `encoder` is not the one that made it.
 

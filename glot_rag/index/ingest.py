@@ -36,7 +36,7 @@ def ingest(store: Store, documents: Sequence[object], encode: Encode, given: Arr
     vectors = None if given is None else unit_vectors(given, dimension, ids)
     last = {id: number for number, id in enumerate(ids)}
     keys: dict[str, int] = {}
-    intact: dict[str, Row] = {}
+    intact: dict[str, tuple[Row, bytes]] = {}
     # Nobody else writes, so what is read here still holds at the commit: encoding takes no time of a transaction's.
     with store.snapshot() as snapshot:
         for id, columns in snapshot.raw_by_id(list(last)).items():
@@ -46,16 +46,16 @@ def ingest(store: Store, documents: Sequence[object], encode: Encode, given: Arr
             except IndexCorruptedError:
                 continue  # replacing a damaged document is how it is repaired
     if vectors is None:
-        fresh = {id: checked[n][1] for id, n in last.items() if id not in intact or intact[id].text != checked[n][1]}
+        fresh = {id: checked[n][1] for id, n in last.items() if id not in intact or intact[id][0].text != checked[n][1]}
         encoded = _encode(fresh, encode, dimension)
-        wanted = {id: encoded[id] if id in encoded else intact[id].vector for id in last}
+        wanted = {id: encoded[id] if id in encoded else intact[id][1] for id in last}
     else:
         wanted = {id: vectors[n].tobytes() for id, n in last.items()}
     with store.transaction() as transaction:
         for id, vector in wanted.items():
             _, text, metadata = checked[last[id]]
-            old = intact.get(id)
-            if old is None or (old.text, old.vector) != (text, vector):
+            old, old_vector = intact.get(id, (None, None))
+            if old is None or (old.text, old_vector) != (text, vector):
                 if id in keys:
                     transaction.remove(keys[id])
                 transaction.insert(id, text, metadata, vector)

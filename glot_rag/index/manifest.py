@@ -9,7 +9,7 @@ from glot_rag.embedder import Embedder
 from glot_rag.errors import FingerprintMismatchError, IndexCorruptedError, IndexVersionError, InputError
 from glot_rag.index.index_types import check_type
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1: see `upgrade`
 MAX_DIMENSION = 1 << 16
 WAY_OUT = "Restore the directory from a copy"
 
@@ -64,7 +64,9 @@ class Manifest:
                 "Upgrade: pip install -U glot-rag"
             )
         if set(values) != {field.name for field in fields(cls)}:
-            raise IndexCorruptedError(f"The manifest holds {sorted(values)}, which is not what format version 1 holds")
+            raise IndexCorruptedError(
+                f"The manifest holds {sorted(values)}, which is not what format version {version} holds"
+            )
         manifest = cls(**values)
         sizes = type(manifest.dimension) is int and 1 <= manifest.dimension <= MAX_DIMENSION
         if not sizes or not isinstance(manifest.fingerprint, str):

@@ -15,8 +15,10 @@ from glot_rag.index import checkpoint, index_types
 from glot_rag.index.exact import Found, exact_search
 from glot_rag.index.filters import Filter
 from glot_rag.index.index_types import Plan
+from glot_rag.index.kept_rows import KeptRows
 from glot_rag.index.locks import SharedLock
 from glot_rag.index.matched_keys import MatchedKeys
+from glot_rag.index.rows import Row
 from glot_rag.index.snapshot import CheckpointRecord, Keys, Snapshot
 from glot_rag.index.store import Store
 from glot_rag.index.vector_table import GONE, VectorTable
@@ -51,6 +53,7 @@ class Mirror:
         self._table: VectorTable | None = None
         self.sequence = -1
         self._matched = MatchedKeys()
+        self._rows = KeptRows()
         self.file_is_stale = False  # the file on disk was found missing or damaged
 
     @contextmanager
@@ -72,6 +75,10 @@ class Mirror:
     def matching(self, snapshot: Snapshot, filter: Filter) -> Keys:
         """Keys of the documents that a filter lets through, in ascending order."""
         return self._matched.of(snapshot, filter)
+
+    def rows(self, snapshot: Snapshot, keys: set[int]) -> dict[int, Row]:
+        """The rows of `keys`; those that do not exist are left out."""
+        return self._rows.of(snapshot, keys)
 
     def search(
         self,
@@ -247,13 +254,13 @@ class Mirror:
     @staticmethod
     def _can_take(table: VectorTable, snapshot: Snapshot) -> bool:
         """Whether what is new can be added to it."""
-        return not table.mapped or not snapshot.has_rows_after(table.largest)
+        return not table.mapped or not snapshot.has_vectors_after(table.largest)
 
     def _replay(self, table: VectorTable, snapshot: Snapshot) -> bool:
         """Apply the commits after `self.sequence`; False if the result does not add up."""
         table.remove(snapshot.removed_since(self.sequence))
         # A changed vector has a new key, and keys only grow: what is new is what is larger.
-        table.append(snapshot.rows_after(table.largest))
+        table.append(snapshot.vectors_after(table.largest))
         self.sequence = snapshot.state.sequence
         return len(table) == snapshot.state.documents
 

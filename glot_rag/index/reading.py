@@ -87,7 +87,7 @@ class ReadableIndex:
         self._check_open()
         wanted = validation.check_ids(ids)
         with self._store.snapshot() as snapshot:
-            found = {id: snapshot.decode(columns) for id, columns in snapshot.raw_by_id(list(set(wanted))).items()}
+            found = snapshot.by_id(list(set(wanted)))
         return [found[id].document() for id in wanted if id in found]
 
     def ids(self, filter: Filter | None = None) -> list[str]:
@@ -138,7 +138,7 @@ class ReadableIndex:
             raise InputError(
                 f"no document {missing[0]!r} in the index ({len(missing)} of {len(wanted)} ids are missing)"
             )
-        rows = [np.frombuffer(found[id].vector, np.float32) for id in wanted]
+        rows = [np.frombuffer(found[id][1], np.float32) for id in wanted]
         return np.stack(rows) if rows else np.empty((0, self.dimension), np.float32)
 
     def stats(self) -> IndexStats:

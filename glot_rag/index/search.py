@@ -18,6 +18,7 @@ from glot_rag.index.filters import Filter, compile_filter
 from glot_rag.index.mirror import Mirror
 from glot_rag.index.mmr import diversify
 from glot_rag.index.rows import WAY_OUT, Row
+from glot_rag.index.snapshot import Snapshot
 from glot_rag.index.validation import check_k
 
 FETCH_FACTOR = 4  # diverse hits are chosen from so many times k
@@ -110,36 +111,48 @@ def run(mirror: Mirror, queries: Vectors, search: Search) -> list[list[Hit]]:
         keys = None if search.filter is None else mirror.matching(snapshot, search.filter)
         fetched = wanted if mirror.exact else RERANK_FACTOR * wanted
         found = mirror.search(snapshot, queries, fetched, keys, search.nprobe, search.ef_search)
-        if mirror.exact:
-            found = [each[first:wanted] for each in found]
-        wanted_keys = {key for each in found for _, key in each}
-        rows = snapshot.by_key(wanted_keys)
-        if len(rows) != len(wanted_keys):
-            raise IndexCorruptedError(f"FAISS found documents that the store does not have. {WAY_OUT}")
+        vectors = {} if mirror.exact and search.mmr is None else _vectors(snapshot, _keys(found))
         if not mirror.exact:
-            found = [_rescored(*pair, rows)[first:wanted] for pair in zip(queries, found, strict=True)]
-    if search.min_score is not None:
-        found = [[pair for pair in each if pair[0] >= search.min_score] for each in found]
-    if search.mmr is not None:
-        found = [_diverse(each, rows, search.k, search.mmr) for each in found]
+            found = [_rescored(*pair, vectors) for pair in zip(queries, found, strict=True)]
+        found = [each[first:wanted] for each in found]
+        if search.min_score is not None:
+            found = [[pair for pair in each if pair[0] >= search.min_score] for each in found]
+        if search.mmr is not None:
+            found = [_diverse(each, vectors, search.k, search.mmr) for each in found]
+        wanted_keys = _keys(found)
+        rows = mirror.rows(snapshot, wanted_keys)
+    _check_all_there(len(rows), wanted_keys)
     return [[_hit(rows[key], score) for score, key in each] for each in found]
 
 
-def _rescored(query: Vectors, found: Found, rows: dict[int, Row]) -> Found:
+def _keys(found: Sequence[Found]) -> set[int]:
+    return {key for each in found for _, key in each}
+
+
+def _check_all_there(count: int, keys: set[int]) -> None:
+    if count != len(keys):
+        raise IndexCorruptedError(f"FAISS found documents that the store does not have. {WAY_OUT}")
+
+
+def _vectors(snapshot: Snapshot, keys: set[int]) -> dict[int, Vectors]:
+    """The stored vectors, (D,) each."""
+    parts = snapshot.vectors(keys)
+    vectors = {key: row for some, matrix in parts for key, row in zip(some.tolist(), matrix, strict=True)}
+    _check_all_there(len(vectors), keys)
+    return vectors
+
+
+def _rescored(query: Vectors, found: Found, vectors: dict[int, Vectors]) -> Found:
     keys = [key for _, key in found]
-    scores = (_vectors(keys, rows) @ query).tolist() if keys else []
+    scores = (np.stack([vectors[key] for key in keys]) @ query).tolist() if keys else []
     return sorted(zip(scores, keys, strict=True), key=lambda pair: -pair[0])
 
 
-def _diverse(found: Found, rows: dict[int, Row], k: int, threshold: float) -> Found:
+def _diverse(found: Found, vectors: dict[int, Vectors], k: int, threshold: float) -> Found:
     if not found:
         return []
-    vectors = _vectors([key for _, key in found], rows)
-    return [found[number] for number in diversify([score for score, _ in found], vectors, k, threshold)]
-
-
-def _vectors(keys: Sequence[int], rows: dict[int, Row]) -> Vectors:
-    return np.stack([np.frombuffer(rows[key].vector, "<f4") for key in keys])
+    matrix = np.stack([vectors[key] for _, key in found])
+    return [found[number] for number in diversify([score for score, _ in found], matrix, k, threshold)]
 
 
 def _hit(row: Row, score: float) -> Hit:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from glot_rag.embedder import Vectors
 from glot_rag.errors import IndexCorruptedError
 from glot_rag.index.filters import Filter, compile_filter
-from glot_rag.index.rows import COLUMNS, WAY_OUT, Row, seal
+from glot_rag.index.rows import COLUMNS, VECTOR_COLUMNS, WAY_OUT, Row, check_vector, seal
 
 Keys = NDArray[np.int64]
 T = TypeVar("T")
 VECTORS_AT_ONCE = 4096
+_BOTH = f"{COLUMNS}, seal, vector", "documents LEFT JOIN vectors USING (key)"
 CHUNK = 500  # values in one `IN (?, …)`; old SQLite builds allow 999
 
 
@@ -55,68 +56,90 @@ class Snapshot:
         # A WAL read transaction starts with its first read, so this pins the commit that all later reads see.
         self.state = State(*self._sealed("SELECT sequence, next_key, documents, horizon, checksum FROM state")[0])
 
-    def decode(self, columns: tuple[Any, ...]) -> Row:
-        """A row that was read raw, checked."""
-        return Row.from_columns(columns, self._vector_bytes)
-
-    def raw_rows(
-        self, tail: str = "ORDER BY key", parameters: Sequence[object] = (), columns: str = COLUMNS
-    ) -> Iterator[tuple[Any, ...]]:
-        """Rows, not checked; all of them by key, unless the end of the query says otherwise."""
-        yield from self._connection.execute(f"SELECT {columns} FROM documents {tail}", parameters)
-
     def rows(self) -> Iterator[Row]:
         """All rows by key; ends with an error if there are fewer or more than were committed."""
-        count = 0
-        for columns in self.raw_rows():
-            yield self.decode(columns)
-            count += 1
-        if count != self.state.documents:
-            raise IndexCorruptedError(f"{count} documents are stored, {self.state.documents} were committed. {WAY_OUT}")
+        return map(Row.from_columns, self._all_of(COLUMNS, "documents"))
 
-    def rows_after(self, key: int) -> Iterator[Row]:
-        """Rows with a larger key, by key: the vectors that came after it."""
-        return map(self.decode, self.raw_rows("WHERE key > ? ORDER BY key", [key]))
+    def documents(self) -> Iterator[tuple[Row, bytes]]:
+        """As `rows`, each with its vector."""
+        return map(self.decode, self._all_of(*_BOTH))
 
-    def has_rows_after(self, key: int) -> bool:
-        """Whether there is a row with a larger key."""
-        return next(self.raw_rows("WHERE key > ? LIMIT 1", [key], "key"), None) is not None
+    def raw_documents(self) -> Iterator[tuple[Any, ...]]:
+        """All documents by key for `decode`: not checked, nor how many there are."""
+        columns, tables = _BOTH
+        yield from self._connection.execute(f"SELECT {columns} FROM {tables} ORDER BY key")
 
-    def sample(self, size: int, seed: int) -> Iterator[Row]:
-        """Rows drawn at random, all of them if there are no more than `size`; the same for the same rows and seed."""
-        keys = np.fromiter((key for (key,) in self.raw_rows("ORDER BY id", columns="key")), dtype=np.int64)
-        if len(keys) > size:
-            keys = np.random.default_rng(seed).choice(np.sort(keys), size, replace=False)
-        return map(self.decode, self._where_in("key", np.sort(keys).tolist()))
+    def orphans(self) -> int:
+        """How many vectors there are of documents that do not exist."""
+        sql = "SELECT count(*) FROM vectors LEFT JOIN documents USING (key) WHERE id IS NULL"
+        return int(self._connection.execute(sql).fetchone()[0])
 
-    def vectors(self, keys: Keys | None) -> Iterator[tuple[Keys, Vectors]]:
-        """Keys (N,) and vectors (N, D) of some documents or of all, in parts. Not checked against the checksums.
+    def decode(self, columns: tuple[Any, ...]) -> tuple[Row, bytes]:
+        """A document that was read raw and its vector, checked."""
+        row = Row.from_columns(columns[:-2])
+        return row, check_vector((row.key, *columns[-2:]), self._vector_bytes, row.id)
+
+    def all_vectors(self) -> Iterator[tuple[Keys, Vectors]]:
+        """As `vectors`, of all documents by key; ends with an error as `rows` does."""
+        return self._matrices(self._all_of(VECTOR_COLUMNS, "vectors"))
+
+    def has_vectors_after(self, key: int) -> bool:
+        """Whether there is a vector with a larger key."""
+        return self._connection.execute("SELECT 1 FROM vectors WHERE key > ? LIMIT 1", [key]).fetchone() is not None
+
+    def vectors_after(self, key: int) -> Iterator[tuple[Keys, Vectors]]:
+        """As `vectors`, by key, of the documents with a larger key: those that came after it."""
+        sql = f"SELECT {VECTOR_COLUMNS} FROM vectors WHERE key > ? ORDER BY key"
+        return self._matrices(self._connection.execute(sql, [key]))
+
+    def sample(self, size: int, seed: int) -> Keys:
+        """Keys of documents drawn at random, of all if there are no more than `size`; the same for the same rows."""
+        found = self._connection.execute("SELECT key FROM documents ORDER BY id")
+        keys = np.sort(np.fromiter((key for (key,) in found), dtype=np.int64))
+        return np.random.default_rng(seed).choice(keys, size, replace=False) if len(keys) > size else keys
+
+    def vectors(self, keys: Iterable[int], *, check: bool = True) -> Iterator[tuple[Keys, Vectors]]:
+        """Keys (N,) and vectors (N, D) of those of some documents that exist, in parts.
+
+        Args:
+            keys: Of the documents.
+            check: Against the checksums; where that is left out, the lengths only.
 
         Raises:
-            IndexCorruptedError: A vector of another length.
+            IndexCorruptedError: A vector that is not what was written.
         """
-        rows = (
-            self.raw_rows(columns="key, vector")
-            if keys is None
-            else self._where_in("key", np.sort(keys).tolist(), "key, vector")
-        )
+        return self._matrices(self._where_in(VECTOR_COLUMNS, "vectors", "key", sorted(keys)), check)
+
+    def _matrices(self, rows: Iterator[tuple[Any, ...]], check: bool = True) -> Iterator[tuple[Keys, Vectors]]:
         while part := list(islice(rows, VECTORS_AT_ONCE)):
-            if any(not isinstance(vector, bytes) or len(vector) != self._vector_bytes for _, vector in part):
+            if check:
+                for columns in part:
+                    check_vector(columns, self._vector_bytes)
+            elif any(not isinstance(vector, bytes) or len(vector) != self._vector_bytes for _, _, vector in part):
                 raise IndexCorruptedError(f"A stored vector does not have {self._vector_bytes} bytes. {WAY_OUT}")
-            flat = np.frombuffer(b"".join(vector for _, vector in part), dtype="<f4")
-            yield np.array([key for key, _ in part], dtype=np.int64), flat.reshape(len(part), -1)
+            flat = np.frombuffer(b"".join([vector for _, _, vector in part]), dtype="<f4")
+            yield np.array([key for key, _, _ in part], dtype=np.int64), flat.reshape(len(part), -1)
 
     def removed_since(self, sequence: int) -> list[int]:
         """Keys deleted or replaced after commit number `sequence`, which must not be before the horizon."""
         return [row[0] for row in self._sealed("SELECT * FROM tombstones WHERE sequence > ?", sequence)]
 
     def raw_by_id(self, ids: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-        """The rows of those `ids` that exist, not checked."""
-        return {columns[2].decode(): columns for columns in self._where_in("id", ids)}
+        """The documents of those `ids` that exist, for `decode`."""
+        return {columns[2].decode(): columns for columns in self._where_in(*_BOTH, "id", ids)}
+
+    def by_id(self, ids: Sequence[str]) -> dict[str, Row]:
+        """The rows of those `ids` that exist."""
+        return {row.id: row for row in map(Row.from_columns, self._where_in(COLUMNS, "documents", "id", ids))}
+
+    def keys_of(self, ids: Sequence[str]) -> list[int]:
+        """The keys of those `ids` that exist."""
+        return [key for (key,) in self._where_in("key", "documents", "id", ids)]
 
     def by_key(self, keys: Iterable[int]) -> dict[int, Row]:
         """The rows of `keys`; those that do not exist are left out."""
-        return {row.key: row for row in map(self.decode, self._where_in("key", sorted(keys)))}  # in their order on disk
+        found = self._where_in(COLUMNS, "documents", "key", sorted(keys))  # in their order on disk
+        return {row.key: row for row in map(Row.from_columns, found)}
 
     def matching(self, filter: Filter) -> Keys:
         """Keys of the documents that a metadata filter lets through."""
@@ -127,9 +150,9 @@ class Snapshot:
     def ids(self, filter: Filter | None) -> list[str]:
         """Ids of all documents, or of those that a filter lets through, in the order in which they were added."""
         if filter is None:
-            sql = "SELECT id FROM documents ORDER BY +key"  # +: sorted, rather than a walk over texts and vectors
+            sql = "SELECT id FROM documents ORDER BY +key"  # +: sorted, rather than a walk over texts
             return [id.decode() for (id,) in self._connection.execute(sql)]
-        found = dict(self._where_in("key", np.sort(self.matching(filter)).tolist(), "key, id"))
+        found = dict(self._where_in("key, id", "documents", "key", np.sort(self.matching(filter)).tolist()))
         return [found[key].decode() for key in sorted(found)]
 
     def rows_matching(self, filter: Filter) -> Iterator[Row]:
@@ -149,10 +172,20 @@ class Snapshot:
         lines = [line.decode(errors="replace") for (line,) in self._connection.execute("PRAGMA integrity_check")]
         return [] if lines == ["ok"] else [f"SQLite: {line}" for line in lines]
 
-    def _where_in(self, column: str, values: Sequence[object], columns: str = COLUMNS) -> Iterator[tuple[Any, ...]]:
+    def _all_of(self, columns: str, tables: str) -> Iterator[tuple[Any, ...]]:
+        count = 0
+        for row in self._connection.execute(f"SELECT {columns} FROM {tables} ORDER BY key"):
+            yield row
+            count += 1
+        if count != self.state.documents:
+            what = "vectors" if tables == "vectors" else "documents"
+            raise IndexCorruptedError(f"{count} {what} are stored, {self.state.documents} were committed. {WAY_OUT}")
+
+    def _where_in(self, columns: str, tables: str, name: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(values), CHUNK):
             part = values[start : start + CHUNK]
-            yield from self.raw_rows(f"WHERE {column} IN ({','.join('?' * len(part))})", part, columns)
+            places = ",".join("?" * len(part))
+            yield from self._connection.execute(f"SELECT {columns} FROM {tables} WHERE {name} IN ({places})", part)
 
     def _sealed(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Rows whose last column is the seal over the others, without it."""
@@ -183,7 +216,8 @@ class Transaction(Snapshot):
         """Store a new document under a new key."""
         key = self._next.next_key
         self._next = self._next._replace(next_key=key + 1, documents=self._next.documents + 1)
-        self._write(Row(key, self.state.sequence + 1, id, text, metadata, vector))
+        self._write(Row(key, self.state.sequence + 1, id, text, metadata))
+        self._connection.execute("INSERT INTO vectors VALUES (?, ?, ?)", [key, seal(key, vector), vector])
 
     def update_metadata(self, row: Row, metadata: str) -> None:
         """Change the metadata of a stored document, which keeps its key, as its vector is the same."""
@@ -192,7 +226,8 @@ class Transaction(Snapshot):
     def remove(self, key: int) -> None:
         """Delete a document; the tombstone tells others to drop its vector."""
         sequence = self.state.sequence + 1
-        self._connection.execute("DELETE FROM documents WHERE key = ?", [key])
+        for table in ("documents", "vectors"):
+            self._connection.execute(f"DELETE FROM {table} WHERE key = ?", [key])
         self._connection.execute("INSERT INTO tombstones VALUES (?, ?, ?)", [key, sequence, seal(key, sequence)])
         self._next = self._next._replace(documents=self._next.documents - 1)
         self.changes += 1

@@ -6,38 +6,29 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from functools import cache
+from contextlib import contextmanager
 from pathlib import Path
 
 from glot_rag.durable import sync_directory
-from glot_rag.errors import IndexCorruptedError, IndexLockedError, IndexReadOnlyError, IndexStoreError
-from glot_rag.index import commit_mark
+from glot_rag.errors import (
+    IndexCorruptedError,
+    IndexLockedError,
+    IndexReadOnlyError,
+    IndexStoreError,
+    IndexVersionError,
+)
+from glot_rag.index import commit_mark, schema
 from glot_rag.index.filter_operators import CASEFOLD
-from glot_rag.index.manifest import Manifest
+from glot_rag.index.manifest import FORMAT_VERSION, Manifest
 from glot_rag.index.rows import seal
 from glot_rag.index.snapshot import Snapshot, State, Transaction
+from glot_rag.index.upgrade import upgrade
 
 STORE_NAME = "store.sqlite"
 BUSY_SECONDS = 30.0
 MAX_MANIFEST_BYTES = 1 << 16
 IDLE_CONNECTIONS = 8
 START = State(sequence=0, next_key=1, documents=0, horizon=0)
-
-SCHEMA = """
-CREATE TABLE manifest (body TEXT NOT NULL, checksum BLOB NOT NULL);
-CREATE TABLE state (sequence INTEGER, next_key INTEGER, documents INTEGER, horizon INTEGER, checksum BLOB NOT NULL);
-CREATE TABLE documents (
-    key INTEGER PRIMARY KEY, sequence INTEGER NOT NULL, id TEXT NOT NULL UNIQUE, checksum BLOB NOT NULL,
-    metadata TEXT NOT NULL, text TEXT NOT NULL, vector BLOB NOT NULL);
-CREATE INDEX documents_by_sequence ON documents (sequence);
--- holds all that a filter reads: without it, a filter would walk over texts and vectors too
-CREATE INDEX documents_by_metadata ON documents (metadata);
-CREATE TABLE tombstones (key INTEGER PRIMARY KEY, sequence INTEGER NOT NULL, checksum BLOB NOT NULL);
-CREATE INDEX tombstones_by_sequence ON tombstones (sequence);
-CREATE TABLE checkpoints (
-    number INTEGER PRIMARY KEY, sequence INTEGER, sha256 BLOB, size INTEGER, vectors INTEGER, checksum BLOB NOT NULL)
-"""
 
 
 @contextmanager
@@ -64,11 +55,12 @@ class Store:
 
     Args:
         directory: That of an index.
-        read_only: Refuse transactions, and write nothing to the directory.
+        read_only: Refuse transactions, and write nothing to the directory. Otherwise the caller is the one writer, and
+            a store of an older format is brought to this one.
 
     Raises:
         IndexCorruptedError: The file is no store, or its manifest is damaged.
-        IndexVersionError: A newer library wrote it.
+        IndexVersionError: A newer library wrote it; or an older one did, and it is opened read-only.
     """
 
     def __init__(self, directory: Path, *, read_only: bool) -> None:
@@ -82,8 +74,14 @@ class Store:
             # SQLite needs to write a WAL's shared memory even to read, except where nothing can ever be written.
             self._mode = "immutable=1" if _on_read_only_file_system(directory) else "mode=ro"
         try:
-            self._check_schema()
-            self.manifest = self.read_manifest()
+            self.manifest = self._read_checked()
+            if self.manifest.format_version < FORMAT_VERSION:
+                if read_only:
+                    raise IndexVersionError(
+                        f"{directory} has format version {self.manifest.format_version}, this library reads "
+                        f"{FORMAT_VERSION}. Open it for writing once, which brings it to that: glot-rag compact PATH"
+                    )
+                self._upgrade()
         except BaseException:
             self.close()
             raise
@@ -101,8 +99,7 @@ class Store:
                         f"The file system of {directory} has no shared memory, which SQLite's WAL needs"
                     )
                 connection.execute("BEGIN IMMEDIATE")
-                for statement in SCHEMA.split(";"):
-                    connection.execute(statement)
+                schema.create(connection, schema.BOOKKEEPING, schema.DOCUMENTS)
                 connection.execute("INSERT INTO manifest VALUES (?, ?)", [body, seal(body.encode())])
                 connection.execute("INSERT INTO state VALUES (?, ?, ?, ?, ?)", [*START, seal(*START)])
                 connection.execute("COMMIT")
@@ -189,30 +186,56 @@ class Store:
         for connection in idle:
             connection.close()
 
+    def _upgrade(self) -> None:
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                manifest = upgrade(connection, self.manifest)
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+        self.manifest = manifest
+
     def read_manifest(self) -> Manifest:
         """The settings as of the last commit."""
         with self._connection() as connection:
-            # Its size comes before it is read: the file may be anybody's.
-            sql = "SELECT CASE WHEN length(CAST(body AS BLOB)) <= ? THEN body END, checksum FROM manifest LIMIT 2"
-            rows = connection.execute(sql, [MAX_MANIFEST_BYTES]).fetchall()
+            return self._manifest_of(connection)
+
+    def _manifest_of(self, connection: sqlite3.Connection) -> Manifest:
+        # Its size comes before it is read: the file may be anybody's.
+        sql = "SELECT CASE WHEN length(CAST(body AS BLOB)) <= ? THEN body END, checksum FROM manifest LIMIT 2"
+        rows = connection.execute(sql, [MAX_MANIFEST_BYTES]).fetchall()
         if len(rows) != 1 or not isinstance(rows[0][0], bytes) or seal(rows[0][0]) != rows[0][1]:
             raise IndexCorruptedError(
                 f"The manifest in {self._directory / STORE_NAME} is damaged. Restore it from a copy"
             )
         return Manifest.from_json(rows[0][0])
 
-    def _check_schema(self) -> None:
-        """Refuse tables, views and triggers that this library did not make: they could run for ever, or alter data."""
+    def _read_checked(self) -> Manifest:
+        """The settings, and the certainty that there are no tables, views and triggers but those of their format.
+
+        Others could run for ever, or alter data. The manifest's own table is the same in all formats: a newer one is
+        told from a damaged one.
+        """
         with self._connection() as connection:
-            found = connection.execute("SELECT type, name, sql FROM sqlite_master LIMIT 100").fetchall()
-        known = _schema()
-        strange = [row for row in found if row not in known]
-        if strange:
-            name = str(strange[0][1], errors="replace") if isinstance(strange[0][1], bytes) else strange[0][1]
-            raise IndexCorruptedError(
-                f"{self._directory / STORE_NAME} is damaged or not an index: {name!r:.80} in it is none of an index's "
-                "tables. Restore the directory from a copy"
-            )
+            connection.execute("BEGIN")  # a writer may be upgrading it
+            try:
+                found = connection.execute("SELECT type, name, sql FROM sqlite_master LIMIT 100").fetchall()
+                known = schema.known_tables(FORMAT_VERSION)
+                if any(row[1] == b"manifest" and row in known for row in found):
+                    known = schema.known_tables(self._manifest_of(connection).format_version)
+                strange = [name for kind, name, sql in found if (kind, name, sql) not in known]
+                if strange:
+                    name = str(strange[0], errors="replace") if isinstance(strange[0], bytes) else strange[0]
+                    raise IndexCorruptedError(
+                        f"{self._directory / STORE_NAME} is damaged or not an index: {name!r:.80} in it is none of an "
+                        "index's tables. Restore the directory from a copy"
+                    )
+                return self._manifest_of(connection)
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -247,15 +270,6 @@ def _connect(directory: Path, mode: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-@cache
-def _schema() -> frozenset[tuple[bytes | None, ...]]:
-    """What SQLite notes about the tables of an index."""
-    with closing(sqlite3.connect(":memory:")) as connection:
-        connection.text_factory = bytes
-        connection.executescript(SCHEMA)
-        return frozenset(connection.execute("SELECT type, name, sql FROM sqlite_master"))
 
 
 def _on_read_only_file_system(directory: Path) -> bool:

@@ -23,7 +23,6 @@ from glot_rag.index.document import Document
 from glot_rag.index.index import GlotIndex
 from glot_rag.index.manifest import MAX_DIMENSION
 from glot_rag.index.reading import ReadableIndex
-from glot_rag.index.rows import Row
 from glot_rag.index.snapshot import Snapshot
 from glot_rag.index.validation import MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_TEXT_BYTES
 
@@ -151,10 +150,10 @@ def _write_lines(folder: Path, snapshot: Snapshot, dimension: int) -> None:
     with open(folder / LINES, "wb") as lines, open(folder / MATRIX, "wb") as matrix:
         header = {"descr": "<f4", "fortran_order": False, "shape": (snapshot.state.documents, dimension)}
         np.lib.format.write_array_header_1_0(matrix, header)
-        for row in snapshot.rows():
+        for row, vector in snapshot.documents():
             record = {"id": row.id, "text": row.text, "metadata": row.parsed_metadata()}
             lines.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
-            matrix.write(row.vector)
+            matrix.write(vector)
         _sync(lines)
         _sync(matrix)
 
@@ -205,10 +204,10 @@ def _write_parquet(folder: Path, snapshot: Snapshot, dimension: int) -> None:
     schema = arrow.schema([*((name, arrow.string()) for name in names), ("vector", vector)])
     with open(folder / PARQUET, "wb") as file:
         with parquet.ParquetWriter(file, schema) as writer:
-            rows: Iterator[Row] = iter(snapshot.rows())
-            while batch := list(islice(rows, BATCH)):
-                columns = [arrow.array([getattr(row, name) for row in batch], arrow.string()) for name in names]
-                flat = np.frombuffer(b"".join(row.vector for row in batch), "<f4")
+            documents = snapshot.documents()
+            while batch := list(islice(documents, BATCH)):
+                columns = [arrow.array([getattr(row, name) for row, _ in batch], arrow.string()) for name in names]
+                flat = np.frombuffer(b"".join([vector for _, vector in batch]), "<f4")
                 columns.append(arrow.FixedSizeListArray.from_arrays(arrow.array(flat), dimension))
                 writer.write_table(arrow.table(columns, schema=schema))
         _sync(file)

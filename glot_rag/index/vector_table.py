@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,8 @@ from glot_rag.errors import InputError
 from glot_rag.index import index_types
 from glot_rag.index.index_types import Plan
 from glot_rag.index.lazy_faiss import load_faiss
-from glot_rag.index.rows import Row
 from glot_rag.index.snapshot import Keys, Snapshot
 
-BATCH = 4096
 NPROBE = 8  # at least; of many lists one in 32
 EF_SEARCH = 128
 GONE = -1  # a key in the file, where the vector is still there and the document is not
@@ -59,13 +56,14 @@ class VectorTable:
         """
         index = index_types.make(plan.factory, dimension)
         if not index.is_trained:
-            rows = snapshot.sample(index_types.rows_to_sample(plan.factory, index), SEED)
+            keys = snapshot.sample(index_types.rows_to_sample(plan.factory, index), SEED)
+            parts = [vectors for _, vectors in snapshot.vectors(keys.tolist())]
             try:
-                index.train(_matrix(list(rows)))
+                index.train(np.concatenate(parts))
             except RuntimeError as error:
                 raise InputError(f"FAISS cannot train {plan.factory!r} on these vectors: {error}") from error
         table = cls(index, np.empty(0, np.int64))
-        table.append(snapshot.rows())
+        table.append(snapshot.all_vectors())
         return table
 
     @classmethod
@@ -104,14 +102,13 @@ class VectorTable:
 
     # -- changes
 
-    def append(self, rows: Iterable[Row]) -> None:
-        """Add documents whose keys are all larger than those here, in their order."""
-        rows = iter(rows)
+    def append(self, parts: Iterable[tuple[Keys, Vectors]]) -> None:
+        """Add documents whose keys are all larger than those here: (N,) in ascending order, and (N, D) a part."""
         keys = [self._keys]
-        while batch := list(islice(rows, BATCH)):
+        for some, vectors in parts:
             assert not self.mapped, "FAISS would end the process"
-            self._index.add(_matrix(batch))
-            keys.append(np.array([row.key for row in batch], dtype=np.int64))
+            self._index.add(vectors)
+            keys.append(some)
         if len(keys) > 1:
             self._keys = np.concatenate(keys)
             self._alive = np.concatenate([self._alive, np.ones(len(self._keys) - len(self._alive), np.bool_)])
@@ -213,7 +210,3 @@ def _parameters(index: Any, selector: Any, share: float, nprobe: int | None, ef_
 
 def _bits(chosen: NDArray[np.bool_]) -> NDArray[np.uint8]:
     return np.packbits(chosen, bitorder="little")
-
-
-def _matrix(rows: list[Row]) -> Vectors:
-    return np.frombuffer(b"".join(row.vector for row in rows), dtype="<f4").reshape(len(rows), -1)

@@ -48,7 +48,7 @@ def check_rows(snapshot: Snapshot, acknowledged: int) -> tuple[int, list[str]]:
     """
     problems = snapshot.integrity_problems()
     stored = intact = 0
-    for columns in snapshot.raw_rows():
+    for columns in snapshot.raw_documents():
         stored += 1
         try:
             snapshot.decode(columns)
@@ -57,6 +57,9 @@ def check_rows(snapshot: Snapshot, acknowledged: int) -> tuple[int, list[str]]:
             problems.append(str(error))
     if stored != snapshot.state.documents:
         problems.append(f"{stored} documents are stored, {snapshot.state.documents} were committed")
+    orphans = snapshot.orphans()
+    if orphans:
+        problems.append(f"{orphans} vectors are stored of documents that do not exist")
     return intact, problems + check_bookkeeping(snapshot, acknowledged)
 
 
@@ -117,11 +120,11 @@ def _memory_problems(snapshot: Snapshot, mirror: Mirror) -> tuple[int, list[str]
     problems, right = [], 0
     keys, matrix = mirror.contents()
     position = {key: place for place, key in enumerate(keys.tolist())}
-    for row in snapshot.rows():
+    for row, vector in snapshot.documents():
         place = position.pop(row.key, None)
         if place is None:
             problems.append(f"FAISS holds no vector for document {row.id!r}")
-        elif matrix is not None and matrix[place].tobytes() != row.vector:
+        elif matrix is not None and matrix[place].tobytes() != vector:
             problems.append(f"FAISS holds another vector for document {row.id!r}")
         else:
             right += 1

@@ -109,7 +109,7 @@ class WritableIndex(ReadableIndex):
         wanted = list(dict.fromkeys(validation.check_ids(ids)))
         with self._write_lock:
             with self._store.transaction() as transaction:
-                keys = [columns[0] for columns in transaction.raw_by_id(wanted).values()]
+                keys = transaction.keys_of(wanted)
                 for key in keys:
                     transaction.remove(key)
             self._after_commit(len(keys))
@@ -138,9 +138,8 @@ class WritableIndex(ReadableIndex):
         with self._write_lock:
             self._check_writable()
             with self._store.transaction() as transaction:
-                found = transaction.raw_by_id(list(bodies))
-                for id, columns in found.items():
-                    row = transaction.decode(columns)
+                found = transaction.by_id(list(bodies))
+                for id, row in found.items():
                     if row.metadata != bodies[id]:
                         transaction.update_metadata(row, bodies[id])
             self._after_commit(transaction.changes)

@@ -333,10 +333,12 @@ class TestDirectory:
         with sqlite3.connect(path / "store.sqlite") as connection:
             body = b'{"format_version": 99}'
             connection.execute("UPDATE manifest SET body = ?, checksum = ?", [body.decode(), seal(body)])
+            connection.execute("CREATE TABLE of_that_version (key INTEGER PRIMARY KEY)")
         connection.close()
-        with pytest.raises(IndexVersionError, match=r"version 99.*reads up to 1.*pip install"):
+        with pytest.raises(IndexVersionError, match=r"version 99.*reads up to 2.*pip install"):
             GlotIndex.open(path)
         with sqlite3.connect(path / "store.sqlite") as connection:
+            connection.execute("DROP TABLE of_that_version")
             body = Manifest(16, "f", "tree").to_json()
             connection.execute("UPDATE manifest SET body = ?, checksum = ?", [body, seal(body.encode())])
         connection.close()

@@ -141,10 +141,14 @@ def test_store_of_another_index_is_served_as_that_index(path, tmp_path):
         assert_same_hits(index.search("other 3", 60), brute_force(encoder, documents, "other 3", 60))
 
 
+D7 = "(SELECT key FROM documents WHERE id = 'd7')"
 CHANGES = [
     ("UPDATE documents SET text = 'forged' WHERE id = 'd7'", "Document .*d7.* does not match its checksum"),
-    ("UPDATE documents SET vector = zeroblob(64) WHERE id = 'd7'", "d7.* does not match"),
-    ("UPDATE documents SET vector = NULL || 'x' WHERE 0", None),
+    (f"UPDATE vectors SET vector = zeroblob(64) WHERE key = {D7}", "d7.* does not match"),
+    (f"UPDATE vectors SET key = 10000 WHERE key = {D7}", "vector of document 'd7'.* does not match"),
+    (f"DELETE FROM vectors WHERE key = {D7}", "vector of document 'd7'.* does not match"),
+    ("INSERT INTO vectors SELECT 10000, seal, vector FROM vectors LIMIT 1", "1 vectors are stored of documents that"),
+    ("UPDATE vectors SET vector = NULL || 'x' WHERE 0", None),
     ("UPDATE documents SET metadata = 5 WHERE id = 'd7'", "d7.* does not match"),
     ("UPDATE documents SET key = 10000 WHERE id = 'd7'", "does not match"),
     ("DELETE FROM documents WHERE id = 'd7'", "249 documents are stored, 250 were committed"),

@@ -1,8 +1,7 @@
-"""Looking after an index: export and import, backup, compaction, memory mapping, the commands, format 1."""
+"""Looking after an index: export and import, backup, compaction, memory mapping, the commands."""
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -302,18 +301,3 @@ class TestCommands:
     def test_they_load_no_model(self):
         code = "import sys, glot_rag.cli; sys.exit('torch' in sys.modules or 'faiss' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_an_index_that_the_first_version_wrote(tmp_path):
-    """Format 1, as it was before index types: with replaced and deleted documents, and a commit after the file."""
-    path = shutil.copytree(Path(__file__).parent / "data" / "format-1", tmp_path / "index")
-    expected = [Document(f"text {i}", f"d{i}", {"n": i}) for i in range(30) if i % 7]
-    expected = sorted(expected, key=lambda document: document.metadata["n"] % 5 == 0)  # those were replaced
-    expected = [d if d.metadata["n"] % 5 else Document(f"new {d.metadata['n']}", d.id, d.metadata) for d in expected]
-    with GlotIndex.open(path, ENCODER, read_only=True) as reader:
-        assert list(reader) == expected
-    assert_is(path, expected)
-    with GlotIndex.open(path, ENCODER) as index:
-        index.add([Document("late", "late")])
-        index.reindex("hnsw")
-    assert_is(path, [*expected, Document("late", "late")])
