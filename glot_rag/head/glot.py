@@ -195,7 +195,7 @@ class GlotHead(TrainedPooling):
             return self.score_layer(torch.cat(joint, dim=-1)).squeeze(-1)  # type: ignore[no-any-return]
         first, *rest = self.score_layer
         assert isinstance(first, nn.Linear)
-        parts = first.weight.split([each.shape[-1] for each in joint], dim=1)
+        parts = torch.split(first.weight, [each.shape[-1] for each in joint], dim=1)
         scores = functional.linear(joint[0], parts[0], first.bias)
         for each, weight in zip(joint[1:], parts[1:], strict=True):
             scores = scores + functional.linear(each, weight)
