@@ -3,6 +3,7 @@
     python benchmarks/encode.py --json benchmarks/results/encode.json
     python benchmarks/encode.py --text texts.jsonl.gz --count 2000 --long 200 --queries 200 --json encode.json
     python benchmarks/encode.py --only bfloat16 --rounds 1        a look: the stock model and what is called so
+    python benchmarks/encode.py --defaults --rounds 1             a look: every tool as it comes
 
 The texts are `--text` ("text" of each line), or else documentation of the standard library, and beside them long ones
 of 2,000 words made of these. Every system (`encode_systems`) embeds the same texts with the same number of threads, in
@@ -10,7 +11,8 @@ rounds one after the other. A line comes as soon as a system has had its turn; w
 rounds of its ratio to the stock model in the same round. The fraction of the peak is of what `matmul_peak` measures
 just before, and counts one run of the backbone over the whole texts, which is less than the drop form does. Cosines are
 to sentence-transformers for mean pooling and to the torch encoder in float32 for GLOT; over long texts pruning reads
-all of the text, the others its first 256 tokens. Needs sentence-transformers.
+all of the text, the others its first 256 tokens. torch and OpenVINO choose between float32 and bfloat16 by measuring;
+both are compared, and the one that is taken here is marked. Needs sentence-transformers.
 
 The exported bundles, which take longer than the measuring, are kept in `--bundles` for the next time.
 """
@@ -28,7 +30,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from encode_systems import QUERY, STOCK, System, Vectors, Worker, export_bundles, systems
+from encode_systems import CHOOSING, QUERY, STOCK, System, Vectors, Worker, choices, export_bundles, systems
 from matmul_peak import encoder_operations, matmul_peak
 from rich.console import Console
 from rich.table import Table
@@ -94,7 +96,13 @@ def ratio(one: list[float], other: list[float]) -> float:
 
 
 def row(
-    system: System, all_measured: dict[str, Measured], texts: int, tokens: int, long: int, of_peak: float
+    system: System,
+    all_measured: dict[str, Measured],
+    texts: int,
+    tokens: int,
+    long: int,
+    of_peak: float,
+    chosen: str | None,
 ) -> dict[str, Any]:
     """A system's figures after some rounds.
 
@@ -105,6 +113,7 @@ def row(
         tokens: in them.
         long: how many long ones.
         of_peak: seconds that the backbone's matrix products would take at the machine's peak.
+        chosen: the precision that its tool takes by itself here; None for one that does not choose.
     """
     ours, stock = all_measured[system.name], all_measured[f"{STOCK} float32, mean"]
     seconds, memory = statistics.median(ours.seconds), ours.worker.peak_memory()
@@ -112,6 +121,7 @@ def row(
     vectors, reference = ours.vectors, all_measured[system.reference].vectors
     return {
         "system": system.name,
+        "by_default": None if chosen is None else chosen == system.precision,
         "documents_a_second": texts / seconds,
         "tokens_a_second": tokens / seconds,
         "times_stock": ratio(stock.seconds, ours.seconds),
@@ -137,7 +147,7 @@ def show(results: list[dict[str, Any]], title: str) -> None:
         table.add_column(column, justify="left" if not column else "right")
     for row in results:
         table.add_row(
-            row["system"],
+            row["system"] + " *" * bool(row["by_default"]),
             f"{row['documents_a_second']:.0f}",
             f"{row['tokens_a_second']:,.0f}",
             f"{row['times_stock']:.2f}",
@@ -162,6 +172,7 @@ def main(
     queries: Annotated[int, typer.Option(min=1, help="Single queries a round.")] = 20,
     threads: Annotated[int, typer.Option(min=1)] = os.cpu_count() or 1,
     only: Annotated[str, typer.Option(help="Systems whose name contains this; the stock model always.")] = "",
+    defaults: Annotated[bool, typer.Option("--defaults", help="Every tool only in its own precision.")] = False,
     bundles: Annotated[Path, typer.Option(help="Exported bundles: those there are used, others written.")] = Path(
         "runs/bundles"
     ),
@@ -170,9 +181,16 @@ def main(
     """Measure and print."""
     stock, *others = systems()
     chosen = [stock, *(each for each in others if only in each.name)]
-    chosen += [each for each in others if each.name in {c.reference for c in chosen} and each not in chosen]
+    if defaults:  # of those that choose, both until it is known what
+        chosen = [each for each in chosen if each.precision == "float32" or each.tool in CHOOSING]
     with bar() as progress:
-        setting_up = progress.add_task("texts and the machine's peak", total=len(chosen) + 1)
+        setting_up = progress.add_task("bundles", total=None)
+        export_bundles(bundles, chosen, lambda name: progress.update(setting_up, description=f"bundle {name}"))
+        by_default = choices(bundles, chosen)
+        if defaults:
+            chosen = [each for each in chosen if each.precision == by_default.get(each.tool, "float32")]
+        chosen += [each for each in others if each.name in {c.reference for c in chosen} and each not in chosen]
+        progress.update(setting_up, description="texts and the machine's peak", total=len(chosen) + 1)
         texts, long_texts = read(text, count, long)
         tokens, cost = operations(texts)
         peaks = {kind: matmul_peak(kind, threads, 0.5) for kind in sorted({each.computes_in for each in chosen})}
@@ -184,11 +202,11 @@ def main(
             "threads": threads,
             "rounds": rounds,
             "matmul_peak": peaks,
+            "by_default": by_default,
             "machine": platform.machine(),
             "load_average": os.getloadavg()[0],
             "versions": {name: version(name) for name in ("torch", "onnxruntime", "sentence-transformers")},
         }
-        export_bundles(bundles, chosen, lambda name: progress.update(setting_up, description=f"bundle {name}"))
         measured: dict[str, Measured] = {}
         for system in chosen:
             progress.advance(setting_up)
@@ -209,7 +227,15 @@ def main(
                     flush=True,
                 )
             results = [
-                row(each, measured, len(texts), tokens, len(long_texts), cost / peaks[each.computes_in])
+                row(
+                    each,
+                    measured,
+                    len(texts),
+                    tokens,
+                    len(long_texts),
+                    cost / peaks[each.computes_in],
+                    by_default.get(each.tool),
+                )
                 for each in chosen
             ]
             if json_file:
@@ -218,7 +244,7 @@ def main(
                 json_file.write_text(json.dumps(written, indent=2) + "\n")
         for each in measured.values():
             each.worker.end()
-    show(results, f"{len(texts)} texts, {tokens:,} tokens, {threads} threads, {rounds} rounds")
+    show(results, f"{len(texts)} texts, {tokens:,} tokens, {threads} threads, {rounds} rounds; * as it comes")
 
 
 if __name__ == "__main__":

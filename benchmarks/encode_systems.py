@@ -24,6 +24,7 @@ Encode = Callable[[list[str]], Vectors]
 QUERY = "how do I read a file line by line without loading all of it?"
 LONG = [QUERY * 30] * 16  # several batches, before anything is timed: what is made ready only for many texts
 STOCK = "sentence-transformers"
+CHOOSING = ("torch", "OpenVINO")  # by measuring, between float32 and bfloat16
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class System:
     @property
     def bundle(self) -> str | None:
         """The name of the exported bundle that it needs."""
-        if self.tool == "OpenVINO":  # computes in bfloat16 by itself
+        if self.tool == "OpenVINO":  # computes in either, whatever the weights are stored in
             return f"{self.pooling}-float32"
         return f"{self.pooling}-{self.precision}" if self.tool in ("ONNX Runtime", "FastEmbed") else None
 
@@ -76,10 +77,29 @@ def systems() -> list[System]:
         if importlib.util.find_spec("fastembed") is not None:
             made.append(System("FastEmbed", "float32", pooling))
         if importlib.util.find_spec("openvino") is not None:
-            made.append(System("OpenVINO", "bfloat16", pooling))
+            made += [System("OpenVINO", precision, pooling) for precision in ("float32", "bfloat16")]
         made += [System("ONNX Runtime", precision, pooling) for precision in ("float32", "float16", "bfloat16", "int8")]
     made += [System("torch", p, pooling) for pooling in ("mean", "glot", "glot+prune") for p in ("float32", "bfloat16")]
     return made
+
+
+def choices(folder: Path, wanted: list[System]) -> dict[str, str]:
+    """The precision that each of `CHOOSING` takes here when it is not told.
+
+    Args:
+        folder: of the bundles, which are there.
+        wanted: the systems.
+    """
+    found = {}
+    if any(each.tool == "torch" for each in wanted):
+        from glot_rag.backbone import choose_device, choose_dtype
+
+        found["torch"] = str(choose_dtype(None, choose_device("cpu"))).removeprefix("torch.")
+    if exported := next((each.bundle for each in wanted if each.tool == "OpenVINO"), None):
+        from glot_rag import OnnxEncoder
+
+        found["OpenVINO"] = OnnxEncoder(folder / exported, runtime="openvino").dtype
+    return found
 
 
 def export_bundles(folder: Path, wanted: list[System], report: Callable[[str], None]) -> None:
@@ -121,7 +141,8 @@ def load(system: System, folder: Path, threads: int) -> tuple[Encode, Encode]:
         from glot_rag import OnnxEncoder
 
         runtime = system.tool.replace(" ", "").lower()
-        exported = OnnxEncoder(folder / str(system.bundle), threads=threads, runtime=runtime)
+        dtype = system.precision if system.tool == "OpenVINO" else None
+        exported = OnnxEncoder(folder / str(system.bundle), threads=threads, runtime=runtime, dtype=dtype)
         return exported.encode_documents, exported.encode_queries
     if system.tool == "FastEmbed":
         return _fastembed(system, folder / str(system.bundle), threads)

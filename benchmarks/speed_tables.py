@@ -24,7 +24,7 @@ def encode_rows(record: Record) -> Rows:
     for each in record["results"]:
         rows.append(
             [
-                each["system"],
+                each["system"] + " (by default)" * bool(each.get("by_default")),
                 f"{each['tokens_a_second']:,.0f}",
                 f"{each['times_stock']:.2f}x",
                 "" if each["of_peak"] is None else f"{each['of_peak']:.0%}",

@@ -101,7 +101,7 @@ class GlotEncoder:
             pooling: "glot" (the default), "adapool", "mean", "max", "cls" or "last".
             head: directory of a trained head (`glot-rag train --out`); None takes the one shipped for the backbone.
             device: "cpu", "cuda", …; None chooses.
-            dtype: "float32", "float16", "bfloat16"; None is bfloat16 where the hardware computes in it.
+            dtype: "float32", "float16", "bfloat16"; None is bfloat16 where the hardware multiplies faster in it.
             max_tokens: longest input; None is the model's own limit.
             query_prompt: put before queries; None is the saved encoder's, or none.
             document_prompt: put before documents; likewise.

@@ -23,6 +23,14 @@ def blockwise(rows: Callable[[slice], Tensor], length: int, block: int = BLOCK) 
     return torch.cat([rows(slice(i, min(i + block, length))) for i in range(0, length, block)], dim=1)
 
 
+def all_real(mask: Tensor) -> bool:
+    """Whether there is no padding, so that masking, a copy of all states, can be left out.
+
+    Asked on a CPU only: a GPU would have to be waited for. A graph that is traced has one form for every mask.
+    """
+    return mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(mask.all())
+
+
 def token_graph(states: Tensor, mask: Tensor, threshold: float) -> Tensor:
     """Join the real tokens whose cosine similarity exceeds the threshold.
 
@@ -43,4 +51,4 @@ def token_graph(states: Tensor, mask: Tensor, threshold: float) -> Tensor:
     edges = blockwise(rows, states.shape[1])
     # A state's cosine with itself may round to less than a threshold close to 1: the diagonal is set, not computed.
     edges = edges | torch.eye(states.shape[1], dtype=torch.bool, device=states.device)
-    return edges & mask[:, :, None] & mask[:, None, :]
+    return edges if all_real(mask) else edges & mask[:, :, None] & mask[:, None, :]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,16 +15,25 @@ from numpy.typing import NDArray
 from glot_rag.errors import MissingExtraError
 
 RUNTIMES = ("onnxruntime", "openvino")
+DTYPES = ("float32", "bfloat16")  # what OpenVINO computes in, whatever the weights are stored in
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 Feed = Mapping[str, NDArray[Any]]
 Vectors = NDArray[np.float32]
 
 
 class GraphRuntime(Protocol):
-    """A loaded graph. Calls are safe between threads."""
+    """A loaded graph. Calls are safe between threads.
+
+    Attributes:
+        inputs: their names.
+        outputs: likewise.
+        dtype: what matrix products are computed in.
+    """
 
     inputs: list[str]
     outputs: list[str]
+    dtype: str
 
     def run(self, output: str, feeds: Iterable[Feed], count: int) -> Iterator[Vectors]:
         """One output for each feed, in order.
@@ -34,22 +45,25 @@ class GraphRuntime(Protocol):
         """
 
 
-def load_graph(runtime: str, model: bytes, threads: int | None) -> GraphRuntime:
+def load_graph(runtime: str, model: bytes, threads: int | None, dtype: str | None = None) -> GraphRuntime:
     """Load a graph.
 
     Args:
         runtime: one of `RUNTIMES`.
         model: an ONNX file's content.
         threads: to compute with; None leaves it to the runtime.
+        dtype: of OpenVINO's arithmetic, one of `DTYPES`; None is the faster one. ONNX Runtime's is in the graph.
 
     Raises:
         MissingExtraError: the runtime is not installed.
         Exception: the runtime's own, where it cannot load the graph.
     """
-    return (_OpenVino if runtime == "openvino" else _OnnxRuntime)(model, threads)
+    return _OpenVino(model, threads, dtype) if runtime == "openvino" else _OnnxRuntime(model, threads)
 
 
 class _OnnxRuntime:
+    dtype = "float32"  # halves are for storage (`glot_onnx.precision`)
+
     def __init__(self, model: bytes, threads: int | None) -> None:
         try:
             import onnxruntime
@@ -70,9 +84,9 @@ class _OnnxRuntime:
 
 
 class _OpenVino:
-    """Several batches at a time, a thread each; in bfloat16 where the processor computes in it, as in `GlotEncoder`."""
+    """Several batches at a time, a thread each."""
 
-    def __init__(self, model: bytes, threads: int | None) -> None:
+    def __init__(self, model: bytes, threads: int | None, dtype: str | None) -> None:
         try:
             import openvino
         except ImportError as error:
@@ -82,8 +96,8 @@ class _OpenVino:
         self._model = self._core.read_model(model)
         self.inputs = [each.get_any_name() for each in self._model.inputs]
         self.outputs = [each.get_any_name() for each in self._model.outputs]
-        halves = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        self._options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if halves else "f32"}
+        self.dtype = dtype or ("bfloat16" if _faster_in_bfloat16() else "float32")
+        self._options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": _HINTS[self.dtype]}
         if threads is not None:
             self._options["INFERENCE_NUM_THREADS"] = threads
         self._compiled: dict[tuple[str, str], Any] = {}
@@ -120,3 +134,35 @@ class _OpenVino:
                 options = {**self._options, "PERFORMANCE_HINT": hint}
                 self._compiled[output, hint] = self._core.compile_model(part, "CPU", options)
             return self._compiled[output, hint]
+
+
+@cache
+def _faster_in_bfloat16() -> bool:
+    """Whether OpenVINO multiplies matrices faster in bfloat16 on this CPU, measured once a process as for torch.
+
+    That the processor has the instructions does not say so (`glot_rag.backbone`), and the two libraries may differ.
+    """
+    import openvino
+
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        return False
+    return 1.3 * _product_seconds("bfloat16") < _product_seconds("float32")
+
+
+def _product_seconds(dtype: str) -> float:
+    """Of a product as a small encoder's feed-forward layer has them, in one thread: the fastest of five."""
+    import openvino
+    from openvino import opset13
+
+    states = np.ones((256, 384), np.float32)
+    given = opset13.parameter(states.shape, np.float32)
+    product = opset13.matmul(given, opset13.constant(np.ones((384, 1536), np.float32)), False, False)
+    options = {"INFERENCE_PRECISION_HINT": _HINTS[dtype], "INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY"}
+    compiled = openvino.Core().compile_model(openvino.Model([product], [given]), "CPU", options)
+    request = compiled.create_infer_request()
+    seconds = []
+    for _ in range(6):
+        start = time.perf_counter()
+        request.infer([states])
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])  # the first one prepares

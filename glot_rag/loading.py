@@ -37,7 +37,7 @@ def load_encoder(
         pooling: this and what follows as for `GlotEncoder.from_pretrained`. A bundle has them built in.
         head: likewise.
         device: likewise.
-        dtype: likewise.
+        dtype: likewise; also for OpenVINO, "float32" or "bfloat16".
         max_tokens: likewise.
         query_prompt: likewise.
         document_prompt: likewise.
@@ -70,7 +70,8 @@ def load_encoder(
             prune=prune,
         )
     built_in = {
-        **{"pooling": pooling, "head": head, "device": device, "dtype": dtype, "max_tokens": max_tokens},
+        **{"pooling": pooling, "head": head, "device": device, "max_tokens": max_tokens},
+        **({} if chosen == "openvino" else {"dtype": dtype}),
         **{"query_prompt": query_prompt, "document_prompt": document_prompt, "prune": prune},
     }
     if given := [name for name, value in built_in.items() if value is not None]:
@@ -78,4 +79,6 @@ def load_encoder(
             f"an exported encoder has its settings built in; got {', '.join(given)}: leave them out, or export one "
             f"with them (`glot-rag export`)"
         )
-    return OnnxEncoder(name_or_path, runtime="openvino" if chosen == "openvino" else "onnxruntime")
+    if chosen == "openvino":
+        return OnnxEncoder(name_or_path, runtime="openvino", dtype=dtype)
+    return OnnxEncoder(name_or_path)

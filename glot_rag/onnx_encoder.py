@@ -21,18 +21,19 @@ from glot_rag.collection_features import CollectionFeatures
 from glot_rag.config import choose
 from glot_rag.embedder import Vectors
 from glot_rag.errors import BundleError, InputError, MissingExtraError
-from glot_rag.graph_runtimes import RUNTIMES, load_graph
+from glot_rag.graph_runtimes import DTYPES, RUNTIMES, load_graph
 from glot_rag.progress import bar
 from glot_rag.records import read_json_record
-from glot_rag.tokens import BATCH_TOKENS, TokenBatch, Tokenizer, check_texts, pack
+from glot_rag.tokens import TokenBatch, Tokenizer, check_texts, pack
 
 FORMAT = "glot-rag/onnx"
 FORMAT_VERSION = 1
 RECORD, MODEL, TOKENIZER = "onnx.json", "model.onnx", "tokenizer.json"
 DOCUMENTS, QUERIES = "sentence_embedding", "query_embedding"  # outputs of the graph
-# B·L² a batch, fewer than in torch: here every head's attention scores are held, that many floats each. Of 256 tokens a
-# text that is 4 texts a batch, which are embedded in less memory and no more time than 32.
-_BATCH_PAIRS = 1 << 18
+# B·L and B·L² of a batch, fewer than in torch: here every head's attention scores are held, L² floats each, and stay in
+# the caches. With twice as many of either, a text takes a tenth to a fifth longer.
+_BATCH_TOKENS = 1_024
+_BATCH_PAIRS = 1 << 17
 _WINDOW = 4_096  # texts tokenised and sorted at a time: memory does not grow with the corpus
 _FIELDS = {
     **{"dimension": int, "max_tokens": int, "pad_id": int, "stand_in": int, "special_ids": list},
@@ -53,19 +54,29 @@ class OnnxEncoder:
     Args:
         path: the bundle's directory.
         threads: to compute with; None takes the physical cores.
-        runtime: "onnxruntime", or "openvino", which embeds many texts faster, and in bfloat16 where the processor
-            computes in it, as `GlotEncoder` does: cosines to float32 are then about 0.999.
+        runtime: "onnxruntime", or "openvino", which embeds many texts faster.
+        dtype: for OpenVINO, what it computes in: "float32" or "bfloat16", whose cosines to float32 are about 0.999;
+            None is bfloat16 where the processor multiplies faster in it, as for `GlotEncoder`.
 
     Raises:
-        InputError: threads below 1, an unknown runtime, or int8 weights for OpenVINO.
+        InputError: threads below 1, an unknown runtime or dtype, a dtype for ONNX Runtime, int8 weights for OpenVINO.
         BundleError: a file is missing, damaged (SHA-256), of another format or version.
         MissingExtraError: the runtime or tokenizers is not installed.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, threads: int | None = None, runtime: str = "onnxruntime"
+        self,
+        path: str | os.PathLike[str],
+        *,
+        threads: int | None = None,
+        runtime: str = "onnxruntime",
+        dtype: str | None = None,
     ) -> None:
         choose("runtime", runtime, RUNTIMES)
+        if dtype is not None:
+            choose("dtype", dtype, DTYPES)
+            if runtime != "openvino":
+                raise InputError("ONNX Runtime computes in what the bundle was exported in: leave dtype out")
         try:
             import tokenizers
         except ImportError as error:
@@ -86,7 +97,7 @@ class OnnxEncoder:
         if runtime == "openvino" and self.precision == "int8":
             raise InputError(f"{self.path} has int8 weights, which ONNX Runtime computes in: export it in float32")
         try:
-            self._graph = load_graph(runtime, files[MODEL], threads)
+            self._graph = load_graph(runtime, files[MODEL], threads, dtype)
             core = tokenizers.Tokenizer.from_buffer(files[TOKENIZER])
         except MissingExtraError:
             raise
@@ -110,8 +121,13 @@ class OnnxEncoder:
 
     @property
     def precision(self) -> str:
-        """What the graph computes or stores its weights in: float32, float16, bfloat16 or int8."""
+        """What the graph stores its weights in: float32, float16, bfloat16 or int8."""
         return str(self.record.get("precision", "float32"))
+
+    @property
+    def dtype(self) -> str:
+        """What is computed in: float32 or bfloat16; with int8 weights, int8."""
+        return "int8" if self.precision == "int8" else self._graph.dtype
 
     @property
     def fingerprint(self) -> str:
@@ -124,11 +140,11 @@ class OnnxEncoder:
         return self._query_output == DOCUMENTS and self.query_prompt == self.document_prompt
 
     def __repr__(self) -> str:
-        told = f"dimension={self.dimension}, precision={self.precision!r}, runtime={self.runtime!r}"
-        return f"OnnxEncoder({str(self.path)!r}, {told})"
+        told = f"dimension={self.dimension}, precision={self.precision!r}"
+        return f"OnnxEncoder({str(self.path)!r}, {told}, runtime={self.runtime!r}, dtype={self.dtype!r})"
 
     def encode_documents(
-        self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int = BATCH_TOKENS
+        self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int = _BATCH_TOKENS
     ) -> Vectors:
         """N texts -> (N, D) float32 with rows of norm 1, as `GlotEncoder.encode_documents`.
 
@@ -138,7 +154,7 @@ class OnnxEncoder:
         return self._encode(texts, self.document_prompt, DOCUMENTS, show_progress, batch_tokens)
 
     def encode_queries(
-        self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int = BATCH_TOKENS
+        self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int = _BATCH_TOKENS
     ) -> Vectors:
         """As `encode_documents`, with the query's prompt and pooling."""
         return self._encode(texts, self.query_prompt, self._query_output, show_progress, batch_tokens)

@@ -57,21 +57,6 @@ def _sum_neighbours(adjacency: Tensor, messages: Tensor) -> Tensor:
     return blockwise(lambda block: adjacency[:, block].to(messages.dtype) @ messages, adjacency.shape[1])
 
 
-def _gat(layer: GATConv, x: Tensor, adjacency: Tensor) -> Tensor:
-    """Velickovic et al. 2018, heads=1. PyG drops self-loops and adds (i, i) again, so every token attends to itself."""
-    h = layer.lin(x)
-    source = (h * layer.att_src[0]).sum(-1)
-    target = (h * layer.att_dst[0]).sum(-1)
-    edge = (layer.lin_edge.weight[:, 0] * layer.att_edge[0, 0]).sum()
-
-    def rows(block: slice) -> Tensor:
-        scores = functional.leaky_relu(target[:, block, None] + source[:, None, :] + edge, layer.negative_slope)
-        return masked_softmax(scores, _with_self_loops(adjacency, block)).matmul(h)
-
-    out: Tensor = blockwise(rows, x.shape[1]) + layer.bias
-    return out
-
-
 def _gcn(layer: GCNConv, x: Tensor, adjacency: Tensor) -> Tensor:
     """Kipf & Welling 2017: D^-1/2 (A or I) D^-1/2 X W, D the in-degree with the self-loop."""
     h = layer.lin(x)
@@ -114,24 +99,52 @@ class AttentionBias:
     Args:
         adjacency: (B, L, L).
         dtype: of the scores.
+        self_loops: True lets every token hear itself, whatever the matrix says.
     """
 
-    def __init__(self, adjacency: Tensor, dtype: torch.dtype) -> None:
+    def __init__(self, adjacency: Tensor, dtype: torch.dtype, *, self_loops: bool = False) -> None:
         self._adjacency = adjacency
-        self._fill = torch.finfo(dtype).min
-        self._zero = torch.zeros((), dtype=dtype, device=adjacency.device)
-        whole = adjacency.shape[1] <= BLOCK or torch.compiler.is_compiling()
-        self._whole = self._make(adjacency) if whole else None
+        self._dtype = dtype
+        self._self_loops = self_loops
+        length = adjacency.shape[1]
+        whole = length <= BLOCK or torch.compiler.is_compiling()
+        self._whole = self._make(slice(0, length)) if whole else None
 
     def rows(self, block: slice) -> tuple[Tensor, Tensor]:
-        """(B, 1, l, L) to add, and (B, 1, l, 1) boolean: padding and tokens without neighbours, which hear nothing."""
+        """(B, l, L) to add, and (B, l, 1) boolean: padding and tokens without neighbours, which hear nothing."""
         if self._whole is None:
-            return self._make(self._adjacency[:, block])
+            return self._make(block)
         bias, alone = self._whole
-        return bias[:, :, block], alone[:, :, block]
+        return bias[:, block], alone[:, block]
 
-    def _make(self, edges: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.where(edges, self._zero, self._fill)[:, None], ~edges.any(dim=-1)[:, None, :, None]
+    def _make(self, block: slice) -> tuple[Tensor, Tensor]:
+        edges = _with_self_loops(self._adjacency, block) if self._self_loops else self._adjacency[:, block]
+        # 0 or as good as -inf, and finite with any score added to it. Several times faster than `where` and `any`.
+        bias = (edges.to(self._dtype) - 1) * (torch.finfo(self._dtype).max / 2)
+        return bias, bias.amax(dim=-1, keepdim=True) < 0
+
+
+def attention_bias(layer: nn.Module, adjacency: Tensor, dtype: torch.dtype) -> AttentionBias | None:
+    """What a layer adds to its scores, which others of its kind can share; None for a layer without scores."""
+    if not isinstance(layer, (GATConv, TransformerConv)):
+        return None
+    # PyG's GATConv drops self-loops and adds (i, i) again, so every token attends to itself.
+    return AttentionBias(adjacency, dtype, self_loops=isinstance(layer, GATConv))
+
+
+def _gat(layer: GATConv, x: Tensor, bias: AttentionBias) -> Tensor:
+    """Velickovic et al. 2018, heads=1."""
+    h = layer.lin(x)
+    edge = (layer.lin_edge.weight[:, 0] * layer.att_edge[0, 0]).sum()
+    source = h @ layer.att_src[0, 0]
+    target = h @ layer.att_dst[0, 0] + edge
+
+    def rows(block: slice) -> Tensor:
+        scores = functional.leaky_relu(target[:, block, None] + source[:, None, :], layer.negative_slope)
+        return torch.softmax(scores + bias.rows(block)[0], dim=-1).matmul(h)
+
+    out: Tensor = blockwise(rows, x.shape[1]) + layer.bias
+    return out
 
 
 def _transformer(layer: TransformerConv, x: Tensor, bias: AttentionBias) -> Tensor:
@@ -148,7 +161,7 @@ def _transformer(layer: TransformerConv, x: Tensor, bias: AttentionBias) -> Tens
     query, key, value = by_head(layer.lin_query), by_head(layer.lin_key), by_head(layer.lin_value)
 
     def rows(block: slice) -> Tensor:
-        added, alone = bias.rows(block)
+        added, alone = (each[:, None] for each in bias.rows(block))  # the same for every head
         heard = functional.scaled_dot_product_attention(query[:, :, block], key, value, attn_mask=added)
         return heard.masked_fill(alone, 0.0).transpose(1, 2)
 
@@ -157,7 +170,6 @@ def _transformer(layer: TransformerConv, x: Tensor, bias: AttentionBias) -> Tens
 
 
 _DENSE: dict[type[nn.Module], Callable[[nn.Module, Tensor, Tensor], Tensor]] = {
-    GATConv: _gat,
     GCNConv: _gcn,
     GINConv: _gin,
     GINEConv: _gine,
@@ -172,13 +184,14 @@ def dense(layer: nn.Module, x: Tensor, adjacency: Tensor, bias: AttentionBias | 
         layer: what `build` made.
         x: (B, L, F) node features.
         adjacency: (B, L, L) boolean, A[b, i, j] where j speaks to i.
-        bias: the same for transformer layers; None makes it.
+        bias: `attention_bias`; None makes it.
 
     Returns:
         (B, L, F'). Rows of padding are finite and mean nothing.
     """
-    if isinstance(layer, TransformerConv):
-        return _transformer(layer, x, bias or AttentionBias(adjacency, x.dtype))
+    bias = bias or attention_bias(layer, adjacency, x.dtype)
+    if bias is not None:
+        return (_gat if isinstance(layer, GATConv) else _transformer)(layer, x, bias)
     return _DENSE[type(layer)](layer, x, adjacency)
 
 

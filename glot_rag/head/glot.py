@@ -129,18 +129,17 @@ class GlotHead(TrainedPooling):
         the scores alone and runs the backbone's upper layers over what is kept.
         """
         x = real_states(states, mask)
-        refined = self._jump(self.refine(x, mask))  # (B, L, R)
-        joint = torch.cat([x, refined], dim=-1) if self.config.jumping == "cat" else refined
-        logits = self.adapted(self.score_layer(joint).squeeze(-1), ids, mask)  # (B, L)
+        refined = self._jump(self.refine(x, mask))
+        joint = [x, *refined] if self.config.jumping == "cat" else refined
+        logits = self.adapted(self._scores(joint), ids, mask)  # (B, L)
         weights = _weights(logits, mask, self.config, self.gate)
         if self.config.form == "drop":
-            return Pooled(torch.einsum("bl,bld->bd", weights, x[..., -self.output_size :]), weights, logits)
+            return Pooled(_pooled(weights, [x[..., -self.output_size :]]), weights, logits)
         if self.config.form == "residual":
             assert self.projection is not None
-            vector = torch.einsum("bl,bld->bd", weights, x[..., -self.output_size :])
-            vector = vector + self.projection(torch.einsum("bl,blr->br", weights, refined))
+            vector = _pooled(weights, [x[..., -self.output_size :]]) + self.projection(_pooled(weights, refined))
         else:
-            vector = torch.einsum("bl,blh->bh", weights, joint)
+            vector = _pooled(weights, joint)
             if self.projection is not None:
                 vector = self.projection(vector)
         return Pooled(vector, weights, logits)
@@ -154,8 +153,7 @@ class GlotHead(TrainedPooling):
         adjacency = self.graph(x, mask)
         if self._use_sparse(adjacency):
             return self._refine_sparse(x, mask, adjacency)
-        attends = self.config.convolution == "transformer"
-        bias = convolutions.AttentionBias(adjacency, x.dtype) if attends else None
+        bias = convolutions.attention_bias(self.convs[0], adjacency, x.dtype)
         outputs = []
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = functional.relu(norm(convolutions.dense(conv, x, adjacency, bias)))
@@ -181,9 +179,31 @@ class GlotHead(TrainedPooling):
             outputs.append(h.new_zeros(*mask.shape, h.shape[-1]).masked_scatter(mask[..., None], h))
         return outputs
 
-    def _jump(self, outputs: list[Tensor]) -> Tensor:
-        """Jumping knowledge (Xu et al. 2018) over H1..HK."""
+    def _jump(self, outputs: list[Tensor]) -> list[Tensor]:
+        """Jumping knowledge (Xu et al. 2018) over H1..HK: one (B, L, hidden size), or for "cat" all of them."""
         if self.config.jumping == "cat":
-            return torch.cat(outputs, dim=-1)
+            return outputs
         stacked = torch.stack(outputs)
-        return stacked.amax(dim=0) if self.config.jumping == "max" else stacked.mean(dim=0)
+        return [stacked.amax(dim=0) if self.config.jumping == "max" else stacked.mean(dim=0)]
+
+    def _scores(self, joint: list[Tensor]) -> Tensor:
+        """The readout's scores (B, L) of states that stand side by side, (B, L, …) each.
+
+        They are not put there, which would copy all of them. An exported graph does that: its one product can be int8.
+        """
+        if torch.compiler.is_compiling():
+            return self.score_layer(torch.cat(joint, dim=-1)).squeeze(-1)  # type: ignore[no-any-return]
+        first, *rest = self.score_layer
+        assert isinstance(first, nn.Linear)
+        parts = torch.split(first.weight, [each.shape[-1] for each in joint], dim=1)
+        scores = functional.linear(joint[0], parts[0], first.bias)
+        for each, weight in zip(joint[1:], parts[1:], strict=True):
+            scores = scores + functional.linear(each, weight)
+        for layer in rest:
+            scores = layer(scores)
+        return scores.squeeze(-1)
+
+
+def _pooled(weights: Tensor, joint: list[Tensor]) -> Tensor:
+    """Sums over the tokens of states that stand side by side, (B, L, …) each."""
+    return torch.cat([torch.einsum("bl,blh->bh", weights, each) for each in joint], dim=-1)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from glot_rag.collection import CollectionStatistics
 from glot_rag.config import HeadConfig
 from glot_rag.errors import InputError
+from glot_rag.graph import all_real
 from glot_rag.head.adaptation import Adaptation, Calibration
 
 if TYPE_CHECKING:
@@ -32,8 +33,12 @@ class Pooled(NamedTuple):
 
 
 def real_states(states: Tensor, mask: Tensor) -> Tensor:
-    """The states in float32, padding set to 0: a weight of 0 alone would let a NaN there through."""
-    return states.float().masked_fill(~mask[..., None], 0.0)
+    """The states in float32, padding set to 0: a weight of 0 alone would let a NaN there through.
+
+    Not to be changed in place: where nothing has to be done they are the states that were given.
+    """
+    states = states.float()
+    return states if all_real(mask) else states.masked_fill(~mask[..., None], 0.0)
 
 
 class Pooling(nn.Module, ABC):

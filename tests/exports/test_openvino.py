@@ -1,4 +1,4 @@
-"""A bundle run by OpenVINO gives the same vectors, as far as its arithmetic goes: bfloat16 on most processors."""
+"""A bundle run by OpenVINO gives the same vectors, as far as its arithmetic goes: float32 or bfloat16."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from exported import Exported
 
-from glot_rag import OnnxEncoder, load_encoder
+from glot_rag import OnnxEncoder, graph_runtimes, load_encoder
 from glot_rag.embedder import Vectors
 from glot_rag.errors import BundleError, InputError, MissingExtraError
 
@@ -24,19 +24,42 @@ def cosines(ours: Vectors, theirs: Vectors) -> Vectors:
     return (ours * theirs).sum(axis=1)
 
 
-def test_the_vectors_are_the_encoders(shipped: Exported, prose: list[tuple[str, str]], noisy: list[str]) -> None:
+@pytest.mark.parametrize(("dtype", "least", "least_noisy"), [("float32", 0.9999, 0.999), ("bfloat16", 0.995, 0.98)])
+def test_the_vectors_are_the_encoders(
+    dtype: str, least: float, least_noisy: float, shipped: Exported, prose: list[tuple[str, str]], noisy: list[str]
+) -> None:
     encoder, path, _ = shipped
-    exported = OnnxEncoder(path, runtime="openvino", threads=2)
+    exported = OnnxEncoder(path, runtime="openvino", threads=2, dtype=dtype)
     texts = [text for _, text in prose[:24]]
     # Every batch is a text: many of them run at once, and each has to come back to its place.
     documents = exported.encode_documents(texts, batch_tokens=1)
-    assert cosines(documents, encoder.encode_documents(texts)).min() > 0.995
+    assert cosines(documents, encoder.encode_documents(texts)).min() > least
     assert cosines(exported.encode_queries(texts), encoder.encode_queries(texts)).min() > 0.999
     # Of a noisy text, a token near the threshold may be dropped by one and kept by the other.
-    assert cosines(exported.encode_documents(noisy), encoder.encode_documents(noisy)).min() > 0.98
+    assert cosines(exported.encode_documents(noisy), encoder.encode_documents(noisy)).min() > least_noisy
     assert exported.encode_documents([]).shape == (0, 384)
     assert (exported.fingerprint, exported.dimension) == (encoder.fingerprint, 384)
-    assert "runtime='openvino'" in repr(exported)
+    assert f"runtime='openvino', dtype='{dtype}'" in repr(exported)
+
+
+@pytest.mark.parametrize(("seconds", "chosen"), [(0.5, "bfloat16"), (0.9, "float32"), (2.0, "float32")])
+def test_bfloat16_is_chosen_where_it_is_faster(
+    seconds: float, chosen: str, small: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import openvino
+
+    capable = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    monkeypatch.setattr(graph_runtimes, "_product_seconds", {"bfloat16": seconds, "float32": 1.0}.__getitem__)
+    graph_runtimes._faster_in_bfloat16.cache_clear()
+    try:
+        assert OnnxEncoder(small.path, runtime="openvino").dtype == (chosen if capable else "float32")
+    finally:
+        graph_runtimes._faster_in_bfloat16.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_product_that_decides_is_one_that_is_run(dtype: str) -> None:
+    assert 0 < graph_runtimes._product_seconds(dtype) < 10
 
 
 @pytest.mark.parametrize("name", ["small", "decoder"])
@@ -59,6 +82,10 @@ def test_threads_share_one_encoder(small: Exported) -> None:
 def test_what_cannot_be_run_is_refused(small: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="runtime must be one of onnxruntime, openvino; got 'tensorrt'"):
         OnnxEncoder(small.path, runtime="tensorrt")
+    with pytest.raises(InputError, match="dtype must be one of float32, bfloat16; got 'float16'"):
+        load_encoder(small.path, backend="openvino", dtype="float16")
+    with pytest.raises(InputError, match="computes in what the bundle was exported in: leave dtype out"):
+        OnnxEncoder(small.path, dtype="float32")
     with pytest.raises(BundleError, match="cannot be read"):
         OnnxEncoder(tmp_path, runtime="openvino")
     monkeypatch.setattr(OnnxEncoder, "precision", "int8")

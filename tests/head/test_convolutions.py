@@ -12,7 +12,7 @@ from torch_geometric.nn import GATConv, GINEConv
 from glot_rag.config import CONVOLUTIONS
 from glot_rag.graph import blockwise
 from glot_rag.head import convolutions
-from glot_rag.head.convolutions import build, dense, masked_softmax, sparse
+from glot_rag.head.convolutions import AttentionBias, build, dense, masked_softmax, sparse
 
 SIZES = (5, 4)  # input and output width
 
@@ -181,3 +181,17 @@ def test_masked_softmax_by_hand() -> None:
 def test_masked_softmax_of_nothing_is_zero_in_every_dtype(dtype: torch.dtype) -> None:
     out = masked_softmax(torch.full((2, 4), -1e4, dtype=dtype), torch.zeros(2, 4, dtype=torch.bool))
     assert torch.equal(out, torch.zeros(2, 4, dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("score", [-1e4, 0.0, 1e4])
+def test_a_bias_lets_nothing_through_but_edges(score: float, dtype: torch.dtype) -> None:
+    adjacency = torch.tensor([[[True, False, True], [False, False, False], [False, True, False]]])
+    bias, alone = AttentionBias(adjacency, dtype).rows(slice(0, 3))
+    assert alone[..., 0].tolist() == [[False, True, False]]
+    shares = torch.softmax(bias + torch.tensor([0.0, score, 0.0], dtype=dtype), dim=-1)
+    assert shares[0, 0].tolist() == [0.5, 0.0, 0.5]
+    assert shares[0, 2].tolist() == [0.0, 1.0, 0.0]
+    assert shares.isfinite().all()  # of the token that is alone, too
+    _, none_alone = AttentionBias(adjacency, dtype, self_loops=True).rows(slice(1, 3))
+    assert none_alone[..., 0].tolist() == [[False, False]]
