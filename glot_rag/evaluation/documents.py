@@ -10,14 +10,14 @@ import hashlib
 import os
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, closing
 from typing import Literal
 
 from glot_rag.errors import InputError
 from glot_rag.evaluation.collection import Judged
 from glot_rag.evaluation.datasets import QueryHalf, RetrievalDataset, check_half, judged_queries
-from glot_rag.evaluation.id_table import temporary_database
+from glot_rag.evaluation.id_table import room_for, temporary_database
 from glot_rag.evaluation.spooled_collection import SpooledCollection
 from glot_rag.evaluation.tally import Tally
 
@@ -97,7 +97,7 @@ def open_documents(
             for source in sources:
                 found = _make(source, document.text, title, blocks, random.Random(drawn))
                 if found:
-                    made.add(position, source, *found)
+                    made.add(position, source, *found, reader.place)
                     break
             else:
                 without.add(key)
@@ -138,11 +138,12 @@ class _MadeQueries:
             "CREATE TABLE made (position INTEGER PRIMARY KEY, digest BLOB, source TEXT, query BLOB, rest BLOB)"
         )
 
-    def add(self, position: int, source: str, query: str, rest: str) -> None:
-        """A query that the document at `position` answers, and the document without it."""
+    def add(self, position: int, source: str, query: str, rest: str, place: str) -> None:
+        """A query that the document at `position`, which is from `place`, answers, and the document without it."""
         normal, *texts = (text.encode("utf-8", "surrogatepass") for text in (_normal(query), query, rest))
         row = (position, hashlib.sha256(normal).digest()[:16], source, *texts)
-        self._database.execute("INSERT INTO made VALUES (?, ?, ?, ?, ?)", row)
+        with room_for(place):
+            self._database.execute("INSERT INTO made VALUES (?, ?, ?, ?, ?)", row)
 
     def drawn(
         self, count: int, seed: int, key: Callable[[int], str], problems: list[str]
@@ -156,7 +157,7 @@ class _MadeQueries:
             shared.add(key(position))
         shared.note(problems)
         (total,) = self._database.execute(f"SELECT COUNT(*) FROM ({alone})").fetchone()
-        chosen = set(range(total))
+        chosen: Container[int] = range(total)
         if total > count:
             chosen = set(random.Random(f"{seed} queries").sample(range(total), count))
         for number, (position,) in enumerate(self._database.execute(f"{alone} ORDER BY 1")):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from glot_rag.errors import DatasetError
@@ -18,6 +20,17 @@ def temporary_database() -> sqlite3.Connection:
         database.execute(f"PRAGMA {pragma}")
     database.execute("BEGIN")
     return database
+
+
+@contextmanager
+def room_for(place: str) -> Iterator[None]:
+    """Raise DatasetError where what is from `place` cannot be kept in a temporary file."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise DatasetError(
+            f"{place}: cannot be kept in a temporary file ({error}); TMPDIR names the folder of such files."
+        ) from error
 
 
 class IdTable(Generic[Value]):
@@ -36,12 +49,8 @@ class IdTable(Generic[Value]):
             DatasetError: the id was used before, or there is no room on the disk.
         """
         row = (_blob(key), place, self._count if counts else None, value)
-        try:
+        with room_for(place):
             new = self._database.execute("INSERT OR IGNORE INTO ids VALUES (?, ?, ?, ?)", row).rowcount
-        except sqlite3.Error as error:
-            raise DatasetError(
-                f"{place}: cannot be kept in a temporary file ({error}); TMPDIR names the folder of such files."
-            ) from error
         if not new:
             raise DatasetError(f"{place}: the id {key!r} was already used at {self._of(key, 'place')}.")
         self._count += counts

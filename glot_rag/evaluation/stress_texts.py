@@ -11,6 +11,13 @@ own, in two protocols:
 And in two tasks: `negation`, the paper's (is there a modifier before the noun?), and `binding`, ours (both nouns and
 the modifier are always there; which of the nouns does it stand before? Strict only). As bags of words, the two classes
 of `binding` are the same.
+
+`binding` was meant as a task in which a pooling of a set of tokens must fail. It is one only where a token's state does
+not depend on its neighbours, and there GLOT fails with it: its graph is of cosines between states, so it, too, sees a
+set (a test holds every pooling to that). In a transformer's states attention has put the modifier into its noun before
+anything is pooled, and a weighted sum can read it there (all-MiniLM-L6-v2, 20% distractors, 1,000 texts, one seed: mean
+52, max 55, AdaPool 85). We know of no task in which a pooling of a set must fail over a frozen transformer's states and
+GLOT need not.
 """
 
 from __future__ import annotations

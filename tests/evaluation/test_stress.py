@@ -7,9 +7,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 from glot_rag.backbone import Backbone
+from glot_rag.classification.classifier import build_pooling
 from glot_rag.classification.fit import FitConfig
 from glot_rag.errors import DatasetError, InputError
 from glot_rag.evaluation.stress import StressConfig, run_stress, save_stress_picture
@@ -70,6 +72,34 @@ def test_a_long_text_of_the_paper_is_128_words_of_its_count() -> None:
 def test_the_seed_decides() -> None:
     assert stress_texts(20, 0.5, seed=1) == stress_texts(20, 0.5, seed=1)
     assert not {*stress_texts(20, 0.5, seed=1).texts} & {*stress_texts(20, 0.5, seed=2).texts}
+
+
+BINDING = stress_texts(6, 0.2, seed=1, task="binding").texts
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "adapool", "glot"])
+def test_where_states_know_no_context_no_pooling_can_tell_what_a_modifier_binds_to(pooling: str) -> None:
+    words = {word: number for number, word in enumerate(sorted(set(" ".join(BINDING).split())))}
+    table = torch.nn.functional.normalize(torch.randn(len(words), 24, generator=torch.Generator().manual_seed(0)))
+
+    def vector(text: list[str]) -> torch.Tensor:
+        states = table[[words[word] for word in text]][None]
+        with torch.no_grad():
+            return net(states, torch.ones(states.shape[:2], dtype=torch.bool)).vector[0]
+
+    torch.manual_seed(0)
+    net = build_pooling(pooling, 24)
+    for text in BINDING:
+        one = text.split()
+        (modifier,) = (word for word in one if word in MODIFIERS)
+        first, second = (word for word in one if word in NOUNS)
+        bound = one[one.index(modifier) + 1]
+        other = [word for word in one if word != modifier]
+        other.insert(other.index(second if bound == first else first), modifier)  # a text of the other class
+        assert sorted(other) == sorted(one)
+        assert other != one
+        torch.testing.assert_close(vector(other), vector(one), atol=1e-5, rtol=0)
+        assert not torch.allclose(vector(one[::2]), vector(one), atol=1e-4)  # another bag of words
 
 
 @pytest.fixture(scope="module")
