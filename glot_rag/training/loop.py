@@ -236,18 +236,18 @@ class _Run:
         config, head = self.config, self.head
         states, mask, labels, ids = gather(cache, rows)
         pooled = head(states, mask)
-        asked = self.has_query[queries // rows_a_text(config.views, config.vectors)]
         parts: dict[str, Tensor] = {}
-        vectors, query_vectors = pooled.vector, self._query_vectors(cache, queries[asked]) if config.vectors else None
-        if config.denoising:
-            compared = vectors, rows
-            if query_vectors is not None and head.config.queries == "head":
-                # The head makes the queries' vectors, too: they are to be where the clean query has its own.
-                compared = torch.cat([vectors, query_vectors]), np.concatenate([rows, queries[asked]])
-            parts["denoising"] = denoising_loss(compared[0], _targets(cache, compared[1]))
-        if config.contrastive:
-            assert query_vectors is not None
-            parts["contrastive"] = self._contrastive(cache, queries, asked, query_vectors, vectors)
+        if config.vectors:
+            asked = self.has_query[queries // rows_a_text(config.views, True)]
+            asking, vectors = self._query_vectors(cache, queries[asked]), pooled.vector
+            if config.denoising:
+                compared, own = vectors, rows
+                if head.config.queries == "head":
+                    # The head makes the queries' vectors, too: they are to be where the clean query has its own.
+                    compared, own = torch.cat([vectors, asking]), np.concatenate([rows, queries[asked]])
+                parts["denoising"] = denoising_loss(compared, _targets(cache, own))
+            if config.contrastive:
+                parts["contrastive"] = self._contrastive(cache, queries, asked, asking, vectors)
         assert pooled.logits is not None
         parts["tokens"] = token_loss(pooled.logits, labels, self._costs(cache)[ids])
         loss = sum((getattr(config, name) * value for name, value in parts.items()), torch.zeros(()))
