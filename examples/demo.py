@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
@@ -35,9 +34,7 @@ def main() -> None:
     options = parse_arguments()
     glot = GlotEncoder.from_pretrained(head=options.head)
     encoders = {"mean": glot.with_pooling("mean"), "glot": glot, ADAPTED: glot}  # adapted once there are documents
-    # Without bfloat16 in hardware the backbone is two to three times slower: fewer documents keep the demo short.
-    documents = options.documents or (500 if glot.backbone.dtype == torch.bfloat16 else 200)
-    dataset = load_stdlib(limit=documents, seed=SEED)
+    dataset = load_stdlib(limit=options.documents, seed=SEED)
     done: dict[tuple[str, ...], tuple[dict[str, GlotEncoder], dict[str, Vectors]]] = {}
 
     def embed(texts: Sequence[str]) -> tuple[dict[str, GlotEncoder], dict[str, Vectors]]:
@@ -57,7 +54,7 @@ def main() -> None:
         seed=SEED,
         embed_ceiling=lambda texts: encode_documents_together({"mean": encoders["mean"]}, texts, show_progress=True),
         encoders={name: encoder.fingerprint for name, encoder in encoders.items()},
-        batch_size=documents,  # all at once, as `embed` adapts to what it is given
+        batch_size=options.documents,  # all at once, as `embed` adapts to what it is given
         progress=lambda message: console.print(f"Embedding {message}", style="dim", highlight=False),
     )
     output = options.output
@@ -136,7 +133,7 @@ def excerpt(text: str, mask: list[bool], words: int = 45) -> Text:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, help="how many (default: 500, or 200 without bfloat16)")
+    parser.add_argument("--documents", type=int, default=500, help="how many (default: %(default)s)")
     parser.add_argument("--head", type=Path, help="directory of a trained head (default: the one that ships)")
     parser.add_argument("--output", type=Path, default=Path("demo-output"))
     return parser.parse_args()
