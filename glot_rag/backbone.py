@@ -42,7 +42,7 @@ def choose_device(device: str | None) -> torch.device:
 
 
 def choose_dtype(dtype: str | None, device: torch.device) -> torch.dtype:
-    """The dtype asked for; else the fastest that keeps the vectors: bfloat16 where the hardware computes in it.
+    """The dtype asked for; else the fastest that keeps the vectors: bfloat16 where the hardware is faster in it.
 
     Raises:
         InputError: not one of float32, float16, bfloat16.
