@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ class TrialResult:
         values: one a seed.
         epochs: the epoch that was chosen, one a seed.
         learning_rates: the rate that was chosen, one a seed.
+        validation: what the epoch and the rate were chosen by, one a seed; empty in a report of an older version.
         parameters: of the pooling; the linear layer's come on top.
         place: what tells this place from the others: {"ratio": 0.9} or {"task": "cola"}, with its sizes.
     """
@@ -39,6 +40,7 @@ class TrialResult:
     learning_rates: list[float]
     parameters: int
     place: dict[str, Any]
+    validation: list[float] = field(default_factory=list)
 
     @property
     def shown(self) -> str:
@@ -56,7 +58,7 @@ class TrialResult:
         """What `to_dict` made, back."""
         own = {each.name for each in fields(cls)} - {"place"}
         place = {name: value for name, value in record.items() if name not in own}
-        return cls(**{name: record[name] for name in own}, place=place)
+        return cls(**{name: value for name, value in record.items() if name in own}, place=place)
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,7 @@ class _Fitted:
     """What one seed's best training gave."""
 
     value: float
+    validation: float
     epoch: int
     learning_rate: float
     parameters: int
@@ -135,7 +136,9 @@ def _fit_best(
     assert best is not None
     epoch, net, rate = best
     value = score(predict(net, states, trial.test.rows), trial.test.labels)
-    return _Fitted(value, epoch.number, rate, sum(parameter.numel() for parameter in net.pooling.parameters()))
+    return _Fitted(
+        value, epoch.score, epoch.number, rate, sum(parameter.numel() for parameter in net.pooling.parameters())
+    )
 
 
 def _result(name: str, metric: str, fitted: list[_Fitted], place: dict[str, Any]) -> TrialResult:
@@ -150,6 +153,7 @@ def _result(name: str, metric: str, fitted: list[_Fitted], place: dict[str, Any]
         learning_rates=[each.learning_rate for each in fitted],
         parameters=fitted[0].parameters,
         place=place,
+        validation=[each.validation for each in fitted],
     )
 
 

@@ -61,7 +61,7 @@ def train(
     """Train a head and save the one with the best validation loss.
 
     A run that was killed goes on with its last completed epoch when it is started again with the same settings.
-    With a seed the result is the same on the same CPU.
+    It runs on the backbone's device; with a seed the result is the same on the same CPU.
 
     Args:
         texts: clean texts; a share of them is held out for validation.
@@ -136,7 +136,8 @@ class _Run:
             raise TrainingError(f"{len(texts)} texts are too few to train on and hold some out; give at least 4")
         self.has_query = np.array([bool(text.query.strip()) for text in texts])
         torch.manual_seed(config.seed)
-        self.head: GlotHead | AdaPool = build_head(head_config)
+        self.device = backbone.device
+        self.head: GlotHead | AdaPool = build_head(head_config).to(self.device)
         if config.vectors and head_config.form == "drop":
             raise TrainingError("the drop form is trained on token labels alone: set denoising=0 and contrastive=0")
         for layer in head_config.layers:
@@ -234,7 +235,7 @@ class _Run:
         self, cache: HiddenStateCache, rows: NDArray[np.int64], queries: NDArray[np.int64]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         config, head = self.config, self.head
-        states, mask, labels, ids = gather(cache, rows)
+        states, mask, labels, ids = (each.to(self.device) for each in gather(cache, rows))
         pooled = head(states, mask)
         parts: dict[str, Tensor] = {}
         if config.vectors:
@@ -245,19 +246,21 @@ class _Run:
                 if head.config.queries == "head":
                     # The head makes the queries' vectors, too: they are to be where the clean query has its own.
                     compared, own = torch.cat([vectors, asking]), np.concatenate([rows, queries[asked]])
-                parts["denoising"] = denoising_loss(compared, _targets(cache, own))
+                parts["denoising"] = denoising_loss(compared, self._targets(cache, own))
             if config.contrastive:
                 parts["contrastive"] = self._contrastive(cache, queries, asked, asking, vectors)
         assert pooled.logits is not None
         parts["tokens"] = token_loss(pooled.logits, labels, self._costs(cache)[ids])
-        loss = sum((getattr(config, name) * value for name, value in parts.items()), torch.zeros(()))
+        loss = sum(
+            (getattr(config, name) * value for name, value in parts.items()), torch.zeros((), device=self.device)
+        )
         return loss, parts
 
     def _costs(self, cache: HiddenStateCache) -> Tensor:
         if self._token_costs is None:
             signal = cache.column("label")[:, 0] == SIGNAL
             counts = np.bincount(cache.column("id")[signal, 0], minlength=int(cache.column("id").max()) + 1)
-            self._token_costs = signal_costs(torch.from_numpy(counts), self.config.rarity)
+            self._token_costs = signal_costs(torch.from_numpy(counts), self.config.rarity).to(self.device)
         return self._token_costs
 
     def _contrastive(
@@ -274,19 +277,22 @@ class _Run:
             mined = self._hard_negatives(cache)[queries[asked] // per_text]  # (B, H)
             rows = np.where(mined == NONE, 0, mined) * per_text + self.config.views
             negatives = self._query_vectors(cache, rows.ravel()).view(*rows.shape, -1)
-            present = torch.from_numpy(mined != NONE)
+            present = torch.from_numpy(mined != NONE).to(self.device)
         return contrastive_loss(
-            query_vectors, vectors[torch.from_numpy(asked)], self.config.temperature, negatives, present
+            query_vectors, vectors[torch.from_numpy(asked).to(self.device)], self.config.temperature, negatives, present
         )
 
     def _query_vectors(self, cache: HiddenStateCache, rows: NDArray[np.int64]) -> Tensor:
         if self.head.config.queries == "mean":
-            return _targets(cache, rows)
+            return self._targets(cache, rows)
         if not len(rows):
-            return torch.zeros(0, self.head.output_size)
+            return torch.zeros(0, self.head.output_size, device=self.device)
         states, mask, *_ = gather(cache, rows)
-        vectors: Tensor = self.head(states, mask).vector
+        vectors: Tensor = self.head(states.to(self.device), mask.to(self.device)).vector
         return vectors
+
+    def _targets(self, cache: HiddenStateCache, rows: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(np.array(cache.column("target")[rows])).to(self.device)
 
     def _hard_negatives(self, cache: HiddenStateCache) -> NDArray[np.int64]:
         """Of each text, the numbers of other texts, (T, H). What is held out stays out of what is trained on."""
@@ -372,10 +378,6 @@ def _batches(
         batches = [batches[i] for i in rng.permutation(len(batches))]
     for batch in batches:
         yield batch, batch // per_text * per_text + config.views
-
-
-def _targets(cache: HiddenStateCache, rows: NDArray[np.int64]) -> Tensor:
-    return torch.from_numpy(np.array(cache.column("target")[rows]))
 
 
 def gather(cache: HiddenStateCache, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
