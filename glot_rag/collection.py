@@ -1,13 +1,17 @@
 """What a collection repeats: its tokens and phrases, counted over the documents before any is encoded.
 
 Navigation, cookie notices, footers, log formats: noise recurs from document to document, whatever each is about. Four
-numbers say so of a token, and none needs a label or a model:
+numbers say so of a token, and none of these needs a label or a model:
 
 - phrase: in how many documents the most frequent run of three tokens around it stands;
 - share: the same as a share of all documents;
 - excess: how much more often it stands in this collection than in text at large;
 - burst: how much it gathers in few documents instead of being strewn over all of them by chance (residual inverse
   document frequency, Church & Gale 1995, "Inverse Document Frequency (IDF): A Measure of Deviations from Poisson").
+
+A fifth comes from a head that has weighed these against its own scores:
+
+- opinion: what it makes of the token wherever it stands in the collection (`glot_rag.opinion`).
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +31,8 @@ from safetensors.numpy import load, save
 from glot_rag.durable import write_atomically
 from glot_rag.errors import BundleError, InputError
 
-FEATURES = ("phrase", "share", "excess", "burst")
+COUNTED = ("phrase", "share", "excess", "burst")
+FEATURES = (*COUNTED, "opinion")
 COLLECTION_FILE = "collection.safetensors"
 FEWEST_DOCUMENTS = 50  # below, little can be said of what recurs
 _LARGEST_VOCABULARY = 1 << 21  # three token ids side by side are a 63-bit number
@@ -50,6 +56,7 @@ class CollectionStatistics:
         documents_with_token: (V,), in how many documents.
         phrases: (P,) ascending, the runs of three tokens that stand in at least two documents, each as one number.
         documents_with_phrase: (P,), in how many documents.
+        opinion: (V,) float32, what is added to a token's score; None adds nothing.
     """
 
     documents: int
@@ -57,6 +64,7 @@ class CollectionStatistics:
     documents_with_token: NDArray[np.int64]
     phrases: NDArray[np.int64]
     documents_with_phrase: NDArray[np.int64]
+    opinion: NDArray[np.float32] | None = None
 
     @classmethod
     def count(cls, documents: Iterable[Sequence[int]], vocabulary_size: int) -> CollectionStatistics:
@@ -90,14 +98,14 @@ class CollectionStatistics:
         return cls(number, occurrences, having, phrases[often], counts[often])
 
     def features(self, ids: NDArray[np.int64], background: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The four numbers of every token.
+        """The five numbers of every token.
 
         Args:
             ids: (B, L).
             background: (V,), each token's log-probability in text at large.
 
         Returns:
-            (B, L, 4) float32, natural logarithms. A token or phrase that was not counted is taken to stand in one
+            (B, L, 5) float32, natural logarithms. A token or phrase that was not counted is taken to stand in one
             document, once.
         """
         count = np.maximum(self.occurrences[ids], 1)
@@ -107,7 +115,8 @@ class CollectionStatistics:
         by_chance = self.documents * -np.expm1(-count / self.documents)
         phrase = self._phrase(ids)
         share = phrase - np.log(self.documents)
-        return np.stack([phrase, share, excess, np.log(by_chance / having)], axis=-1).astype(np.float32)
+        opinion = np.zeros(ids.shape) if self.opinion is None else self.opinion[ids]
+        return np.stack([phrase, share, excess, np.log(by_chance / having), opinion], axis=-1).astype(np.float32)
 
     def _phrase(self, ids: NDArray[np.int64]) -> NDArray[np.float64]:
         """(B, L): the logarithm of the document count of the most frequent phrase that each token is part of."""
@@ -124,7 +133,7 @@ class CollectionStatistics:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the counts."""
+        """SHA-256 of the counts and the opinion."""
         return hashlib.sha256(self._to_bytes()).hexdigest()
 
     def save(self, path: Path) -> None:
@@ -132,7 +141,9 @@ class CollectionStatistics:
         write_atomically(path, self._to_bytes())
 
     def _to_bytes(self) -> bytes:
-        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
+        arrays: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
+        if self.opinion is not None:
+            arrays["opinion"] = np.ascontiguousarray(self.opinion)
         return save({**arrays, "documents": np.array([self.documents], np.int64)})
 
     @classmethod
@@ -154,23 +165,29 @@ class CollectionStatistics:
             raise BundleError(f"{path} cannot be read ({error.strerror})") from error
         except (SafetensorError, ValueError) as error:
             raise BundleError(f"{path} is damaged ({error}): adapt the encoder again") from error
+        opinion = arrays.pop("opinion", None)
         expected = {**_ARRAYS, "documents": np.int64}
         if {name: array.dtype for name, array in arrays.items()} != {k: np.dtype(v) for k, v in expected.items()}:
             raise BundleError(f"{path} does not hold a collection's counts: adapt the encoder again")
         documents = arrays.pop("documents")
-        found = cls(int(documents[0]) if documents.shape == (1,) else 0, **arrays)
+        found = cls(int(documents[0]) if documents.shape == (1,) else 0, **arrays, opinion=opinion)
         fits = (
             found.documents >= FEWEST_DOCUMENTS
             and all(array.ndim == 1 and (array >= 0).all() for array in arrays.values())
             and len(found.occurrences) == len(found.documents_with_token)
             and len(found.phrases) == len(found.documents_with_phrase)
             and bool((np.diff(found.phrases) > 0).all())
+            and (opinion is None or _is_opinion(opinion, len(found.occurrences)))
         )
         if not fits:
             raise BundleError(f"{path} holds counts that contradict each other: adapt the encoder again")
         if fingerprint not in (None, found.fingerprint):
             raise BundleError(f"{path} is not the one that was saved here: adapt the encoder again and save it")
         return found
+
+
+def _is_opinion(opinion: NDArray[Any], vocabulary_size: int) -> bool:
+    return opinion.dtype == np.float32 and opinion.shape == (vocabulary_size,) and bool(np.isfinite(opinion).all())
 
 
 def _phrases(ids: NDArray[np.int64], vocabulary_size: int) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ from glot_rag.errors import BundleError, InputError
 from glot_rag.evidence import Evidence, TokenEvidence
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooling, save_head
 from glot_rag.head.pooling import TrainedPooling
+from glot_rag.opinion import word_opinion
 from glot_rag.poolings import find_head, fit, load_poolings, pooling_fingerprint
 from glot_rag.records import read_json_record
 from glot_rag.tokens import TokenBatch, check_texts
@@ -175,17 +177,17 @@ class GlotEncoder:
     def adapt(self, documents: Sequence[str], *, show_progress: bool = False) -> GlotEncoder:
         """The same encoder for one collection: what recurs there from document to document is taken for noise.
 
-        Give it the documents that will be indexed, noise and all. They are counted, not encoded
-        (`glot_rag.collection`): up to 20,000 of them, evenly spread. Documents that come later need not have been among
-        them; if the collection changes its nature, adapt again and index again, since the vectors are others then
-        (`fingerprint`). Queries are embedded as before.
+        Give it the documents that will be indexed, noise and all. Up to 20,000 of them, evenly spread, are counted
+        (`glot_rag.collection`), and up to 1,000 read by the head (`glot_rag.opinion`). Documents that come later need
+        not have been among them; if the collection changes its nature, adapt again and index again, since the vectors
+        are others then (`fingerprint`). Queries are embedded as before.
 
         Args:
             documents: N texts, at least 50.
             show_progress: draw a progress bar on stderr.
 
         Returns:
-            A new encoder over the same backbone. It holds counts, no text; `save` writes them, too.
+            A new encoder over the same backbone. It holds figures of tokens, no text; `save` writes them, too.
 
         Raises:
             InputError: too few documents, not a list of strings, or a pooling that is not trained and calibrated.
@@ -198,8 +200,11 @@ class GlotEncoder:
         texts = check_texts(documents)
         step = max(1.0, len(texts) / MOST_COUNTED)
         chosen = [texts[int(i * step)] for i in range(min(len(texts), MOST_COUNTED))]
-        assert isinstance(self.pooling, TrainedPooling)
-        pooling = self.pooling.adapted_to(count_collection(self.backbone, chosen, show_progress=show_progress))
+        assert isinstance(self.pooling, (GlotHead, AdaPool))
+        counts = count_collection(self.backbone, chosen, show_progress=show_progress)
+        weighing = self.pooling.adapted_to(counts)
+        opinion = word_opinion(self.backbone, weighing, chosen, show_progress=show_progress)
+        pooling = self.pooling.adapted_to(dataclasses.replace(counts, opinion=opinion))
         return GlotEncoder(
             self.backbone,
             pooling,

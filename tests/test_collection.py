@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from pathlib import Path
@@ -49,7 +50,7 @@ def test_features_are_those_of_the_definitions(documents: list[list[int]], stati
             excess = math.log(occurrences[token] / sum(occurrences.values())) - background[token]
             by_chance = 60 * (1 - math.exp(-occurrences[token] / 60))
             assert got[place] == pytest.approx(
-                [math.log(phrase), math.log(phrase / 60), excess, math.log(by_chance / having[token])], abs=1e-5
+                [math.log(phrase), math.log(phrase / 60), excess, math.log(by_chance / having[token]), 0.0], abs=1e-5
             )
     assert max(phrases.values()) >= 30
 
@@ -58,7 +59,7 @@ def test_what_was_not_counted_stands_once(statistics: CollectionStatistics) -> N
     unseen = CollectionStatistics.count([[1]] * 50, V)
     got = unseen.features(np.array([[7, 8]]), np.zeros(V, np.float32))[0]
     by_chance = math.log(50 * (1 - math.exp(-1 / 50)))
-    assert got[0] == pytest.approx([0.0, -math.log(50), math.log(1 / 50), by_chance], abs=1e-6)
+    assert got[0] == pytest.approx([0.0, -math.log(50), math.log(1 / 50), by_chance, 0.0], abs=1e-6)
 
 
 def test_merging_in_parts_counts_the_same(
@@ -74,6 +75,21 @@ def test_saved_and_read(statistics: CollectionStatistics, tmp_path: Path) -> Non
     again = CollectionStatistics.load(tmp_path / "counts")
     assert again.fingerprint == statistics.fingerprint
     assert again.documents == 60
+    assert again.opinion is None
+    opinion = np.linspace(-1, 1, V).astype(np.float32)
+    judged = dataclasses.replace(statistics, opinion=opinion)
+    assert judged.fingerprint != statistics.fingerprint
+    judged.save(tmp_path / "judged")
+    again = CollectionStatistics.load(tmp_path / "judged", judged.fingerprint)
+    assert again.features(np.array([[3, 5]]), np.zeros(V, np.float32))[0, :, 4] == pytest.approx(opinion[[3, 5]])
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(3, np.float32), np.full(V, np.nan, np.float32), np.zeros(V)])
+def test_an_opinion_that_does_not_fit(wrong: np.ndarray, statistics: CollectionStatistics, tmp_path: Path) -> None:
+    statistics.save(tmp_path / "counts")
+    save_file({**load_file(tmp_path / "counts"), "opinion": wrong}, tmp_path / "counts")
+    with pytest.raises(BundleError, match="contradict each other"):
+        CollectionStatistics.load(tmp_path / "counts")
 
 
 @pytest.mark.parametrize("number", [0, 49])

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from glot_rag.collection import CollectionStatistics
+from glot_rag.collection import COUNTED, CollectionStatistics
 from glot_rag.durable import write_atomically
 from glot_rag.errors import BundleError
 
@@ -82,10 +82,14 @@ class Calibration:
     gate: float = 0.15
 
     def __call__(self, logits: Tensor, features: Tensor, mask: Tensor) -> Tensor:
-        """The head's scores (B, L), the collection's features (B, L, 4), the mask (B, L) -> scores (B, L), float32."""
-        given = torch.cat([logits.float()[..., None], features.to(logits.device)], dim=-1)
+        """The head's scores (B, L), the collection's features (B, L, F), the mask (B, L) -> scores (B, L), float32.
+
+        The counted features are weighed against the scores; the opinion is made of what comes out, and added to it.
+        """
+        features = features.to(logits.device)
+        given = torch.cat([logits.float()[..., None], features[..., : len(COUNTED)]], dim=-1)
         scores: Tensor = self.network.to(logits.device)(given, mask)
-        return scores
+        return scores + features[..., len(COUNTED)]
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it consists of, by name."""

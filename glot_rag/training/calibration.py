@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from glot_rag.backbone import Backbone
-from glot_rag.collection import CollectionStatistics
+from glot_rag.collection import COUNTED, CollectionStatistics
 from glot_rag.errors import TrainingError
 from glot_rag.head import AdaPool, GlotHead
 from glot_rag.head.adaptation import Calibration, WeighingNetwork
@@ -124,7 +124,7 @@ def _examples(
         states, mask = backbone.hidden_states(batch, head.layers)
         logits = head(torch.cat(states, dim=-1), mask).logits
         assert logits is not None
-        features = statistics.features(batch.ids, log_share)
+        features = statistics.features(batch.ids, log_share)[..., : len(COUNTED)]
         given = torch.cat([logits.float().cpu()[..., None], torch.from_numpy(features)], dim=-1)
         for place, row in enumerate(batch.rows):
             labels = token_labels(tokenised[row], read[row])

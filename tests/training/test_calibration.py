@@ -66,7 +66,7 @@ def test_calibration_helps_where_noise_recurs(
     calibration, report = calibrate(head, minilm, texts, collections=10)
     assert report.calibrated < report.head
     # A phrase of every document, of words that the collection has in excess and strewn about, is noise if anything is.
-    recurring, unique = torch.tensor([5.0, 0.0, 3.0, 0.0]), torch.tensor([0.0, -5.0, 0.0, 1.0])
+    recurring, unique = torch.tensor([5.0, 0.0, 3.0, 0.0, 0.0]), torch.tensor([0.0, -5.0, 0.0, 1.0, 0.0])
     scores, real = torch.zeros(1, 20), torch.ones(1, 20, dtype=torch.bool)
     a_notice = torch.where(torch.arange(20)[:, None] < 10, recurring, unique)[None]
     found = calibration(scores, a_notice, real)[0]
