@@ -146,6 +146,7 @@ def main(
     settings: dict[str, Any] = {
         **{"dataset": data.name, "queries": queries, "noise": noise, "texts": limit, "epochs": epochs},
         **{"files": [path.name for path in [*text, *lines]], "backbone": backbone.source.name},
+        **{"dtype": str(backbone.dtype).removeprefix("torch."), "device": backbone.device.type},
     }
     record: dict[str, Any] = {"settings": settings, "results": []}
     if json_file.is_file():

@@ -117,6 +117,7 @@ def main(
     if json_file:
         settings = {
             **{"dataset": data.name, "queries": queries, "texts": len(texts), "epochs": epochs, "rarity": rarity},
+            **{"dtype": str(backbone.dtype).removeprefix("torch."), "device": backbone.device.type},
             **{"seed": SEED, "noise_seed": NOISE_SEED, "files": [path.name for path in [*text, *lines]]},
         }
         json_file.parent.mkdir(parents=True, exist_ok=True)
