@@ -127,6 +127,8 @@ def main(
     limit: Annotated[int, typer.Option(min=100, help="Texts to train on.")] = 4000,
     epochs: Annotated[int, typer.Option(min=1)] = 2,
     seeds: Annotated[int, typer.Option(min=1)] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="The first of them.")] = 0,
+    group: Annotated[str, typer.Option(help="drop or pool; both if not given.")] = "",
     only: Annotated[str, typer.Option(help="Variants of which the name has this in it.")] = "",
 ) -> None:
     """Train the heads and print the table."""
@@ -158,19 +160,20 @@ def main(
         settings["mean"] = ndcg(mean.encode_documents([each.text for each in noisy]), asked)
         settings["ceiling"] = ndcg(mean.encode_documents([each.signal for each in noisy]), asked)
     done = {(row["seed"], row["group"], row["name"]) for row in record["results"]}
-    for seed in range(seeds):
-        chosen = sample(texts, limit, seed)
+    for number in range(seed, seed + seeds):
+        chosen = sample(texts, limit, number)
         for variant in VARIANTS:
-            if (seed, variant.group, variant.name) in done or only not in variant.name:
+            wanted = only in variant.name and group in ("", variant.group)
+            if (number, variant.group, variant.name) in done or not wanted:
                 continue
-            shape, training = variant.configs(backbone.state_size, seed, epochs)
-            cache = work / f"{'vectors' if training.vectors else 'labels'}-{seed}"
+            shape, training = variant.configs(backbone.state_size, number, epochs)
+            cache = work / f"{'vectors' if training.vectors else 'labels'}-{number}"
             out = work / "head"
             shutil.rmtree(out, ignore_errors=True)
             history = train(chosen, backbone, shape, training, out, cache=cache, lines=real, show_progress=True)
             encoder = mean.with_pooling(shape.pooling, out)
             row = {
-                "seed": seed,
+                "seed": number,
                 "group": variant.group,
                 "name": variant.name,
                 "auc": token_auc(out, cache, chosen, backbone, training, real),
@@ -184,7 +187,7 @@ def main(
             record["results"].append(row)
             json_file.parent.mkdir(parents=True, exist_ok=True)
             json_file.write_text(json.dumps(record, indent=2) + "\n")
-        for cached in work.glob(f"*-{seed}/*.bin"):  # gigabytes that no later run reads
+        for cached in work.glob(f"*-{number}/*.bin"):  # gigabytes that no later run reads
             cached.unlink()
     show(record, console)
 
