@@ -21,6 +21,7 @@ from glot_rag.progress import bar
 from glot_rag.tokens import check_texts
 
 _WORD = re.compile(r"\S+")
+_LEAST = np.finfo(np.float32).min
 _TEXTS = 256  # texts whose windows are batched together: memory does not grow with the corpus
 
 
@@ -50,8 +51,8 @@ def denoise_texts(
     """Drop the words that look like noise, in rounds: with less noise around, the rest is told apart better.
 
     A round drops the words that are more likely noise than signal, but leaves the surest `HeadConfig.keep` of them
-    (`glot_rag.head.glot.keep_tokens`); a word is as sure as its surest token. There are `HeadConfig.rounds` at most,
-    and no more for a text of which nothing was dropped.
+    (`glot_rag.head.glot.keep_tokens`); a word's score is the mean of its tokens'. There are `HeadConfig.rounds` at
+    most, and no more for a text of which nothing was dropped.
 
     Args:
         backbone: the frozen transformer.
@@ -118,10 +119,14 @@ def _runs(spans: Sequence[tuple[int, int]], kept: Sequence[int]) -> tuple[tuple[
 def _score(
     backbone: Backbone, head: GlotHead | AdaPool, texts: Sequence[str], batch_tokens: int | None
 ) -> list[Tensor]:
-    """For every word of every text the highest score among its tokens; the least there is for a word without any."""
+    """For every word of every text the mean score of its tokens; the least there is for a word without any.
+
+    Not the highest: a random string comes to pieces some of which are words.
+    """
     windows = [(row, window) for row, text in enumerate(texts) for window in backbone.tokenizer.windows(text)]
     starts = [np.array([match.start() for match in _WORD.finditer(text)], np.int64) for text in texts]
-    scores = [np.full(len(each), np.finfo(np.float32).min, np.float32) for each in starts]
+    sums = [np.zeros(len(each)) for each in starts]
+    counts = [np.zeros(len(each)) for each in starts]
     for batch in backbone.pack([window.ids for _, window in windows], batch_tokens):
         states, mask = backbone.hidden_states(batch, head.layers)
         ids = torch.from_numpy(batch.ids)
@@ -129,5 +134,10 @@ def _score(
         for place, window_row in enumerate(batch.rows):
             row, window = windows[window_row]
             word = window.words(starts[row])
-            np.maximum.at(scores[row], word[word >= 0], logits[place, : len(word)][word >= 0])
-    return [torch.from_numpy(each) for each in scores]
+            np.add.at(sums[row], word[word >= 0], logits[place, : len(word)][word >= 0])
+            np.add.at(counts[row], word[word >= 0], 1)
+    means = (
+        np.divide(*each, out=np.full(len(each[0]), _LEAST), where=each[1] > 0)
+        for each in zip(sums, counts, strict=True)
+    )
+    return [torch.from_numpy(each.astype(np.float32)) for each in means]
