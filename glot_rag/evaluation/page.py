@@ -8,7 +8,7 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
-from glot_rag.evaluation.page_charts import colours, cost_bars, curves, family_bars, noise_label
+from glot_rag.evaluation.page_charts import banded, cost_bars, curves, family_bars, noise_label, styles
 from glot_rag.evaluation.report import cost_label, difference_label, metric_label, share_label
 from glot_rag.evaluation.results import PRIMARY_METRIC, Report, Result
 
@@ -45,10 +45,16 @@ def page(report: Report) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">'
         f"<title>{title}</title><style>{_style()}</style></head><body><h1>{title}</h1>"
         f"<p>{report.documents:,} documents, {length}; {report.queries:,} queries; seed {report.seed}. "
-        f"Figures are {label} × 100; bands, lines across bars and brackets are 95% intervals over the queries.</p>"
+        f"Figures are {label} × 100; bands{_of_whom(report)}, lines across bars and brackets are 95% intervals over "
+        "the queries.</p>"
         f"{''.join(f'<p>{escape(note)}</p>' for note in notes)}{_key(report)}"
         f"{''.join(f'<h2>{name}</h2>{body}' for name, body in sections if body)}</body></html>\n"
     )
+
+
+def _of_whom(report: Report) -> str:
+    kinds = {each.noise for each in report.results} - {"none"}
+    return "" if all(banded(report, kind) == set(report.poolings) for kind in kinds) else " (of mean and the best)"
 
 
 def _style() -> str:
@@ -57,8 +63,8 @@ def _style() -> str:
 
 
 def _key(report: Report) -> str:
-    shades = colours(report)
-    names = "".join(f'<span><i style="background:{shades[name]}"></i>{escape(name)}</span>' for name in report.poolings)
+    drawn = styles(report)
+    names = "".join(f'<span><i style="{drawn[name].fill}"></i>{escape(name)}</span>' for name in report.poolings)
     return f'<div class="key">{names}<span><i class="dashed"></i>ceiling: mean over the signal words alone</span></div>'
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from html import escape
+from typing import NamedTuple
 
 from glot_rag.evaluation.report import cost_label
 from glot_rag.evaluation.results import PRIMARY_METRIC, Report, Result
@@ -11,12 +12,44 @@ from glot_rag.evaluation.results import PRIMARY_METRIC, Report, Result
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 330, 220, 34, 24, 10
 # Okabe and Ito's palette, in shades that stand out from white and from black; mean is grey.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#3A9BD9", "#8A5CD0")
+_MOST_BANDS = 5  # more bands upon each other are one grey
 
 
-def colours(report: Report) -> dict[str, str]:
-    """Pooling or system -> colour, the same in every chart."""
+class Style(NamedTuple):
+    """How a pooling or system is drawn in every chart. Where the colours are used up they come again, broken."""
+
+    colour: str
+    broken: bool = False
+
+    @property
+    def stroke(self) -> str:
+        """Attributes of a line in an SVG."""
+        return f'stroke="{self.colour}"' + ' stroke-dasharray="5 3"' * self.broken
+
+    @property
+    def fill(self) -> str:
+        """CSS of a bar's background."""
+        if not self.broken:
+            return f"background:{self.colour}"
+        return f"background:repeating-linear-gradient(115deg,{self.colour} 0 5px,transparent 5px 8px)"
+
+
+def styles(report: Report) -> dict[str, Style]:
+    """Pooling or system -> how it is drawn."""
     others = [name for name in report.poolings if name != "mean"]
-    return {"mean": "#888888"} | {name: _COLOURS[number % len(_COLOURS)] for number, name in enumerate(others)}
+    drawn = {
+        name: Style(_COLOURS[number % len(_COLOURS)], number >= len(_COLOURS)) for number, name in enumerate(others)
+    }
+    return {"mean": Style("#888888")} | drawn
+
+
+def banded(report: Report, kind: str) -> set[str]:
+    """Whose intervals are drawn as bands for a kind of noise: all, or of many mean's and the best one's."""
+    if len(report.poolings) <= _MOST_BANDS:
+        return set(report.poolings)
+    highest = max(each.ratio for each in report.results if each.noise == kind)
+    last = [each for each in report.results if (each.noise, each.ratio) == (kind, highest)]
+    return {"mean", max(last, key=lambda each: each.metrics[PRIMARY_METRIC]).pooling}
 
 
 def noise_label(noise: str, ratio: float) -> str:
@@ -52,14 +85,15 @@ def cost_bars(report: Report) -> str:
     scale = max(report.costs.values()) or 1.0
     rows = []
     for name, cost in report.costs.items():
-        bar = f'<b style="width:{100 * cost / scale:.2f}%;background:{colours(report).get(name, "#888888")}"></b>'
+        drawn = styles(report).get(name, Style("#888888"))
+        bar = f'<b style="width:{100 * cost / scale:.2f}%;{drawn.fill}"></b>'
         rows.append(_bar(name, bar, cost_label(report, name)))
     return f"<figure>{''.join(rows)}</figure>"
 
 
 def _family_bar(report: Report, result: Result, metric: str, scale: float, best: float) -> str:
     value = result.metrics[metric]
-    bar = f'<b style="width:{100 * value / scale:.2f}%;background:{colours(report)[result.pooling]}"></b>'
+    bar = f'<b style="width:{100 * value / scale:.2f}%;{styles(report)[result.pooling].fill}"></b>'
     if result.interval and metric == PRIMARY_METRIC:
         low, high = result.interval
         bar += f'<i style="left:{100 * low / scale:.2f}%;width:{100 * (high - low) / scale:.2f}%"></i>'
@@ -98,19 +132,18 @@ def _curve(report: Report, kind: str, metric: str) -> str:
     for ratio in dict.fromkeys(each.ratio for each in shown):
         x = place(ratio, 0.0).split(",")[0]
         parts.append(f'<text x="{x}" y="{_HEIGHT - 8}" text-anchor="middle">{ratio:.0%}</text>')
-    shade = 0.13 if len(report.poolings) < 6 else 0.09  # many bands upon each other are one grey
-    for name, colour in colours(report).items():
+    for name, style in styles(report).items():
         own = [each for each in shown if each.pooling == name]
         bounds = [(each.ratio, each.interval) for each in own if each.interval is not None]
-        if bounds and metric == PRIMARY_METRIC:
+        if bounds and metric == PRIMARY_METRIC and name in banded(report, kind):
             around = [place(ratio, high) for ratio, (_, high) in bounds]
             around += [place(ratio, low) for ratio, (low, _) in reversed(bounds)]
-            parts.append(f'<polygon points="{" ".join(around)}" fill="{colour}" opacity="{shade}"/>')
+            parts.append(f'<polygon points="{" ".join(around)}" fill="{style.colour}" opacity="0.13"/>')
         points = [place(each.ratio, each.metrics[metric]) for each in own]
-        parts.append(f'<polyline points="{" ".join(points)}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts.append(f'<polyline points="{" ".join(points)}" fill="none" {style.stroke} stroke-width="2"/>')
         for point in points:
             x, y = point.split(",")
-            parts.append(f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>')
+            parts.append(f'<circle cx="{x}" cy="{y}" r="3" fill="{style.colour}"/>')
     ceiling = {each.ratio: each.ceiling[metric] for each in shown}
     line = " ".join(place(ratio, value) for ratio, value in ceiling.items())
     parts.append(f'<polyline class="ceiling" points="{line}"/>')
