@@ -27,14 +27,17 @@ TITLES = {
 }
 _OURS = ("glot+adapt", "glot")  # whose gain over mean pooling is shown: the first of these that was measured
 # What may differ between runs that are one but for their seed. The hash does where the seed draws documents or queries.
-_OF_A_RUN = ("seed", "results", "costs", "versions", "problems", "dataset_hash", "queries_made")
+_OF_A_RUN = ("seed", "results", "costs", "versions", "problems", "dataset_hash", "queries_made", "encoders", "setup")
+# And of the setup: where it ran, which moves a figure by less than a seed does, and what else was measured there.
+_OF_A_MACHINE = ("threads", "dtype", "device", "poolings", "systems")
 
 
 def retrieval_rows(reports: list[Report], overall: bool = False) -> Rows:
     """Rows are collection and noise, columns poolings; nDCG@10 × 100, and what GLOT wins over mean pooling.
 
-    Reports that differ in their seed alone are one: mean and standard deviation over the seeds, and the share won back
-    is that of the means. `overall` adds a line: that share's average over the noise settings, of each pooling.
+    Reports that differ in their seed alone, or in the machine, too, are one: mean and standard deviation over the
+    seeds, of the poolings that all of them have, and the share won back is that of the means. `overall` adds a line:
+    that share's average over the noise settings, of each pooling.
 
     Raises:
         ValueError: two reports of one collection and the same noise differ in more than the seed, or not in the seed.
@@ -64,7 +67,8 @@ def _by_seed(reports: list[Report]) -> list[list[Report]]:
             raise ValueError(f"the reports of {group[0].dataset} do not differ in the seed: {names}")
         first = _settings(group[0])
         for report in group[1:]:
-            differing = [name for name, value in _settings(report).items() if value != first[name]]
+            found = _settings(report)
+            differing = [name for name in first if name in found and found[name] != first[name]]
             if differing:
                 raise ValueError(
                     f"the reports of {group[0].dataset} ({names}) differ in more than the seed: {', '.join(differing)}"
@@ -74,7 +78,8 @@ def _by_seed(reports: list[Report]) -> list[list[Report]]:
 
 def _settings(report: Report) -> dict[str, Any]:
     settings = {name: value for name, value in asdict(report).items() if name not in _OF_A_RUN}
-    return {**settings, "setup": {**report.setup, "threads": ""}, "poolings": report.poolings}
+    setup = {name: value for name, value in report.setup.items() if name not in _OF_A_MACHINE}
+    return {**settings, **setup, **{f"encoder {name}": value for name, value in report.encoders.items()}}
 
 
 def _row(seeds: list[Report], noise: str, ratio: float, poolings: list[str]) -> tuple[list[str], dict[str, float]]:

@@ -113,7 +113,7 @@ def test_other_noise_is_another_row_and_a_pooling_that_lacks_some_says_so(tmp_pa
     [
         ({"seed": 0}, "the reports of toy do not differ in the seed: seed 0, seed 0"),
         ({"queries": 4}, "differ in more than the seed: queries"),
-        ({"setup": {"backbone": "smollm2"}}, "differ in more than the seed: setup"),
+        ({"setup": {"backbone": "smollm2"}}, "differ in more than the seed: backbone"),
     ],
 )
 def test_runs_that_are_not_one_are_refused(changed: dict[str, Any], message: str, tmp_path: Path) -> None:

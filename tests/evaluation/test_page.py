@@ -45,6 +45,24 @@ def test_the_page_holds_values_tests_and_settings(full: Report, tmp_path: Path) 
     assert len(soup.find_all("polygon")) == 1  # one band: one result has an interval
 
 
+def test_many_systems_are_told_apart_and_two_bands_are_drawn(full: Report, tmp_path: Path) -> None:
+    names = ["mean", *(f"system {number}" for number in range(9))]
+    results = [
+        dataclasses.replace(each, pooling=name, interval=[0.1, 0.2], metrics={**each.metrics, "ndcg@10": number / 10})
+        for each in (full.results[1], full.results[3])
+        for number, name in enumerate(names)
+    ]
+    save_page(dataclasses.replace(full, results=results), tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    soup = BeautifulSoup(text, "html.parser")
+    assert "bands (of mean and the best)" in text
+    drawn = [(each["stroke"], each.get("stroke-dasharray")) for each in soup.find_all("polyline", stroke=True)]
+    assert len(drawn) == len(set(drawn)) == len(names)
+    assert [each["fill"] for each in soup.find_all("polygon")] == [drawn[0][0], drawn[-1][0]]
+    fills = [each.i["style"] for each in soup.find("div", "key").find_all("span") if each.i.has_attr("style")]
+    assert len(set(fills)) == len(names)
+
+
 def test_bars_by_kind_of_noise_and_cost(full: Report, tmp_path: Path) -> None:
     save_page(full, tmp_path / "page.html")
     soup = BeautifulSoup((tmp_path / "page.html").read_text(encoding="utf-8"), "html.parser")
