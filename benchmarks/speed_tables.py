@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from glot_rag.evaluation.report import share_label
@@ -135,10 +136,10 @@ def percent(share: float | None) -> str:
 
 def terminal_table(rows: Rows, title: str) -> Table:
     """Rows for a terminal: words to the left, figures to the right."""
-    table = Table(title=title)
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(rows[0]):
         words = any(row[number][:1].isalpha() for row in rows[1:])
-        table.add_column(column, justify="left" if words else "right")
+        table.add_column(column, justify="left" if words else "right", overflow="fold")
     for row in rows[1:]:
         table.add_row(*row)
     return table

@@ -7,9 +7,9 @@ A table stands between two comments, the first of which names the files, relativ
     <!-- results: benchmarks/results/cranfield.json benchmarks/results/cisi.json -->
     <!-- end of results -->
 
-Reports of `glot-rag evaluate` that differ in the seed alone (or in the machine, too) become one: mean and standard deviation over the seeds, and
-the share won back of the means. `<!-- results, overall: FILES -->` adds a line with that share's average over the noise
-settings.
+Reports of `glot-rag evaluate` that differ in the seed alone (or in the machine, too) become one: mean and standard
+deviation over the seeds, and the share won back of the means. `<!-- results, overall: FILES -->` adds a line with that
+share's average over the noise settings.
 
 `--check` writes nothing and fails where a table is not what the JSON says.
 """

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from glot_rag.config import BASELINE_POOLINGS, POOLINGS, HeadConfig, choose
 from glot_rag.errors import InputError
@@ -29,7 +30,9 @@ def build_pooling(name: str, state_size: int, **settings: Any) -> Pooling:
 class TextClassifier(nn.Module):
     """Pooling and a linear layer, for one text or for a pair.
 
-    A pair's features are [u, v, |u - v|, u * v] of its two vectors (InferSent, Conneau et al. 2017).
+    A pair's features are [u, v, |u - v|, u * v] of its two vectors (InferSent, Conneau et al. 2017), each of which is
+    scaled to mean 0 and variance 1 before: in a decoder's states a few dimensions are a hundred times as large as the
+    others, and distances and products would be theirs alone.
 
     Args:
         pooling: a pooling over states that are already there, so not the drop form.
@@ -54,7 +57,7 @@ class TextClassifier(nn.Module):
         """States (B, L, S·D) and mask (B, L) of each text -> (B, C)."""
         vectors = [self.pooling(states, mask).vector for states, mask in texts]
         if self.texts == 2:
-            u, v = vectors
+            u, v = (functional.layer_norm(vector, vector.shape[-1:]) for vector in vectors)
             vectors = [u, v, (u - v).abs(), u * v]
         out: Tensor = self.output(torch.cat(vectors, dim=-1))
         return out

@@ -41,7 +41,7 @@ def test_a_pair_is_read_as_both_vectors_their_distance_and_their_product(states:
     net = network("mean", outputs=3, texts=2)
     rows = np.array([[0, 40], [7, 7], [41, 3]])
     vectors = [net.pooling(*states.batch(rows[:, column])).vector.numpy() for column in (0, 1)]
-    u, v = vectors
+    u, v = ((each - each.mean(1, keepdims=True)) / np.sqrt(each.var(1, keepdims=True) + 1e-5) for each in vectors)
     features = np.concatenate([u, v, np.abs(u - v), u * v], axis=1)
     expected = features @ net.output.weight.detach().numpy().T + net.output.bias.detach().numpy()
     np.testing.assert_allclose(predict(net, states, rows), expected, atol=1e-5)
