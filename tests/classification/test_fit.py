@@ -49,12 +49,12 @@ def test_a_pair_is_read_as_both_vectors_their_distance_and_their_product(states:
 
 def test_a_regression_learns_similarity(states: CachedStates, examples: Examples) -> None:
     rng = np.random.default_rng(0)
-    rows = rng.integers(0, len(examples), (120, 2))
+    rows = rng.integers(0, len(examples), (400, 2))
     alike = (examples.labels[rows[:, 0]] == examples.labels[rows[:, 1]]).astype(np.float64)
     pairs = Examples(rows, alike)
     train, validation = hold_out(pairs, 0.25, seed=0)
     net = network("adapool", outputs=1, texts=2)
-    history = fit(net, states, train, validation, FitConfig(epochs=15, batch_size=8, learning_rate=5e-3))
+    history = fit(net, states, train, validation, FitConfig(epochs=15, batch_size=8))
     outputs = predict(net, states, validation.rows)
     assert outputs.shape == (len(validation), 1)
     # The loss is the mean squared error, and the best epoch's weights are the ones that are left.
