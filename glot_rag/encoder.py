@@ -205,6 +205,9 @@ class GlotEncoder:
         weighing = self.pooling.adapted_to(counts)
         opinion = word_opinion(self.backbone, weighing, chosen, show_progress=show_progress)
         pooling = self.pooling.adapted_to(dataclasses.replace(counts, opinion=opinion))
+        return self._with_adapted(pooling)
+
+    def _with_adapted(self, pooling: Pooling) -> GlotEncoder:
         return GlotEncoder(
             self.backbone,
             pooling,
@@ -376,6 +379,18 @@ class GlotEncoder:
 
 
 # ---- several poolings over one run of the backbone
+
+
+def adapt_together(encoders: Mapping[str, GlotEncoder], documents: Sequence[str]) -> dict[str, GlotEncoder]:
+    """`GlotEncoder.adapt` of several encoders over one backbone; those with the same head share the work."""
+    found: dict[str, Pooling] = {}
+    adapted = {}
+    for name, encoder in encoders.items():
+        head = pooling_fingerprint(encoder.pooling)
+        if head not in found:
+            found[head] = encoder.adapt(documents).pooling
+        adapted[name] = encoder._with_adapted(found[head])
+    return adapted
 
 
 def encode_documents_together(

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from glot_rag import GlotEncoder
 from glot_rag.backbone import Backbone
 from glot_rag.collection import FEATURES
-from glot_rag.encoder import encode_documents_together
+from glot_rag.encoder import adapt_together, encode_documents_together
 from glot_rag.errors import BundleError, InputError
 from glot_rag.head import GlotHead, load_head
 from glot_rag.head.adaptation import Calibration
@@ -112,6 +112,24 @@ def test_saved_and_loaded(adapted: GlotEncoder, pages: list[str], tmp_path: Path
     shutil.copytree(PRETRAINED / "minilm", tmp_path / "saved" / "head", dirs_exist_ok=True)  # a head without counts
     with pytest.raises(BundleError, match="lacks the counts of its collection"):
         GlotEncoder.from_pretrained(tmp_path / "saved", dtype="float32")
+
+
+def test_encoders_of_one_head_are_adapted_together(
+    shipped: GlotEncoder, adapted: GlotEncoder, pages: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pruned = shipped.with_pooling("glot", prune=True)
+    asked: list[GlotEncoder] = []
+    own = GlotEncoder.adapt
+
+    def adapt(self: GlotEncoder, documents: list[str]) -> GlotEncoder:
+        asked.append(self)
+        return own(self, documents)
+
+    monkeypatch.setattr(GlotEncoder, "adapt", adapt)
+    found = adapt_together({"glot": shipped, "glot+prune": pruned}, pages)
+    assert asked == [shipped]
+    assert found["glot"].fingerprint == adapted.fingerprint
+    assert found["glot+prune"].fingerprint == pruned.adapt(pages).fingerprint != adapted.fingerprint
 
 
 def test_what_cannot_be_adapted(minilm: Backbone, shipped: GlotEncoder, pages: list[str]) -> None:

@@ -43,9 +43,10 @@ class Encoders:
 
     def prepare(self, sample: Sequence[str]) -> None:
         """Adapt to documents like these, from here on."""
-        self._now = {
-            name: each.adapt(sample) if name in self._adapting else each for name, each in self._encoders.items()
-        }
+        from glot_rag.encoder import adapt_together
+
+        asked = {name: each for name, each in self._encoders.items() if name in self._adapting}
+        self._now = {**self._encoders, **adapt_together(asked, sample)}
 
     def documents(self, texts: Sequence[str]) -> dict[str, Vectors]:
         """Every encoder's vectors of documents."""
