@@ -66,6 +66,7 @@ def main(
     limit: Annotated[int | None, typer.Option(min=10, help="Training examples of a task, drawn at random.")] = None,
     epochs: Annotated[int, typer.Option(min=1)] = 10,
     learning_rate: Annotated[str, typer.Option(help="Comma-separated; each is tried.")] = "1e-3,1e-2",
+    norm: Annotated[str, typer.Option(help="Of GLOT: none as in the paper, or layer.")] = "none",
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest text, in tokens.")] = 128,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, …")] = None,
@@ -80,7 +81,7 @@ def main(
     configs = {}
     for key in itertools.product(tasks, read):
         fit = FitConfig(epochs=epochs, patience=epochs)
-        settings = TrialSettings(tuple(pooling.split(",")), seeds, 0, fit, rates, layers=key[1:])
+        settings = TrialSettings(tuple(pooling.split(",")), seeds, 0, fit, rates, key[1:], {"norm": norm})
         configs[key] = GlueConfig(key[:1], limit, trials=settings)
     work.mkdir(parents=True, exist_ok=True)
     files = {key: work / f"{key[0]}-{key[1]}.json" for key in configs}

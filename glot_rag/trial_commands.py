@@ -36,6 +36,10 @@ Convolution = Annotated[str, typer.Option(help="GLOT's graph layer: gat, gcn, gi
 NumLayers = Annotated[int, typer.Option(min=1, help="K, graph layers.")]
 HiddenSize = Annotated[int, typer.Option(min=1)]
 Threshold = Annotated[float, typer.Option(help="tau: tokens with a higher cosine are joined.")]
+Norm = Annotated[
+    str,
+    typer.Option(help="none as in the paper, or layer: LayerNorm after each graph layer; a decoder's states want it."),
+]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the results here.")]
 
 
@@ -68,6 +72,7 @@ def stress(
     num_layers: NumLayers = 2,
     hidden_size: HiddenSize = 128,
     threshold: Threshold = 0.3,
+    norm: Norm = "none",
     json_file: JsonFile = None,
     picture: Annotated[Path | None, typer.Option(help="Draw accuracy against distractors (.png or .svg).")] = None,
     device: Device = None,
@@ -80,7 +85,13 @@ def stress(
 
     if picture:
         check_picture(picture)
-    head = {"convolution": convolution, "num_layers": num_layers, "hidden_size": hidden_size, "threshold": threshold}
+    head: dict[str, object] = {
+        "convolution": convolution,
+        "num_layers": num_layers,
+        "hidden_size": hidden_size,
+        "threshold": threshold,
+    }
+    head["norm"] = norm
     config = StressConfig(
         ratios,
         protocol,
@@ -113,6 +124,7 @@ def glue(
     num_layers: NumLayers = 2,
     hidden_size: HiddenSize = 128,
     threshold: Threshold = 0.3,
+    norm: Norm = "none",
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest text, in tokens.")] = 128,
     cache: Annotated[Path | None, typer.Option(help="Keep the hidden states here, for further runs.")] = None,
     json_file: JsonFile = None,
@@ -123,7 +135,13 @@ def glue(
     from glot_rag.backbone import Backbone
     from glot_rag.evaluation.glue import GlueConfig, read_glue, run_glue
 
-    head = {"convolution": convolution, "num_layers": num_layers, "hidden_size": hidden_size, "threshold": threshold}
+    head: dict[str, object] = {
+        "convolution": convolution,
+        "num_layers": num_layers,
+        "hidden_size": hidden_size,
+        "threshold": threshold,
+    }
+    head["norm"] = norm
     settings = _settings(pooling, seeds, seed, epochs, batch_size, learning_rate, layers, head)
     config = GlueConfig(tuple(name.strip() for name in task.split(",")), limit, held_out, settings)
     for name in config.tasks:  # a wrong path is told before a model is loaded
