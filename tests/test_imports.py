@@ -26,7 +26,7 @@ LAYERS = [
     ("head",),
     ("batches", "poolings"),
     ("chunks",),
-    ("denoise",),
+    ("denoise", "opinion"),
     ("encoder",),
     ("loading",),
     ("cache",),
