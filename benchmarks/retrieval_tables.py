@@ -53,7 +53,9 @@ def retrieval_rows(reports: list[Report], overall: bool = False) -> Rows:
             recoveries.extend([found] if found else [])
     if overall and recoveries:
         rows.append(_overall(recoveries, poolings))
-    return rows
+    # A pooling that not all seeds of any collection have.
+    shown = [column for column, cells in enumerate(zip(*rows[1:], strict=True)) if column < 2 or any(cells)]
+    return [[row[column] for column in shown] for row in rows]
 
 
 def _by_seed(reports: list[Report]) -> list[list[Report]]:

@@ -4,7 +4,7 @@
 
 A table stands between two comments, the first of which names the files, relative to the repository:
 
-    <!-- results: benchmarks/results/cranfield.json benchmarks/results/cisi.json -->
+    <!-- results: benchmarks/results/cranfield-0.json benchmarks/results/cisi-pruned.json -->
     <!-- end of results -->
 
 Reports of `glot-rag evaluate` that differ in the seed alone (or in the machine, too) become one: mean and standard
@@ -41,12 +41,14 @@ def trial_table(reports: list[TrialReport]) -> str:
     metrics = {each.place[report.column]: each.metric for report in reports for each in report.results}
     titles = [f"{heading(place)} ({metrics[place]})" for place in places]
     rows = [["backbone", "pooling", *titles]]
+    found: dict[tuple[str, str], dict[object, str]] = {}
     for report in reports:
-        for pooling in report.poolings:
-            cells = [report.result(pooling, place).shown if place in report.places else "" for place in places]
-            best = [place in report.places and pooling in report.best(place) for place in places]
-            marked = [f"**{cell}**" if win else cell for cell, win in zip(cells, best, strict=True)]
-            rows.append([report.settings["backbone"], TITLES.get(pooling, pooling), *marked])
+        for place in report.places:
+            for pooling in report.poolings:
+                cell = report.result(pooling, place).shown
+                marked = f"**{cell}**" if pooling in report.best(place) else cell
+                found.setdefault((report.settings["backbone"], TITLES.get(pooling, pooling)), {})[place] = marked
+    rows += [[*names, *(cells.get(place, "") for place in places)] for names, cells in found.items()]
     return markdown(rows)
 
 
