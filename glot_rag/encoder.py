@@ -28,7 +28,7 @@ from glot_rag.head.pooling import TrainedPooling
 from glot_rag.opinion import word_opinion
 from glot_rag.poolings import find_head, fit, load_poolings, pooling_fingerprint
 from glot_rag.records import read_json_record
-from glot_rag.tokens import TokenBatch, check_texts
+from glot_rag.tokens import TokenBatch, check_texts, sample_positions
 
 FORMAT = "glot-rag/encoder"
 FORMAT_VERSION = 1
@@ -198,8 +198,7 @@ class GlotEncoder:
                 f"use the shipped head, or run `glot-rag calibrate HEAD --text FILE.jsonl` on your own"
             )
         texts = check_texts(documents)
-        step = max(1.0, len(texts) / MOST_COUNTED)
-        chosen = [texts[int(i * step)] for i in range(min(len(texts), MOST_COUNTED))]
+        chosen = [texts[position] for position in sample_positions(len(texts), MOST_COUNTED)]
         assert isinstance(self.pooling, (GlotHead, AdaPool))
         counts = count_collection(self.backbone, chosen, show_progress=show_progress)
         weighing = self.pooling.adapted_to(counts)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from glot_rag.backbone import Backbone
 from glot_rag.head import AdaPool, GlotHead
 from glot_rag.progress import bar
+from glot_rag.tokens import sample_positions
 
 MOST_READ = 1_000  # documents: a word that none of them has is judged where it stands alone
 _PRIOR = 3.0  # judgements that a word has from the start, of the collection's mean
@@ -47,8 +48,7 @@ def word_opinion(
     Returns:
         (V,) float32: log-odds of signal of the token over all its places, less those of the collection.
     """
-    step = max(1.0, len(documents) / MOST_READ)
-    read = [documents[int(i * step)] for i in range(min(len(documents), MOST_READ))]
+    read = [documents[position] for position in sample_positions(len(documents), MOST_READ)]
     ids: list[NDArray[np.int64]] = []
     scores: list[NDArray[np.float32]] = []
     with bar(disable=not show_progress) as progress:

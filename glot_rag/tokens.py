@@ -74,6 +74,16 @@ def check_texts(texts: Sequence[str]) -> list[str]:
     ]
 
 
+def sample_positions(count: int, most: int) -> list[int]:
+    """At most so many positions of `count`, evenly spread.
+
+    >>> sample_positions(10, 4)
+    [0, 2, 5, 7]
+    """
+    step = max(1.0, count / most)
+    return [int(i * step) for i in range(min(count, most))]
+
+
 class Tokenizer:
     """A tokeniser, cut to a maximum length, that several threads may call at once.
 

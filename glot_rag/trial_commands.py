@@ -85,13 +85,7 @@ def stress(
 
     if picture:
         check_picture(picture)
-    head: dict[str, object] = {
-        "convolution": convolution,
-        "num_layers": num_layers,
-        "hidden_size": hidden_size,
-        "threshold": threshold,
-    }
-    head["norm"] = norm
+    head = _head(convolution, num_layers, hidden_size, threshold, norm)
     config = StressConfig(
         ratios,
         protocol,
@@ -135,19 +129,24 @@ def glue(
     from glot_rag.backbone import Backbone
     from glot_rag.evaluation.glue import GlueConfig, read_glue, run_glue
 
-    head: dict[str, object] = {
-        "convolution": convolution,
-        "num_layers": num_layers,
-        "hidden_size": hidden_size,
-        "threshold": threshold,
-    }
-    head["norm"] = norm
+    head = _head(convolution, num_layers, hidden_size, threshold, norm)
     settings = _settings(pooling, seeds, seed, epochs, batch_size, learning_rate, layers, head)
     config = GlueConfig(tuple(name.strip() for name in task.split(",")), limit, held_out, settings)
     for name in config.tasks:  # a wrong path is told before a model is loaded
         read_glue(data, name, "validation")
     frozen = Backbone.load(backbone, device=device, dtype=dtype, max_tokens=max_tokens)
     _show(run_glue(frozen, data, config, cache=cache, progress=_tell, show_progress=True), json_file)
+
+
+def _head(convolution: str, num_layers: int, hidden_size: int, threshold: float, norm: str) -> dict[str, object]:
+    """GLOT's own settings, by their names in `HeadConfig`."""
+    return {
+        "convolution": convolution,
+        "num_layers": num_layers,
+        "hidden_size": hidden_size,
+        "threshold": threshold,
+        "norm": norm,
+    }
 
 
 def _settings(

@@ -12,16 +12,6 @@ SAMPLE = 256  # documents at most; one batch of them at least
 _BATCH, _SECONDS = 32, 2.0
 
 
-def sample_positions(count: int, most: int) -> list[int]:
-    """At most so many positions of `count`, evenly spread.
-
-    >>> sample_positions(10, 4)
-    [0, 2, 5, 7]
-    """
-    step = max(1.0, count / most)
-    return [int(i * step) for i in range(min(count, most))]
-
-
 def measure_costs(
     ways: Mapping[str, Way], texts: Sequence[str], clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, float]:

@@ -132,10 +132,11 @@ def _curve(report: Report, kind: str, metric: str) -> str:
     for ratio in dict.fromkeys(each.ratio for each in shown):
         x = place(ratio, 0.0).split(",")[0]
         parts.append(f'<text x="{x}" y="{_HEIGHT - 8}" text-anchor="middle">{ratio:.0%}</text>')
+    with_band = banded(report, kind)
     for name, style in styles(report).items():
         own = [each for each in shown if each.pooling == name]
         bounds = [(each.ratio, each.interval) for each in own if each.interval is not None]
-        if bounds and metric == PRIMARY_METRIC and name in banded(report, kind):
+        if bounds and metric == PRIMARY_METRIC and name in with_band:
             around = [place(ratio, high) for ratio, (_, high) in bounds]
             around += [place(ratio, low) for ratio, (low, _) in reversed(bounds)]
             parts.append(f'<polygon points="{" ".join(around)}" fill="{style.colour}" opacity="0.13"/>')

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from glot_rag.errors import InputError
 from glot_rag.evaluation.collection import Collection, Judged, LoadedCollection
-from glot_rag.evaluation.costs import SAMPLE, Way, measure_costs, sample_positions
+from glot_rag.evaluation.costs import SAMPLE, Way, measure_costs
 from glot_rag.evaluation.datasets import RetrievalDataset
 from glot_rag.evaluation.metrics import METRICS, Run, measure_per_query
 from glot_rag.evaluation.noise_spec import Noise
@@ -17,6 +17,7 @@ from glot_rag.evaluation.results import PRIMARY_METRIC, Report, Result, library_
 from glot_rag.evaluation.search import Found
 from glot_rag.evaluation.significance import Loss, compare, holm, interval
 from glot_rag.evaluation.systems import StartSearch, fuse
+from glot_rag.tokens import sample_positions
 
 PREPARED = 20_000  # noisy documents that `prepare` is shown at most: as many as `GlotEncoder.adapt` counts
 

@@ -8,7 +8,8 @@ import pytest
 
 from glot_rag.embedder import Vectors
 from glot_rag.evaluation import NoiseSpec, RetrievalDataset, evaluate
-from glot_rag.evaluation.costs import measure_costs, sample_positions
+from glot_rag.evaluation.costs import measure_costs
+from glot_rag.tokens import sample_positions
 
 Embed = Callable[[Sequence[str]], dict[str, Vectors]]
 
