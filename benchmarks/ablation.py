@@ -31,11 +31,11 @@ from sklearn.metrics import roc_auc_score
 from speed_tables import ablation_rows, terminal_table
 
 from glot_rag import GlotEncoder
-from glot_rag.backbone import Backbone
-from glot_rag.config import HeadConfig
 from glot_rag.embedder import Vectors
 from glot_rag.evaluation import corrupt, load_beir, measure, parse_noise, search
 from glot_rag.head import load_head
+from glot_rag.head.config import HeadConfig
+from glot_rag.models.backbone import Backbone
 from glot_rag.training.config import TrainingConfig
 from glot_rag.training.loop import gather, train
 from glot_rag.training.texts import TrainingText, read_lines, read_texts, sample

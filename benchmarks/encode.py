@@ -80,7 +80,7 @@ def read(paths: list[Path] | None, count: int, long: int) -> tuple[list[str], li
 
 def operations(texts: list[str]) -> tuple[int, float]:
     """Tokens of the texts, cut to what the backbone reads, and what its matrix products cost."""
-    from glot_rag.backbone import Backbone
+    from glot_rag.models.backbone import Backbone
 
     backbone = Backbone.load("minilm", device="cpu", dtype="float32")
     lengths = list(map(len, backbone.tokenizer(texts)))

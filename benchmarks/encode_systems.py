@@ -92,7 +92,7 @@ def choices(folder: Path, wanted: list[System]) -> dict[str, str]:
     """
     found = {}
     if any(each.tool == "torch" for each in wanted):
-        from glot_rag.backbone import choose_device, choose_dtype
+        from glot_rag.models.backbone import choose_device, choose_dtype
 
         found["torch"] = str(choose_dtype(None, choose_device("cpu"))).removeprefix("torch.")
     if exported := next((each.bundle for each in wanted if each.tool == "OpenVINO"), None):
@@ -152,7 +152,7 @@ def load(system: System, folder: Path, threads: int) -> tuple[Encode, Encode]:
     if system.tool.startswith(STOCK):
         from sentence_transformers import SentenceTransformer
 
-        from glot_rag.resolve import resolve
+        from glot_rag.models.registry import resolve
 
         backend: Any = "onnx" if system.tool.endswith("ONNX") else "torch"
         model = SentenceTransformer(resolve("minilm").location, device="cpu", backend=backend)

@@ -28,9 +28,9 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional
 
-from glot_rag.config import HeadConfig
-from glot_rag.graph import token_graph
 from glot_rag.head import GlotHead
+from glot_rag.head.config import HeadConfig
+from glot_rag.head.graph import token_graph
 
 SHAPES = ((32, 128, 384), (32, 256, 384), (8, 512, 768))
 VARIANTS = ("dense", "sparse", "loop")

@@ -28,7 +28,7 @@ ROOTS = {
     "glot_rag": ("import glot_rag", "pass"),
     "glot_rag: GlotIndex": ("from glot_rag import GlotIndex", "import numpy"),
     "glot_rag: GlotEncoder": ("from glot_rag import GlotEncoder", "import torch"),
-    "glot_rag.cli": ("import glot_rag.cli", "import typer"),
+    "glot_rag.cli.app": ("import glot_rag.cli.app", "import typer"),
     "langchain_glot": (
         "import langchain_glot",
         "import langchain_core.embeddings, langchain_core.vectorstores, langchain_core.vectorstores.utils",

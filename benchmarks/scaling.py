@@ -30,10 +30,10 @@ from rich.console import Console
 from rich.table import Table
 
 from glot_rag import GlotEncoder, OnnxEncoder
-from glot_rag.batches import join_layers
+from glot_rag.encoder.encoding import join_layers
 from glot_rag.evaluation import load_stdlib
+from glot_rag.models.tokenizer import TokenBatch
 from glot_rag.progress import bar
-from glot_rag.tokens import TokenBatch
 
 BATCH_LENGTH = 128  # tokens of the texts whose number varies
 SHARE_TOKENS = 2_048  # tokens of the batches that the head's share is measured on

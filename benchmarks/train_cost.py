@@ -31,12 +31,12 @@ from rich.console import Console
 from speed_tables import terminal_table, train_cost_rows
 from torch import Tensor
 
-from glot_rag.backbone import Backbone, choose_dtype
-from glot_rag.batches import pool_texts
-from glot_rag.config import HeadConfig
+from glot_rag.encoder.encoding import pool_texts
 from glot_rag.evaluation import load_stdlib
 from glot_rag.head import BaselinePooling, GlotHead
-from glot_rag.tokens import TokenBatch, pack
+from glot_rag.head.config import HeadConfig
+from glot_rag.models.backbone import Backbone, choose_dtype
+from glot_rag.models.tokenizer import TokenBatch, pack
 from glot_rag.training.loop import gather
 from glot_rag.training.noise import NoiseGenerator
 from glot_rag.training.objectives import denoising_loss

@@ -21,10 +21,10 @@ from rich.console import Console
 from speed_tables import terminal_table, unseen_rows
 
 from glot_rag import GlotEncoder
-from glot_rag.backbone import Backbone
-from glot_rag.config import HeadConfig
 from glot_rag.embedder import Vectors
 from glot_rag.evaluation import RetrievalDataset, load_beir, measure, search
+from glot_rag.head.config import HeadConfig
+from glot_rag.models.backbone import Backbone
 from glot_rag.training.config import TrainingConfig
 from glot_rag.training.loop import train
 from glot_rag.training.noise import FAMILIES, NoiseGenerator, View

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from glot_rag import Document, GlotEncoder, GlotIndex, Hit
 from glot_rag.embedder import Vectors
-from glot_rag.encoder import encode_documents_together, encode_queries_together
+from glot_rag.encoder.torch_encoder import encode_documents_together, encode_queries_together
 from glot_rag.evaluation import NoiseSpec, corrupt, evaluate, load_stdlib, print_report, save_picture
 
 NOISES = [NoiseSpec.parse(text) for text in ("none", "words:0.5", "words:0.8", "boilerplate:0.8", "gibberish:0.5")]

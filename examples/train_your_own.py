@@ -16,10 +16,10 @@ from pathlib import Path
 from rich.console import Console
 
 from glot_rag import GlotEncoder
-from glot_rag.backbone import Backbone
-from glot_rag.config import HeadConfig
-from glot_rag.encoder import encode_documents_together, encode_queries_together
+from glot_rag.encoder.torch_encoder import encode_documents_together, encode_queries_together
 from glot_rag.evaluation import NoiseSpec, RetrievalDataset, evaluate, load_stdlib, print_report
+from glot_rag.head.config import HeadConfig
+from glot_rag.models.backbone import Backbone
 from glot_rag.training.config import TrainingConfig
 from glot_rag.training.loop import train
 from glot_rag.training.texts import TrainingText, read_texts

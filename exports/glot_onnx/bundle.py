@@ -1,4 +1,4 @@
-"""Encoder -> bundle: a directory that `glot_rag.onnx_encoder.OnnxEncoder` runs without torch."""
+"""Encoder -> bundle: a directory that `glot_rag.onnx.encoder.OnnxEncoder` runs without torch."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from glot_onnx.graphs import OPSET, adaptation_of, export_graph, save_graph
 from glot_onnx.parity import REPORT, ParityReport, measure, to_json
 from glot_onnx.precision import PRECISIONS, convert
 from glot_onnx.serving import write_server_files
-from glot_rag import collection_features
-from glot_rag.collection import FEATURES
-from glot_rag.config import choose
-from glot_rag.encoder import GlotEncoder
+from glot_rag.checks import choose
+from glot_rag.denoise.corpus_statistics import FEATURES
+from glot_rag.encoder.torch_encoder import GlotEncoder
 from glot_rag.errors import InputError
 from glot_rag.head import AdaPool, GlotHead, save_head
-from glot_rag.onnx_encoder import FORMAT, FORMAT_VERSION, MODEL, RECORD, TOKENIZER, OnnxEncoder, is_bundle
+from glot_rag.onnx import corpus_features
+from glot_rag.onnx.encoder import FORMAT, FORMAT_VERSION, MODEL, RECORD, TOKENIZER, OnnxEncoder, is_bundle
 
 
 def export_encoder(
@@ -42,8 +42,8 @@ def export_encoder(
     that other servers read (`glot_onnx.serving`), and `head/`, from which `check_bundle` repeats the check. It replaces
     an older bundle as a whole; on failure nothing changes.
 
-    The graph of an encoder that is adapted to a collection has a third input, `collection_features` (batch, seq, F),
-    which `OnnxEncoder` computes from the counts in `head/` (`glot_rag.collection_features`). Other servers cannot, so
+    The graph of an encoder that is adapted to a collection has a third input, `corpus_features` (batch, seq, F),
+    which `OnnxEncoder` computes from the counts in `head/` (`glot_rag.onnx.corpus_features`). Other servers cannot, so
     the files for them are left out.
 
     Args:
@@ -115,7 +115,7 @@ def export_encoder(
 def _write_record(encoder: GlotEncoder, made: Path, precision: str, fingerprint: str) -> None:
     backbone = encoder.backbone
     adapted = adaptation_of(encoder.pooling) is not None
-    files = (MODEL, TOKENIZER, *(collection_features.FILES if adapted else ()))
+    files = (MODEL, TOKENIZER, *(corpus_features.FILES if adapted else ()))
     record = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -133,7 +133,7 @@ def _write_record(encoder: GlotEncoder, made: Path, precision: str, fingerprint:
             "pooling": encoder.pooling.name,
             "fingerprint": encoder.fingerprint,
         },
-        **({collection_features.INPUT: list(FEATURES)} if adapted else {}),
+        **({corpus_features.INPUT: list(FEATURES)} if adapted else {}),
         "opset": OPSET,
         "ir_version": onnx.load(made / MODEL, load_external_data=False).ir_version,
         "sha256": {name: hashlib.sha256((made / name).read_bytes()).hexdigest() for name in files},

@@ -15,11 +15,11 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from glot_rag.batches import pool_batch, unit
-from glot_rag.encoder import GlotEncoder
+from glot_rag.encoder.encoding import pool_batch, unit
+from glot_rag.encoder.torch_encoder import GlotEncoder
 from glot_rag.head import GlotHead
-from glot_rag.onnx_encoder import DOCUMENTS, MODEL, OnnxEncoder
-from glot_rag.tokens import TokenBatch
+from glot_rag.models.tokenizer import TokenBatch
+from glot_rag.onnx.encoder import DOCUMENTS, MODEL, OnnxEncoder
 
 SIZES = (1, 2, 7, 16)  # texts a batch
 

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 
 import glot_rag
-from glot_rag import collection_features
-from glot_rag.batches import pool_ids, unit
-from glot_rag.collection import FEATURES
-from glot_rag.encoder import GlotEncoder
+from glot_rag.denoise.classifier import Adaptation
+from glot_rag.denoise.corpus_statistics import FEATURES
+from glot_rag.encoder.encoding import pool_ids, unit
+from glot_rag.encoder.torch_encoder import GlotEncoder
 from glot_rag.errors import InputError
 from glot_rag.head import AdaPool, GlotHead, Pooled, Pooling
-from glot_rag.head.adaptation import Adaptation
 from glot_rag.head.pooling import TrainedPooling
-from glot_rag.onnx_encoder import DOCUMENTS, QUERIES
+from glot_rag.onnx import corpus_features
+from glot_rag.onnx.encoder import DOCUMENTS, QUERIES
 
 OPSET = 20
 _FREE = 1 << 20  # a bound on the sequence length where the model has none
@@ -70,12 +70,12 @@ class EncoderGraph(nn.Module):
             self.documents.adaptation = self._given
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, collection_features: Tensor | None = None
+        self, input_ids: Tensor, attention_mask: Tensor, corpus_features: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         """(B, L) int64 each, perhaps (B, L, F) float32 -> (B, O), perhaps (B, O), (B, L) and perhaps (B, L)."""
         mask = attention_mask.bool()
-        if self._given is not None and collection_features is not None:
-            self._given.given = collection_features
+        if self._given is not None and corpus_features is not None:
+            self._given.given = corpus_features
         poolings = {"documents": self.documents} | ({} if self.queries is None else {"queries": self.queries})
         read = pool_ids(self._backbone, poolings, input_ids, mask, shorten=False)
         vector, *rest = _outputs(read["documents"].pooled, mask)
@@ -116,7 +116,7 @@ def export_head(head: GlotHead | AdaPool, path: str | os.PathLike[str]) -> Path:
 def export_graph(encoder: GlotEncoder, path: Path) -> None:
     """Write an encoder's fused graph: `input_ids` and `attention_mask` (batch, seq) -> `sentence_embedding` first.
 
-    That of an adapted encoder also takes `collection_features` (batch, seq, F).
+    That of an adapted encoder also takes `corpus_features` (batch, seq, F).
 
     Raises:
         InputError: the encoder prunes, which is more than one pass through one graph, or embeds queries with a head
@@ -148,7 +148,7 @@ def export_graph(encoder: GlotEncoder, path: Path) -> None:
     }
     inputs = {"input_ids": ids, "attention_mask": mask}
     if adaptation_of(encoder.pooling) is not None:
-        inputs[collection_features.INPUT] = torch.randn(*ids.shape, len(FEATURES))
+        inputs[corpus_features.INPUT] = torch.randn(*ids.shape, len(FEATURES))
     write_graph(EncoderGraph(encoder), inputs, names, path, encoder.max_tokens, metadata)
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from glot_onnx.edges import compare_batches
-from glot_rag.encoder import GlotEncoder
+from glot_rag.encoder.torch_encoder import GlotEncoder
 from glot_rag.errors import BundleError, GlotError, InputError
 from glot_rag.evaluation import load_stdlib, search
 from glot_rag.evaluation import measure as measure_ranking
-from glot_rag.onnx_encoder import OnnxEncoder
-from glot_rag.tokens import check_texts
+from glot_rag.models.tokenizer import check_texts
+from glot_rag.onnx.encoder import OnnxEncoder
 
 REPORT = "parity.json"
 _WORDS = """

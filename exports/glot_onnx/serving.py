@@ -25,7 +25,7 @@ must be given, since the image asks for one, but has no effect:
         --model-id /model --pooling mean --auto-truncate
     curl 127.0.0.1:8080/embed -H 'Content-Type: application/json' -d '{"inputs": "a document"}'
 
-An encoder that is adapted to a collection has neither: its graph also takes `collection_features`, which these servers
+An encoder that is adapted to a collection has neither: its graph also takes `corpus_features`, which these servers
 do not compute. Serve `OnnxEncoder`, or export the encoder from before `adapt()`.
 
 (From its source, `backends/ort/src/lib.rs`: it reads `model.onnx`, `config.json`, `tokenizer.json` and
@@ -39,7 +39,7 @@ from pathlib import Path
 from typing import Any
 
 from glot_onnx.graphs import adaptation_of
-from glot_rag.encoder import GlotEncoder
+from glot_rag.encoder.torch_encoder import GlotEncoder
 from glot_rag.errors import InputError
 
 

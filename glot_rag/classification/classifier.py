@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from glot_rag.config import BASELINE_POOLINGS, POOLINGS, HeadConfig, choose
+from glot_rag.checks import choose
 from glot_rag.errors import InputError
 from glot_rag.head import BaselinePooling, Pooling
+from glot_rag.head.config import BASELINE_POOLINGS, POOLINGS, HeadConfig
 from glot_rag.head.storage import build_head
 
 
@@ -18,7 +19,7 @@ def build_pooling(name: str, state_size: int, **settings: Any) -> Pooling:
     """A fresh pooling by name; GLOT and AdaPool in the paper's form, with the paper's defaults.
 
     Args:
-        name: one of `glot_rag.config.POOLINGS`.
+        name: one of `glot_rag.head.config.POOLINGS`.
         state_size: D.
         settings: of `HeadConfig`, for the trained ones; the fixed ones pool one layer and leave these alone.
     """

@@ -23,13 +23,13 @@ except ImportError as error:
 
 import torch
 
-from glot_rag.backbone import Backbone
 from glot_rag.classification.classifier import TextClassifier, build_pooling
 from glot_rag.classification.fit import Examples, FitConfig, fit, hold_out
 from glot_rag.classification.states import CachedStates
 from glot_rag.classification.storage import SavedClassifier, load_classifier, save_classifier
-from glot_rag.config import TRAINED_POOLINGS
-from glot_rag.tokens import check_texts
+from glot_rag.head.config import TRAINED_POOLINGS
+from glot_rag.models.backbone import Backbone
+from glot_rag.models.tokenizer import check_texts
 from glot_rag.training.noise import NoiseGenerator
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glot_rag.backbone import Backbone
-from glot_rag.cache import Column, HiddenStateCache, from_stored, stored_dtype, to_stored
 from glot_rag.head import Pooling
+from glot_rag.models.backbone import Backbone
+from glot_rag.models.state_cache import Column, HiddenStateCache, from_stored, stored_dtype, to_stored
+from glot_rag.models.tokenizer import check_texts
 from glot_rag.progress import bar
-from glot_rag.tokens import check_texts
 
 _CHUNK = 1_024  # texts a durable step of the cache
 _POOLED_AT_ONCE = 64

@@ -17,9 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from glot_rag.classification.classifier import TextClassifier
-from glot_rag.durable import write_atomically
 from glot_rag.errors import BundleError, GlotError, InputError
-from glot_rag.records import read_json_record
+from glot_rag.files import read_json_record, write_atomically
 
 FORMAT = "glot-rag/classifier"
 FORMAT_VERSION = 1

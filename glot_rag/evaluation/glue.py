@@ -21,14 +21,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from glot_rag.backbone import Backbone
+from glot_rag.checks import choose
 from glot_rag.classification.fit import Examples, Score, hold_out
 from glot_rag.classification.states import CachedStates, states_fingerprint
-from glot_rag.config import choose
 from glot_rag.errors import DatasetError, InputError, MissingExtraError
 from glot_rag.evaluation.stress import accuracy
 from glot_rag.evaluation.trial_results import TrialReport
 from glot_rag.evaluation.trials import Trial, TrialSettings, run_trials, settings_record
+from glot_rag.models.backbone import Backbone
 
 _HIGHEST_SIMILARITY = 5.0  # of STS-B's labels, which are scaled to [0, 1]
 

@@ -19,12 +19,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from glot_rag.durable import write_atomically
 from glot_rag.errors import InputError
 from glot_rag.evaluation.collection import Collection, json_line
 from glot_rag.evaluation.noise import Corrupted
 from glot_rag.evaluation.noise_spec import Noise
 from glot_rag.evaluation.noisy_documents import NoisyDocuments
+from glot_rag.files import write_atomically
 
 FORMAT, VERSION = "glot-rag noisy corpus", 1
 SETTINGS_NAME, SIGNAL_NAME = "noise.json", "signal.jsonl"

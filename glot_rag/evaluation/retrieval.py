@@ -17,7 +17,7 @@ from glot_rag.evaluation.results import PRIMARY_METRIC, Report, Result, library_
 from glot_rag.evaluation.search import Found
 from glot_rag.evaluation.significance import Loss, compare, holm, interval
 from glot_rag.evaluation.systems import StartSearch, fuse
-from glot_rag.tokens import sample_positions
+from glot_rag.models.tokenizer import sample_positions
 
 PREPARED = 20_000  # noisy documents that `prepare` is shown at most: as many as `GlotEncoder.adapt` counts
 

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glot_rag.backbone import Backbone
+from glot_rag.checks import choose
 from glot_rag.classification.fit import Examples
 from glot_rag.classification.states import CachedStates
-from glot_rag.config import choose
 from glot_rag.errors import InputError, MissingExtraError
 from glot_rag.evaluation.stress_texts import PROTOCOLS, RATIOS, TASKS, stress_texts
 from glot_rag.evaluation.trial_results import TrialReport
 from glot_rag.evaluation.trials import Trial, TrialSettings, run_trials, settings_record
+from glot_rag.models.backbone import Backbone
 
 
 @dataclass(frozen=True)

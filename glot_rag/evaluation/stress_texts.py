@@ -26,7 +26,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from glot_rag.config import choose
+from glot_rag.checks import choose
 from glot_rag.errors import InputError
 from glot_rag.evaluation.noise_sources import evaluation_words
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
-from glot_rag.backbone import Backbone
+from glot_rag.checks import choose
 from glot_rag.classification.classifier import TextClassifier, build_pooling
 from glot_rag.classification.fit import Examples, FitConfig, FitEpoch, Score, best_epoch, fit, predict
 from glot_rag.classification.states import States, states_for
-from glot_rag.config import POOLINGS, TRAINED_POOLINGS, choose
 from glot_rag.errors import InputError
 from glot_rag.evaluation.trial_results import TrialResult
+from glot_rag.head.config import POOLINGS, TRAINED_POOLINGS
+from glot_rag.models.backbone import Backbone
 
 Progress = Callable[[str], None]
 
@@ -27,7 +28,7 @@ class TrialSettings:
     """What is compared, and with which budget.
 
     Args:
-        poolings: of `glot_rag.config.POOLINGS`.
+        poolings: of `glot_rag.head.config.POOLINGS`.
         seeds: how many times everything is repeated.
         seed: the first of them.
         fit: the budget, for every pooling the same; its seed is replaced.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from glot_rag.config import BASELINE_POOLINGS, choose
+from glot_rag.checks import choose
+from glot_rag.head.config import BASELINE_POOLINGS
 from glot_rag.head.pooling import Pooled, Pooling, real_states
 
 

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from glot_rag.config import HeadConfig, choose
-from glot_rag.graph import token_graph
-from glot_rag.head import convolutions
+from glot_rag.checks import choose
+from glot_rag.head import layers
+from glot_rag.head.config import HeadConfig
+from glot_rag.head.graph import token_graph
 from glot_rag.head.pooling import Pooled, TrainedPooling, real_states
 
 PATHS = ("auto", "dense", "sparse")
@@ -35,7 +36,7 @@ def readout_weights(logits: Tensor, mask: Tensor, readout: str) -> Tensor:
     """pi, (B, L): softmax of the scores over real tokens, or the scores' sigmoids scaled to sum to 1."""
     if readout == "sigmoid":
         logits = functional.logsigmoid(logits)
-    return convolutions.masked_softmax(logits, mask)
+    return layers.masked_softmax(logits, mask)
 
 
 def keep_tokens(logits: Tensor, mask: Tensor, least: float, gate: float = 0.0) -> Tensor:
@@ -102,7 +103,7 @@ class GlotHead(TrainedPooling):
         self.path = choose("path", path, PATHS)
         self.layers = config.layers
         sizes = [config.input_size] + [config.hidden_size] * config.num_layers
-        self.convs = nn.ModuleList(convolutions.build(config.convolution, i, o) for i, o in itertools.pairwise(sizes))
+        self.convs = nn.ModuleList(layers.build(config.convolution, i, o) for i, o in itertools.pairwise(sizes))
         layer_norm = config.norm == "layer"
         self.norms = nn.ModuleList(nn.LayerNorm(size) if layer_norm else nn.Identity() for size in sizes[1:])
         refined = config.hidden_size * (config.num_layers if config.jumping == "cat" else 1)
@@ -125,8 +126,8 @@ class GlotHead(TrainedPooling):
     def forward(self, states: Tensor, mask: Tensor, ids: Tensor | None = None) -> Pooled:
         """(B, L, S·D) and (B, L) boolean -> (B, O), the weights pi (B, L) and the readout's scores (B, L).
 
-        In the drop form the vector is the mean of the kept tokens' states as they are given; `glot_rag.batches` takes
-        the scores alone and runs the backbone's upper layers over what is kept.
+        In the drop form the vector is the mean of the kept tokens' states as they are given; the encoder takes the
+        scores alone and runs the backbone's upper layers over what is kept (`glot_rag.encoder.encoding`).
         """
         x = real_states(states, mask)
         refined = self._jump(self.refine(x, mask))
@@ -153,10 +154,10 @@ class GlotHead(TrainedPooling):
         adjacency = self.graph(x, mask)
         if self._use_sparse(adjacency):
             return self._refine_sparse(x, mask, adjacency)
-        bias = convolutions.attention_bias(self.convs[0], adjacency, x.dtype)
+        bias = layers.attention_bias(self.convs[0], adjacency, x.dtype)
         outputs = []
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = functional.relu(norm(convolutions.dense(conv, x, adjacency, bias)))
+            x = functional.relu(norm(layers.dense(conv, x, adjacency, bias)))
             outputs.append(x)
         return outputs
 
@@ -175,7 +176,7 @@ class GlotHead(TrainedPooling):
         edges = torch.stack([node[batch, source], node[batch, target]])
         h, outputs = x[mask], []
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            h = functional.relu(norm(convolutions.sparse(conv, h, edges)))
+            h = functional.relu(norm(layers.sparse(conv, h, edges)))
             outputs.append(h.new_zeros(*mask.shape, h.shape[-1]).masked_scatter(mask[..., None], h))
         return outputs
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor, nn
 
-from glot_rag.collection import CollectionStatistics
-from glot_rag.config import HeadConfig
+from glot_rag.denoise.classifier import Adaptation, NoiseClassifier
+from glot_rag.denoise.corpus_statistics import CorpusStatistics
 from glot_rag.errors import InputError
-from glot_rag.graph import all_real
-from glot_rag.head.adaptation import Adaptation, Calibration
+from glot_rag.head.config import HeadConfig
+from glot_rag.head.graph import all_real
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -45,7 +45,7 @@ class Pooling(nn.Module, ABC):
     """Hidden states (B, L, S·D) and a boolean token mask (B, L) -> `Pooled`.
 
     Attributes:
-        name: one of `glot_rag.config.POOLINGS`.
+        name: one of `glot_rag.head.config.POOLINGS`.
         layers: the backbone layers whose states it reads, concatenated in this order.
         output_size: O, the length of the vector.
         drops: True if it drops tokens inside the backbone, after the highest of its layers.
@@ -80,11 +80,11 @@ class TrainedPooling(Pooling):
     """
 
     config: HeadConfig
-    calibration: Calibration | None = None
+    calibration: NoiseClassifier | None = None
     adaptation: Adaptation | None = None
     gate: float = 0.0
 
-    def adapted_to(self, statistics: CollectionStatistics) -> Self:
+    def adapted_to(self, statistics: CorpusStatistics) -> Self:
         """A copy for one collection, which shares the parameters. The pooling must be calibrated.
 
         Raises:

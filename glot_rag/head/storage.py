@@ -16,13 +16,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from glot_rag.collection import COLLECTION_FILE, CollectionStatistics
-from glot_rag.config import HeadConfig
-from glot_rag.durable import write_atomically
+from glot_rag.denoise.classifier import NoiseClassifier
+from glot_rag.denoise.corpus_statistics import STATISTICS_FILE, CorpusStatistics
 from glot_rag.errors import BundleError, InputError
-from glot_rag.head.adaptation import Calibration
+from glot_rag.files import read_json_record, write_atomically
+from glot_rag.head.config import HeadConfig
 from glot_rag.head.glot import AdaPool, GlotHead
-from glot_rag.records import read_json_record
 
 FORMAT = "glot-rag/head"
 FORMAT_VERSION = 1
@@ -57,7 +56,7 @@ def save_head(head: GlotHead | AdaPool, path: str | os.PathLike[str], details: M
     if head.calibration is not None:
         head.calibration.save(directory)
     if head.adaptation is not None:
-        head.adaptation.statistics.save(directory / COLLECTION_FILE)
+        head.adaptation.statistics.save(directory / STATISTICS_FILE)
     # The configuration comes last: a directory without it, or with one of other weights, is refused.
     write_atomically(directory / "config.json", json.dumps(record, indent=2).encode() + b"\n")
 
@@ -105,9 +104,9 @@ def load_head(path: str | os.PathLike[str], *, calibration: bool = True) -> tupl
         raise BundleError(f"{directory}: the weights do not fit the settings: {error}") from error
     if not calibration:
         return head.eval(), details
-    head.calibration = Calibration.load(directory)
+    head.calibration = NoiseClassifier.load(directory)
     if (collection := record.get("collection")) is not None:
         if head.calibration is None:
             raise BundleError(f"{directory} holds an adapted head without its calibration: adapt and save it again")
-        head = head.adapted_to(CollectionStatistics.load(directory / COLLECTION_FILE, str(collection)))
+        head = head.adapted_to(CorpusStatistics.load(directory / STATISTICS_FILE, str(collection)))
     return head.eval(), details

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from glot_rag.durable import put_in_place
+from glot_rag.files import put_in_place
 from glot_rag.index.lazy_faiss import load_faiss
 from glot_rag.index.snapshot import CheckpointRecord
 

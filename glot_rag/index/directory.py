@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from glot_rag.durable import sync_directory
 from glot_rag.errors import (
     IndexCorruptedError,
     IndexExistsError,
@@ -18,6 +17,7 @@ from glot_rag.errors import (
     IndexNotFoundError,
     IndexReadOnlyError,
 )
+from glot_rag.files import sync_directory
 from glot_rag.index import checkpoint
 from glot_rag.index.checkpoint import FILE_NAME
 from glot_rag.index.store import STORE_NAME, Store

@@ -7,9 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from glot_rag.durable import sync_directory
 from glot_rag.embedder import Embedder
 from glot_rag.errors import InputError
+from glot_rag.files import sync_directory
 from glot_rag.index.directory import lock_for_writing, refuse_used, require_index, settle
 from glot_rag.index.index_types import check_type
 from glot_rag.index.manifest import MAX_DIMENSION, Manifest

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from glot_rag.durable import sync_directory
 from glot_rag.errors import (
     IndexCorruptedError,
     IndexLockedError,
@@ -17,6 +16,7 @@ from glot_rag.errors import (
     IndexStoreError,
     IndexVersionError,
 )
+from glot_rag.files import sync_directory
 from glot_rag.index import commit_mark, schema
 from glot_rag.index.filter_operators import CASEFOLD
 from glot_rag.index.manifest import FORMAT_VERSION, Manifest

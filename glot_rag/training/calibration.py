@@ -1,4 +1,4 @@
-"""Calibration: how far to follow a head's scores, how far what a collection repeats (`glot_rag.head.adaptation`)."""
+"""Trains the noise classifier: it weighs a head's scores against corpus statistics (`glot_rag.denoise.classifier`)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from glot_rag.backbone import Backbone
-from glot_rag.collection import COUNTED, CollectionStatistics
+from glot_rag.denoise.classifier import ClassifierNetwork, NoiseClassifier
+from glot_rag.denoise.corpus_statistics import COUNTED, CorpusStatistics
 from glot_rag.errors import TrainingError
 from glot_rag.head import AdaPool, GlotHead
-from glot_rag.head.adaptation import Calibration, WeighingNetwork
+from glot_rag.models.backbone import Backbone
 from glot_rag.progress import bar
 from glot_rag.training.collections import CollectionSimulator
 from glot_rag.training.noise import View
@@ -59,7 +59,7 @@ def calibrate(
     gate: float = 0.15,
     lines: Mapping[str, Sequence[str]] | None = None,
     show_progress: bool = False,
-) -> tuple[Calibration, CalibrationReport]:
+) -> tuple[NoiseClassifier, CalibrationReport]:
     """Train the network that weighs a head's scores against a collection's repetitions.
 
     Args:
@@ -69,8 +69,8 @@ def calibrate(
         collections: how many to simulate; a tenth of them is held out.
         seed: of every random choice.
         rarity: how much less it costs to lose a frequent token (`signal_costs`, here at most 1).
-        trust: `Calibration.trust`.
-        gate: `Calibration.gate`.
+        trust: `NoiseClassifier.trust`.
+        gate: `NoiseClassifier.gate`.
         lines: real lines for the noise, by kind.
         show_progress: draw a progress bar on stderr.
 
@@ -97,7 +97,7 @@ def calibrate(
             examples += _examples(head, backbone, simulator.collection(number), background, costs)
     network = _fit(training, seed)
     before = _mean_loss(held_out, lambda given, _: given[..., 0])
-    return Calibration(network, background, trust, gate), CalibrationReport(before, _mean_loss(held_out, network))
+    return NoiseClassifier(network, background, trust, gate), CalibrationReport(before, _mean_loss(held_out, network))
 
 
 def _token_counts(backbone: Backbone, texts: Sequence[TrainingText], seed: int) -> Tensor:
@@ -115,7 +115,7 @@ def _examples(
     head: GlotHead | AdaPool, backbone: Backbone, views: Sequence[View], background: Tensor, costs: NDArray[np.float32]
 ) -> list[_Example]:
     size = backbone.tokenizer.vocabulary_size
-    statistics = CollectionStatistics.count(backbone.tokenizer.whole([view.text for view in views]), size)
+    statistics = CorpusStatistics.count(backbone.tokenizer.whole([view.text for view in views]), size)
     read = views[:_READ]
     tokenised = backbone.tokenizer.with_offsets([view.text for view in read])
     log_share = background.float().numpy()
@@ -151,11 +151,11 @@ def _mean_loss(examples: Sequence[_Example], score: Callable[[Tensor, Tensor], T
     return float(np.average([float(_loss(score, part)) for part in parts], weights=weights))
 
 
-def _fit(examples: Sequence[_Example], seed: int) -> WeighingNetwork:
+def _fit(examples: Sequence[_Example], seed: int) -> ClassifierNetwork:
     """AdamW with one cycle of the learning rate over texts drawn at random."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = WeighingNetwork()
+        network = ClassifierNetwork()
     rng = np.random.default_rng([seed, 4])
     optimiser = torch.optim.AdamW(network.parameters(), _RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=_STEPS)

@@ -17,14 +17,14 @@ from safetensors.torch import load, save
 from torch import Tensor
 from transformers import get_cosine_schedule_with_warmup
 
-from glot_rag.backbone import Backbone
-from glot_rag.cache import HiddenStateCache, from_stored
-from glot_rag.config import HeadConfig
-from glot_rag.durable import write_atomically
 from glot_rag.errors import TrainingError
+from glot_rag.files import write_atomically
 from glot_rag.head import AdaPool, GlotHead, save_head
+from glot_rag.head.config import HeadConfig
+from glot_rag.head.registry import nothing_above
 from glot_rag.head.storage import build_head
-from glot_rag.poolings import nothing_above
+from glot_rag.models.backbone import Backbone
+from glot_rag.models.state_cache import HiddenStateCache, from_stored
 from glot_rag.progress import bar
 from glot_rag.training.config import TrainingConfig
 from glot_rag.training.negatives import NONE, mine

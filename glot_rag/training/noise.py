@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from glot_rag.config import choose
+from glot_rag.checks import choose
 from glot_rag.training.page_lines import fill, log_format, page_line
 
 VERSION = 5  # part of a cache's fingerprint: raise it when the same seed would give other views

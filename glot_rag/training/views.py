@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from glot_rag.backbone import Backbone
-from glot_rag.batches import pool_texts
-from glot_rag.cache import Column, HiddenStateCache, stored_dtype, to_stored
+from glot_rag.encoder.encoding import pool_texts
 from glot_rag.head import BaselinePooling
+from glot_rag.models.backbone import Backbone
+from glot_rag.models.state_cache import Column, HiddenStateCache, stored_dtype, to_stored
+from glot_rag.models.tokenizer import TokenisedText, check_texts
 from glot_rag.progress import bar
-from glot_rag.tokens import TokenisedText, check_texts
 from glot_rag.training.noise import VERSION, NoiseGenerator, View
 from glot_rag.training.texts import TrainingText
 

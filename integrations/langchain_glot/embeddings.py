@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.embeddings import Embeddings
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from glot_rag.loading import load_encoder
+from glot_rag.encoder.loading import load_encoder
 
 if TYPE_CHECKING:
-    from glot_rag.encoder import GlotEncoder
-    from glot_rag.onnx_encoder import OnnxEncoder
+    from glot_rag.encoder.torch_encoder import GlotEncoder
+    from glot_rag.onnx.encoder import OnnxEncoder
 
 
 class GlotEmbeddings(BaseModel, Embeddings):

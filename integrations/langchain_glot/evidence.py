@@ -6,9 +6,9 @@ from typing import Any
 
 from langchain_core.embeddings import Embeddings
 
-from glot_rag.config import TRAINED_POOLINGS
 from glot_rag.errors import InputError
-from glot_rag.onnx_encoder import OnnxEncoder
+from glot_rag.head.config import TRAINED_POOLINGS
+from glot_rag.onnx.encoder import OnnxEncoder
 from langchain_glot.adapter import glot_inside
 
 EVIDENCE = "glot_evidence"

@@ -12,16 +12,16 @@ from mteb.models.model_meta import FRAMEWORKS, ModelMeta, ScoringFunction
 from mteb.types import PromptType
 
 from glot_rag.embedder import Embedder, Vectors
+from glot_rag.encoder.loading import load_encoder
 from glot_rag.errors import FingerprintMismatchError
-from glot_rag.loading import load_encoder
-from glot_rag.onnx_encoder import OnnxEncoder
+from glot_rag.onnx.encoder import OnnxEncoder
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata
     from mteb.types import BatchedInput
     from torch.utils.data import DataLoader
 
-    from glot_rag.encoder import GlotEncoder
+    from glot_rag.encoder.torch_encoder import GlotEncoder
 
 
 class GlotModel(AbsEncoder):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from glot_rag.errors import BundleError
 from glot_rag.head import AdaPool, GlotHead, load_head, save_head
-from glot_rag.poolings import find_head
+from glot_rag.head.registry import find_head
 
 Head = GlotHead | AdaPool
 

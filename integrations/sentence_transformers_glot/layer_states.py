@@ -13,7 +13,7 @@ from sentence_transformers.base.modules import Transformer
 from torch import nn
 
 from glot_rag.errors import BundleError
-from glot_rag.layer_tap import LayerTap, Run
+from glot_rag.models.pruning import LayerTap, Run
 
 # Among the features: layer, as the head's configuration counts it -> (B, L, D), or (1, ΣL, D) for flattened input.
 LAYER_STATES = "glot_layer_states"

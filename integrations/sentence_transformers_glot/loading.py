@@ -14,7 +14,7 @@ from sentence_transformers.base.modules import Module, Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from sentence_transformers.util import import_from_string
 
-from glot_rag.encoder import GlotEncoder
+from glot_rag.encoder.torch_encoder import GlotEncoder
 from glot_rag.errors import BundleError, InputError
 from glot_rag.head import AdaPool, GlotHead
 from sentence_transformers_glot.pooling import GlotPooling

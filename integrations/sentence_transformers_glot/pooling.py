@@ -10,9 +10,9 @@ from sentence_transformers.base.modules import Module, Transformer
 from sentence_transformers.util import load_dir_path, repad_flattened_features
 from torch import Tensor
 
-from glot_rag.config import HeadConfig
 from glot_rag.errors import BundleError, InputError
 from glot_rag.head import BaselinePooling, load_head
+from glot_rag.head.config import HeadConfig
 from glot_rag.head.storage import build_head
 from sentence_transformers_glot.head_module import Float32Head, Head, read_head, write_head
 from sentence_transformers_glot.layer_states import LAYER_STATES, hand_over

@@ -11,11 +11,11 @@ from sentence_transformers.base.modules import Transformer
 from sentence_transformers.util import load_dir_path
 from torch import Tensor
 
-from glot_rag.config import HeadConfig
 from glot_rag.errors import BundleError, InputError, TrainingError
 from glot_rag.head import load_head
+from glot_rag.head.config import HeadConfig
 from glot_rag.head.storage import build_head
-from glot_rag.layer_tap import Drop, LayerTap, Run
+from glot_rag.models.pruning import Drop, LayerTap, Run
 from sentence_transformers_glot.head_module import Float32Head, Head, read_head, write_head
 
 _FOLDER = "glot_head"

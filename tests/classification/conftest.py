@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from glot_rag.backbone import Backbone
 from glot_rag.classification.fit import Examples
 from glot_rag.classification.states import CachedStates
+from glot_rag.models.backbone import Backbone
 
 ANIMALS = ("cat", "dog", "horse", "cow", "sheep", "goat", "rabbit", "hen", "duck", "goose")
 TOOLS = ("hammer", "saw", "drill", "spanner", "chisel", "axe", "plane", "vice", "file", "clamp")

@@ -25,7 +25,7 @@ from sklearn.utils import estimator_checks
 from glot_rag import GlotClassifier
 from glot_rag.classification.classifier import build_pooling
 from glot_rag.errors import BundleError, InputError
-from glot_rag.tokens import pack
+from glot_rag.models.tokenizer import pack
 
 SETTINGS: dict[str, Any] = {
     "hidden_size": 16,

@@ -11,9 +11,9 @@ import torch
 from glot_rag.classification.classifier import TextClassifier, build_pooling
 from glot_rag.classification.fit import Examples, FitConfig, best_epoch, fit, hold_out, predict
 from glot_rag.classification.states import CachedStates
-from glot_rag.config import POOLINGS, HeadConfig
 from glot_rag.errors import InputError, TrainingError
 from glot_rag.head import GlotHead
+from glot_rag.head.config import POOLINGS, HeadConfig
 
 CONFIG = FitConfig(epochs=6, batch_size=8, learning_rate=5e-3)
 SMALL = {"hidden_size": 16, "readout_size": 16}

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from glot_rag.backbone import Backbone
 from glot_rag.classification.classifier import build_pooling
 from glot_rag.classification.states import CachedStates, PooledStates, states_for
-from glot_rag.config import BASELINE_POOLINGS
 from glot_rag.errors import InputError, TrainingError
-from glot_rag.tokens import pack
+from glot_rag.head.config import BASELINE_POOLINGS
+from glot_rag.models.backbone import Backbone
+from glot_rag.models.tokenizer import pack
 
 ROWS = np.array([3, 0, 41, 20])
 

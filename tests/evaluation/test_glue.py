@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glot_rag.backbone import Backbone
 from glot_rag.classification.fit import FitConfig
 from glot_rag.errors import DatasetError, InputError
 from glot_rag.evaluation.glue import GLUE_TASKS, GlueConfig, read_glue, run_glue
 from glot_rag.evaluation.trials import TrialSettings
+from glot_rag.models.backbone import Backbone
 
 HEADER = "text_a\ttext_b\tlabel\n"
 

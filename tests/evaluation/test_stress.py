@@ -10,7 +10,6 @@ import pytest
 import torch
 from rich.console import Console
 
-from glot_rag.backbone import Backbone
 from glot_rag.classification.classifier import build_pooling
 from glot_rag.classification.fit import FitConfig
 from glot_rag.errors import DatasetError, InputError
@@ -18,6 +17,7 @@ from glot_rag.evaluation.stress import StressConfig, run_stress, save_stress_pic
 from glot_rag.evaluation.stress_texts import CONTEXTS, MODIFIERS, NOUNS, noise_words, stress_texts
 from glot_rag.evaluation.trial_results import TrialReport, print_trials
 from glot_rag.evaluation.trials import TrialSettings
+from glot_rag.models.backbone import Backbone
 
 NOISE = {0.2: 25, 0.5: 64, 0.9: 115}  # of 128
 

@@ -12,9 +12,9 @@ from glot_onnx import export_encoder
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
 from glot_rag import GlotEncoder
-from glot_rag.backbone import Backbone
 from glot_rag.evaluation import NoiseSpec, corrupt
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead
+from glot_rag.models.backbone import Backbone
 
 
 @pytest.fixture(scope="session")

@@ -19,13 +19,13 @@ from glot_onnx import check_bundle, export_encoder, export_head
 from glot_onnx.serving import write_server_files
 
 from glot_rag import GlotEncoder, GlotIndex, OnnxEncoder
-from glot_rag.backbone import Backbone
-from glot_rag.cli import main
-from glot_rag.collection import FEATURES
+from glot_rag.cli.app import main
+from glot_rag.denoise.classifier import NoiseClassifier
+from glot_rag.denoise.corpus_statistics import FEATURES
 from glot_rag.errors import BundleError, GlotError, InputError
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead
-from glot_rag.head.adaptation import Calibration
-from glot_rag.tokens import TokenBatch
+from glot_rag.models.backbone import Backbone
+from glot_rag.models.tokenizer import TokenBatch
 
 COUNTS, CALIBRATION = "head/collection.safetensors", "head/calibration.safetensors"
 
@@ -34,7 +34,7 @@ COUNTS, CALIBRATION = "head/collection.safetensors", "head/calibration.safetenso
 def unadapted(
     tiny: Callable[[str], Backbone],
     make_head: Callable[..., GlotHead | AdaPool],
-    make_calibration: Callable[[int], Calibration],
+    make_calibration: Callable[[int], NoiseClassifier],
 ) -> GlotEncoder:
     """A tiny encoder with a calibrated head that drops tokens after its first layer."""
     backbone = tiny("bert")
@@ -89,8 +89,8 @@ def test_the_graph_has_one_more_input(adapted: Exported, pages: list[str]) -> No
     shapes = {
         each.name: [d.dim_param or d.dim_value for d in each.type.tensor_type.shape.dim] for each in model.graph.input
     }
-    assert list(shapes) == ["input_ids", "attention_mask", "collection_features"]
-    assert shapes["collection_features"] == ["batch", "seq", len(FEATURES)]
+    assert list(shapes) == ["input_ids", "attention_mask", "corpus_features"]
+    assert shapes["corpus_features"] == ["batch", "seq", len(FEATURES)]
     assert {each.key: each.value for each in model.metadata_props}["fingerprint"] == encoder.fingerprint
     # It is the features that are weighed, and the noise that is found is that of the torch encoder.
     session = onnxruntime.InferenceSession(path / "model.onnx")
@@ -100,7 +100,7 @@ def test_the_graph_has_one_more_input(adapted: Exported, pages: list[str]) -> No
     (noise,) = session.run(["noise_probability"], feed)
     expected = [token.noise for token in encoder.explain(pages[3]).tokens]
     np.testing.assert_allclose(noise[0], expected, atol=1e-5)
-    (other,) = session.run(["noise_probability"], {**feed, "collection_features": feed["collection_features"] * 0})
+    (other,) = session.run(["noise_probability"], {**feed, "corpus_features": feed["corpus_features"] * 0})
     assert np.abs(other - noise).max() > 1e-2
 
 
@@ -157,8 +157,8 @@ def test_other_features_are_refused(adapted: Exported, tmp_path: Path) -> None:
     """As those of a bundle that another version of this library exported."""
     shutil.copytree(adapted.path, tmp_path / "other")
     record = json.loads((tmp_path / "other" / "onnx.json").read_text())
-    assert record["collection_features"] == list(FEATURES)
-    (tmp_path / "other" / "onnx.json").write_text(json.dumps({**record, "collection_features": ["age", "burst"]}))
+    assert record["corpus_features"] == list(FEATURES)
+    (tmp_path / "other" / "onnx.json").write_text(json.dumps({**record, "corpus_features": ["age", "burst"]}))
     with pytest.raises(BundleError, match=r"takes \['age', 'burst'\] from its collection, this glot-rag computes"):
         OnnxEncoder(tmp_path / "other")
 
@@ -171,7 +171,7 @@ def test_without_torch_it_indexes_and_searches(adapted: Exported, unadapted: Glo
     code = (
         "import sys\n"
         "for name in ('torch', 'transformers', 'torch_geometric', 'onnx'): sys.modules[name] = None\n"
-        "from glot_rag.cli import main\n"
+        "from glot_rag.cli.app import main\n"
         "def run(*arguments):\n"
         "    sys.argv = ['glot-rag', *arguments]\n"
         "    try: main()\n"

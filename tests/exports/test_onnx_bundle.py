@@ -17,10 +17,10 @@ from exported import PROMPTS, Exported
 from glot_onnx import export_encoder
 
 from glot_rag import Document, GlotEncoder, GlotIndex, OnnxEncoder, load_encoder
-from glot_rag.backbone import Backbone
 from glot_rag.embedder import Embedder
 from glot_rag.errors import BundleError, InputError
 from glot_rag.head import BaselinePooling
+from glot_rag.models.backbone import Backbone
 
 TEXT = "A kettle boils water in two minutes. Oil the chain of the bicycle in winter."
 
@@ -136,7 +136,7 @@ def test_without_torch_it_embeds_indexes_and_searches(shipped: Exported, tmp_pat
     code = (
         "import sys\n"
         "for name in ('torch', 'transformers', 'torch_geometric', 'onnx'): sys.modules[name] = None\n"
-        "from glot_rag.cli import main\n"
+        "from glot_rag.cli.app import main\n"
         "from glot_rag import OnnxEncoder\n"
         f"print(OnnxEncoder({str(shipped.path)!r}).encode_queries(['tea']).shape)\n"
         f"sys.argv = ['glot-rag', 'index', {str(tmp_path / 'note.txt')!r}, '--out', {str(tmp_path / 'index')!r}, "

@@ -11,8 +11,8 @@ import pytest
 import torch
 from glot_onnx import export_head
 
-from glot_rag.config import CONVOLUTIONS, FORMS, JUMPING
 from glot_rag.head import AdaPool, GlotHead
+from glot_rag.head.config import CONVOLUTIONS, FORMS, JUMPING
 
 # Every convolution, jumping knowledge and form once, rather than every combination of them.
 HEADS: list[dict[str, object]] = [

@@ -18,8 +18,8 @@ from glot_onnx.edges import compare_batches
 from glot_onnx.parity import TOLERANCES, sample_texts
 
 from glot_rag import OnnxEncoder
-from glot_rag.backbone import Backbone
-from glot_rag.cli import main
+from glot_rag.cli.app import main
+from glot_rag.models.backbone import Backbone
 
 
 @pytest.mark.parametrize("name", ["shipped", "small", "decoder"])

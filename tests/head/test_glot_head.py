@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch_geometric.nn import GATConv, GCNConv, GINConv, GINEConv, SAGEConv, TransformerConv
 
-from glot_rag.config import CONVOLUTIONS, FORMS, JUMPING, NORMS, READOUTS, HeadConfig
 from glot_rag.errors import InputError
-from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooled, convolutions, glot
+from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooled, glot, layers
+from glot_rag.head.config import CONVOLUTIONS, FORMS, JUMPING, NORMS, READOUTS, HeadConfig
 
 D, LENGTH = 6, 10
 MakeHead = Callable[..., GlotHead]
@@ -321,7 +321,7 @@ def test_which_path_is_taken(
     calls = {"dense": 0, "sparse": 0}
 
     def counted(name: str) -> Callable[..., Tensor]:
-        run: Callable[..., Tensor] = getattr(convolutions, name)
+        run: Callable[..., Tensor] = getattr(layers, name)
 
         def call(*arguments: Any) -> Tensor:
             calls[name] += 1
@@ -330,7 +330,7 @@ def test_which_path_is_taken(
         return call
 
     for name in calls:
-        monkeypatch.setattr(glot.convolutions, name, counted(name))
+        monkeypatch.setattr(glot.layers, name, counted(name))
     head = make_head(state_size=16, hidden_size=3, threshold=0.5)
     head.path = path
     # Orthogonal states have no edge but their own; equal ones have all.

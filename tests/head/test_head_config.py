@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from glot_rag.config import HeadConfig, choose
+from glot_rag.checks import choose
 from glot_rag.errors import InputError
+from glot_rag.head.config import HeadConfig
 
 
 @pytest.mark.parametrize(

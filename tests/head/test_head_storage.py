@@ -12,11 +12,11 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from glot_rag.config import HeadConfig
 from glot_rag.errors import BundleError
 from glot_rag.head import AdaPool, GlotHead, load_head, save_head
 from glot_rag.head import storage as storage_module
-from glot_rag.poolings import PRETRAINED
+from glot_rag.head.config import HeadConfig
+from glot_rag.head.registry import PRETRAINED
 
 MakeHead = Callable[..., GlotHead | AdaPool]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from glot_rag.backbone import Backbone
-from glot_rag.encoder import GlotEncoder
+from glot_rag.encoder.torch_encoder import GlotEncoder
 from glot_rag.head import BaselinePooling, load_head
-from glot_rag.poolings import PRETRAINED
+from glot_rag.head.registry import PRETRAINED
+from glot_rag.models.backbone import Backbone
 
 TEXTS = [
     "The Danube flows through ten countries, more than any other river in the world.",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hash_encoder import HashEncoder, assert_same_hits, brute_force, corpus
 
-from glot_rag.cli import main
+from glot_rag.cli.app import main
 from glot_rag.errors import (
     DatasetError,
     IndexExistsError,
@@ -299,5 +299,5 @@ class TestCommands:
             assert (code, "no index in" in text) == (2, True)
 
     def test_they_load_no_model(self):
-        code = "import sys, glot_rag.cli; sys.exit('torch' in sys.modules or 'faiss' in sys.modules)"
+        code = "import sys, glot_rag.cli.app; sys.exit('torch' in sys.modules or 'faiss' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from glot_rag.denoise.classifier import ClassifierNetwork
 from glot_rag.errors import TrainingError
-from glot_rag.head.adaptation import WeighingNetwork
 from glot_rag.training.calibration import calibrate
 from glot_rag.training.collections import CollectionSimulator
 from glot_rag.training.texts import TrainingText
 
 if TYPE_CHECKING:
-    from glot_rag.backbone import Backbone
     from glot_rag.head import AdaPool, GlotHead
+    from glot_rag.models.backbone import Backbone
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_calibration_helps_where_noise_recurs(
 
 def test_padding_changes_no_score() -> None:
     torch.manual_seed(0)
-    network = WeighingNetwork()
+    network = ClassifierNetwork()
     given = torch.randn(1, 30, 5)
     alone = network(given, torch.ones(1, 30, dtype=torch.bool))[0]
     for left, right in [(0, 40), (17, 3)]:

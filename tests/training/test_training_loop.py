@@ -17,11 +17,11 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from glot_rag.backbone import Backbone
-from glot_rag.config import HeadConfig
-from glot_rag.encoder import GlotEncoder
+from glot_rag.encoder.torch_encoder import GlotEncoder
 from glot_rag.errors import TrainingError
 from glot_rag.head import BaselinePooling, load_head
+from glot_rag.head.config import HeadConfig
+from glot_rag.models.backbone import Backbone
 from glot_rag.training import loop
 from glot_rag.training.config import TrainingConfig
 from glot_rag.training.loop import Epoch, train

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from glot_rag.backbone import Backbone
-from glot_rag.cache import HiddenStateCache, from_stored
-from glot_rag.encoder import GlotEncoder
+from glot_rag.encoder.torch_encoder import GlotEncoder
 from glot_rag.errors import TrainingError
 from glot_rag.head import BaselinePooling
-from glot_rag.tokens import TokenBatch, TokenisedText
+from glot_rag.models.backbone import Backbone
+from glot_rag.models.state_cache import HiddenStateCache, from_stored
+from glot_rag.models.tokenizer import TokenBatch, TokenisedText
 from glot_rag.training import views as views_module
 from glot_rag.training.noise import NoiseGenerator, View
 from glot_rag.training.texts import TrainingText

@@ -9,7 +9,7 @@ from sentence_transformers_glot import GlotPooling, GlotTransformer, from_encode
 from typing_extensions import assert_type
 
 from glot_rag import GlotEncoder
-from glot_rag.config import HeadConfig
+from glot_rag.head.config import HeadConfig
 
 
 def use() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from glot_rag.embedder import Vectors
 from glot_rag.errors import InputError, MissingExtraError
-from glot_rag.resolve import resolve
+from glot_rag.models.registry import resolve
 
 
 def load_stock(backbone: str) -> Callable[[Sequence[str]], Vectors]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
 from pydantic import ConfigDict, Field, PrivateAttr
 
+from glot_rag.encoder.loading import load_encoder
 from glot_rag.errors import InputError
-from glot_rag.loading import load_encoder
 
 if TYPE_CHECKING:
-    from glot_rag.encoder import GlotEncoder
-    from glot_rag.onnx_encoder import OnnxEncoder
+    from glot_rag.encoder.torch_encoder import GlotEncoder
+    from glot_rag.onnx.encoder import OnnxEncoder
 
 
 class GlotEmbedding(BaseEmbedding):

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from haystack import Document, component, default_from_dict, default_to_dict
 from typing_extensions import Unpack
 
+from glot_rag.encoder.loading import load_encoder
 from glot_rag.errors import InputError
-from glot_rag.loading import load_encoder
 
 if TYPE_CHECKING:
-    from glot_rag.encoder import GlotEncoder
-    from glot_rag.onnx_encoder import OnnxEncoder
+    from glot_rag.encoder.torch_encoder import GlotEncoder
+    from glot_rag.onnx.encoder import OnnxEncoder
 
 
 @functools.lru_cache(maxsize=2)

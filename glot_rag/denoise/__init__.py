@@ -1,0 +1,1 @@
+"""Which tokens are noise, and documents without them."""

@@ -1,0 +1,71 @@
+"""Files on disk: replaced whole, flushed to the disk, and JSON records that say what format they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from glot_rag.errors import BundleError
+
+_MAX_RECORD_BYTES = 1 << 20
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file by `data`: whoever opens it sees all of the old content or all of the new.
+
+    Safe between threads and processes that write the same file: each has a temporary file of its own.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        put_in_place(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Give a file that is written and synced its name; both names are in one directory."""
+    os.replace(temporary, path)
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make names in a directory (a new file, a rename) survive a power cut."""
+    if os.name == "nt":  # Windows cannot open a directory, and NTFS journals its names
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_json_record(path: Path, expected_format: str, newest_version: int) -> dict[str, Any]:
+    """Read a bundle's JSON record and check its format and version.
+
+    Raises:
+        BundleError: it is missing, damaged, of another format or newer than this library.
+    """
+    try:
+        if path.stat().st_size > _MAX_RECORD_BYTES:
+            raise BundleError(f"{path} is larger than {_MAX_RECORD_BYTES} bytes: not a {expected_format} record")
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}): expected a {expected_format} record") from error
+    except (ValueError, RecursionError) as error:  # too deeply nested is damaged, too
+        raise BundleError(f"{path} is not JSON ({error}): the bundle is damaged, make it again") from error
+    found = record.get("format") if isinstance(record, dict) else None
+    if found != expected_format:
+        raise BundleError(f"{path} says format {found!r}, expected {expected_format!r}")
+    version = record.get("format_version")
+    if not isinstance(version, int) or not 1 <= version <= newest_version:
+        raise BundleError(
+            f"{path} has format version {version!r}; this glot-rag reads 1 to {newest_version}: upgrade it"
+        )
+    return dict(record)

@@ -1,0 +1,1 @@
+"""The frozen transformer: where its files are, its tokeniser, running it, dropping tokens on the way."""

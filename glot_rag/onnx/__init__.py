@@ -1,0 +1,1 @@
+"""Runs exported encoders. No torch, no transformers."""

@@ -1,0 +1,221 @@
+"""An exported encoder: one graph from token ids to vectors, run by ONNX Runtime or OpenVINO. No torch, no transformers.
+
+`glot_onnx.export_encoder` (`glot-rag export`) makes the bundle: `model.onnx`, `tokenizer.json`, `onnx.json`, and the
+counts of an adapted encoder (`glot_rag.onnx.corpus_features`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glot_rag.checks import choose
+from glot_rag.embedder import Vectors
+from glot_rag.errors import BundleError, InputError, MissingExtraError
+from glot_rag.files import read_json_record
+from glot_rag.models.tokenizer import TokenBatch, Tokenizer, check_texts, pack
+from glot_rag.onnx import corpus_features
+from glot_rag.onnx.corpus_features import CorpusFeatures
+from glot_rag.onnx.runtimes import DTYPES, RUNTIMES, load_graph
+from glot_rag.progress import bar
+
+FORMAT = "glot-rag/onnx"
+FORMAT_VERSION = 1
+RECORD, MODEL, TOKENIZER = "onnx.json", "model.onnx", "tokenizer.json"
+DOCUMENTS, QUERIES = "sentence_embedding", "query_embedding"  # outputs of the graph
+# B·L and B·L² of a batch, fewer than in torch: here every head's attention scores are held, L² floats each, and stay in
+# the caches. With twice as many of either, a text takes a tenth to a fifth longer.
+_BATCH_TOKENS = 1_024
+_BATCH_PAIRS = 1 << 17
+_WINDOW = 4_096  # texts tokenised and sorted at a time: memory does not grow with the corpus
+_FIELDS = {
+    **{"dimension": int, "max_tokens": int, "pad_id": int, "stand_in": int, "special_ids": list},
+    **{"fingerprint": str, "query_prompt": str, "document_prompt": str, "sha256": dict},
+}
+
+
+def is_bundle(path: str | os.PathLike[str]) -> bool:
+    """Whether a directory holds an exported encoder."""
+    return (Path(path) / RECORD).is_file()
+
+
+class OnnxEncoder:
+    """Texts -> unit vectors through an exported bundle. An `Embedder`; calls are safe between threads.
+
+    It has the fingerprint of the `GlotEncoder` that it was exported from, so an index made by one serves the other.
+
+    Args:
+        path: the bundle's directory.
+        threads: to compute with; None takes the physical cores.
+        runtime: "onnxruntime", or "openvino", which embeds many texts faster.
+        dtype: for OpenVINO, what it computes in: "float32" or "bfloat16", whose cosines to float32 are about 0.999;
+            None is bfloat16 where the processor multiplies faster in it, as for `GlotEncoder`.
+
+    Raises:
+        InputError: threads below 1, an unknown runtime or dtype, a dtype for ONNX Runtime, int8 weights for OpenVINO.
+        BundleError: a file is missing, damaged (SHA-256), of another format or version.
+        MissingExtraError: the runtime or tokenizers is not installed.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        threads: int | None = None,
+        runtime: str = "onnxruntime",
+        dtype: str | None = None,
+    ) -> None:
+        choose("runtime", runtime, RUNTIMES)
+        if dtype is not None:
+            choose("dtype", dtype, DTYPES)
+            if runtime != "openvino":
+                raise InputError("ONNX Runtime computes in what the bundle was exported in: leave dtype out")
+        try:
+            import tokenizers
+        except ImportError as error:
+            raise MissingExtraError(error.name or "tokenizers", "onnx") from error
+        if threads is not None and threads < 1:
+            raise InputError(f"threads must be at least 1; got {threads}")
+        self.path = Path(path)
+        record = read_json_record(self.path / RECORD, FORMAT, FORMAT_VERSION)
+        wrong = [key for key, kind in _FIELDS.items() if not isinstance(record.get(key), kind)]
+        if wrong:
+            raise BundleError(f"{self.path / RECORD} lacks {', '.join(wrong)}: export the encoder again")
+        files = {name: _checked(self.path / name, digest) for name, digest in _files(record["sha256"]).items()}
+        self.record: dict[str, Any] = record
+        self.query_prompt: str = record["query_prompt"]
+        self.document_prompt: str = record["document_prompt"]
+        self.max_tokens: int = record["max_tokens"]
+        self.runtime = runtime
+        if runtime == "openvino" and self.precision == "int8":
+            raise InputError(f"{self.path} has int8 weights, which ONNX Runtime computes in: export it in float32")
+        try:
+            self._graph = load_graph(runtime, files[MODEL], threads, dtype)
+            core = tokenizers.Tokenizer.from_buffer(files[TOKENIZER])
+        except MissingExtraError:
+            raise
+        except Exception as error:  # both raise bare exceptions of their own
+            raise BundleError(f"{self.path} cannot be loaded: {error}") from error
+        self._tokenizer = Tokenizer(
+            core,
+            self.max_tokens,
+            pad_id=record["pad_id"],
+            stand_in=record["stand_in"],
+            special_ids=record["special_ids"],
+        )
+        self._query_output = QUERIES if QUERIES in self._graph.outputs else DOCUMENTS
+        adapted = corpus_features.INPUT in self._graph.inputs
+        self._collection = CorpusFeatures(self.path, record) if adapted else None
+
+    @property
+    def dimension(self) -> int:
+        """The length of every vector."""
+        return int(self.record["dimension"])
+
+    @property
+    def precision(self) -> str:
+        """What the graph stores its weights in: float32, float16, bfloat16 or int8."""
+        return str(self.record.get("precision", "float32"))
+
+    @property
+    def dtype(self) -> str:
+        """What is computed in: float32 or bfloat16; with int8 weights, int8."""
+        return "int8" if self.precision == "int8" else self._graph.dtype
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the encoder that was exported; one of its own where more than the tolerated loss was accepted."""
+        return str(self.record["fingerprint"])
+
+    @property
+    def embeds_alike(self) -> bool:
+        """Whether a text has the same vector as a query and as a document."""
+        return self._query_output == DOCUMENTS and self.query_prompt == self.document_prompt
+
+    def __repr__(self) -> str:
+        told = f"dimension={self.dimension}, precision={self.precision!r}"
+        return f"OnnxEncoder({str(self.path)!r}, {told}, runtime={self.runtime!r}, dtype={self.dtype!r})"
+
+    def encode_documents(
+        self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int = _BATCH_TOKENS
+    ) -> Vectors:
+        """N texts -> (N, D) float32 with rows of norm 1, as `GlotEncoder.encode_documents`.
+
+        Raises:
+            InputError: not a list of strings, or a budget below 1.
+        """
+        return self._encode(texts, self.document_prompt, DOCUMENTS, show_progress, batch_tokens)
+
+    def encode_queries(
+        self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int = _BATCH_TOKENS
+    ) -> Vectors:
+        """As `encode_documents`, with the query's prompt and pooling."""
+        return self._encode(texts, self.query_prompt, self._query_output, show_progress, batch_tokens)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Copy what running the bundle needs into a directory.
+
+        Raises:
+            InputError: the directory holds something else.
+        """
+        target = Path(path)
+        if target.resolve() == self.path.resolve():
+            return
+        if target.exists() and not is_bundle(target) and any(target.iterdir()):
+            raise InputError(f"{target} is not empty and not an exported encoder: choose another directory")
+        target.mkdir(parents=True, exist_ok=True)
+        for name in (*_files(self.record["sha256"]), RECORD):  # the record comes last: without it there is no bundle
+            (target / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(self.path / name, target / name)
+
+    def feed(self, batch: TokenBatch, output: str = DOCUMENTS) -> dict[str, NDArray[Any]]:
+        """The graph's inputs for a batch: ids, mask and, for an adapted encoder, the collection's numbers."""
+        feed: dict[str, NDArray[Any]] = {"input_ids": batch.ids, "attention_mask": batch.mask.astype(np.int64)}
+        if self._collection is not None:
+            of = self._collection if output == DOCUMENTS else self._collection.none
+            feed[corpus_features.INPUT] = of(batch.ids)
+        return feed
+
+    def _encode(
+        self, texts: Sequence[str], prompt: str, output: str, show_progress: bool, batch_tokens: int
+    ) -> Vectors:
+        checked = check_texts(texts)
+        if batch_tokens < 1:
+            raise InputError(f"batch_tokens must be at least 1; got {batch_tokens}")
+        if prompt:
+            checked = [prompt + text for text in checked]
+        out = np.empty((len(checked), self.dimension), np.float32)
+        with bar(disable=not show_progress) as progress:
+            task = progress.add_task("embedding", total=len(checked))
+            for start in range(0, len(checked), _WINDOW):
+                sequences = self._tokenizer(checked[start : start + _WINDOW])
+                batches = list(pack(sequences, self._tokenizer.pad_id, batch_tokens, _BATCH_PAIRS))
+                feeds = (self.feed(batch, output) for batch in batches)
+                for batch, vectors in zip(batches, self._graph.run(output, feeds, len(batches)), strict=True):
+                    out[start + batch.rows] = vectors
+                    progress.advance(task, len(batch.rows))
+        return out
+
+
+def _files(sha256: Mapping[str, object]) -> dict[str, object]:
+    """What running a bundle needs, with the checksums; nothing else that a record may name is touched."""
+    adapted = [name for name in corpus_features.FILES if name in sha256]
+    return {name: sha256.get(name) for name in (TOKENIZER, MODEL, *adapted)}
+
+
+def _checked(path: Path, sha256: object) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}): export the encoder again") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise BundleError(f"{path} has SHA-256 {found}, {RECORD} says {sha256}: it is damaged")
+    return data

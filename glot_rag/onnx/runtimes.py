@@ -1,0 +1,168 @@
+"""What runs an exported graph: ONNX Runtime, or OpenVINO, which embeds many texts faster."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glot_rag.errors import MissingExtraError
+
+RUNTIMES = ("onnxruntime", "openvino")
+DTYPES = ("float32", "bfloat16")  # what OpenVINO computes in, whatever the weights are stored in
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+
+Feed = Mapping[str, NDArray[Any]]
+Vectors = NDArray[np.float32]
+
+
+class GraphRuntime(Protocol):
+    """A loaded graph. Calls are safe between threads.
+
+    Attributes:
+        inputs: their names.
+        outputs: likewise.
+        dtype: what matrix products are computed in.
+    """
+
+    inputs: list[str]
+    outputs: list[str]
+    dtype: str
+
+    def run(self, output: str, feeds: Iterable[Feed], count: int) -> Iterator[Vectors]:
+        """One output for each feed, in order.
+
+        Args:
+            output: its name.
+            feeds: input name -> array; taken as they are needed.
+            count: how many there are.
+        """
+
+
+def load_graph(runtime: str, model: bytes, threads: int | None, dtype: str | None = None) -> GraphRuntime:
+    """Load a graph.
+
+    Args:
+        runtime: one of `RUNTIMES`.
+        model: an ONNX file's content.
+        threads: to compute with; None leaves it to the runtime.
+        dtype: of OpenVINO's arithmetic, one of `DTYPES`; None is the faster one. ONNX Runtime's is in the graph.
+
+    Raises:
+        MissingExtraError: the runtime is not installed.
+        Exception: the runtime's own, where it cannot load the graph.
+    """
+    return _OpenVino(model, threads, dtype) if runtime == "openvino" else _OnnxRuntime(model, threads)
+
+
+class _OnnxRuntime:
+    dtype = "float32"  # halves are for storage (`glot_onnx.precision`)
+
+    def __init__(self, model: bytes, threads: int | None) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise MissingExtraError(error.name or "onnxruntime", "onnx") from error
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors only
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.inputs = [each.name for each in self._session.get_inputs()]
+        self.outputs = [each.name for each in self._session.get_outputs()]
+
+    def run(self, output: str, feeds: Iterable[Feed], count: int) -> Iterator[Vectors]:
+        for feed in feeds:
+            (vectors,) = self._session.run([output], dict(feed))
+            yield vectors
+
+
+class _OpenVino:
+    """Several batches at a time, a thread each."""
+
+    def __init__(self, model: bytes, threads: int | None, dtype: str | None) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise MissingExtraError(error.name or "openvino", "openvino") from error
+        self._openvino = openvino
+        self._core = openvino.Core()
+        self._model = self._core.read_model(model)
+        self.inputs = [each.get_any_name() for each in self._model.inputs]
+        self.outputs = [each.get_any_name() for each in self._model.outputs]
+        self.dtype = dtype or ("bfloat16" if _faster_in_bfloat16() else "float32")
+        self._options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": _HINTS[self.dtype]}
+        if threads is not None:
+            self._options["INFERENCE_NUM_THREADS"] = threads
+        self._compiled: dict[tuple[str, str], Any] = {}
+        self._lock = threading.Lock()
+
+    def run(self, output: str, feeds: Iterable[Feed], count: int) -> Iterator[Vectors]:
+        compiled = self._compile(output, "LATENCY" if count == 1 else "THROUGHPUT")
+        # One more than can run, and as many again waiting: batches take different times.
+        streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        free = deque(compiled.create_infer_request() for _ in range(min(count, 2 * streams)))
+        running: deque[Any] = deque()
+        for feed in feeds:
+            if not free:
+                yield self._result(running, free)
+            request = free.popleft()
+            request.start_async(dict(feed))
+            running.append(request)
+        while running:
+            yield self._result(running, free)
+
+    @staticmethod
+    def _result(running: deque[Any], free: deque[Any]) -> Vectors:
+        request = running.popleft()
+        request.wait()
+        vectors: Vectors = request.get_output_tensor(0).data.copy()
+        free.append(request)
+        return vectors
+
+    def _compile(self, output: str, hint: str) -> Any:
+        with self._lock:
+            if (output, hint) not in self._compiled:
+                # Only what this output needs: a query does not run the documents' branch.
+                part = self._openvino.Model([self._model.output(output)], self._model.get_parameters())
+                options = {**self._options, "PERFORMANCE_HINT": hint}
+                self._compiled[output, hint] = self._core.compile_model(part, "CPU", options)
+            return self._compiled[output, hint]
+
+
+@cache
+def _faster_in_bfloat16() -> bool:
+    """Whether OpenVINO multiplies matrices faster in bfloat16 on this CPU, measured once a process as for torch.
+
+    That the processor has the instructions does not say so (`glot_rag.models.backbone`), and the libraries differ.
+    """
+    import openvino
+
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        return False
+    return 1.3 * _product_seconds("bfloat16") < _product_seconds("float32")
+
+
+def _product_seconds(dtype: str) -> float:
+    """Of a product as a small encoder's feed-forward layer has them, in one thread: the fastest of five."""
+    import openvino
+    from openvino import opset13
+
+    states = np.ones((256, 384), np.float32)
+    given = opset13.parameter(states.shape, np.float32)
+    product = opset13.matmul(given, opset13.constant(np.ones((384, 1536), np.float32)), False, False)
+    options = {"INFERENCE_PRECISION_HINT": _HINTS[dtype], "INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY"}
+    compiled = openvino.Core().compile_model(openvino.Model([product], [given]), "CPU", options)
+    request = compiled.create_infer_request()
+    seconds = []
+    for _ in range(6):
+        start = time.perf_counter()
+        request.infer([states])
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])  # the first one prepares

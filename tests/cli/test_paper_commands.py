@@ -1,0 +1,84 @@
+"""`glot-rag stress` and `glot-rag glue`, run in this process."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from glot_rag.cli.app import main
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["glot-rag", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_stress(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], minilm_folder: Path, tmp_path: Path
+) -> None:
+    sizes = ("--train", "16", "--validation", "8", "--test", "8", "--epochs", "1", "--seeds", "1")
+    files = ("--json", tmp_path / "out.json", "--picture", tmp_path / "out.svg")
+    assert run(monkeypatch, "stress", "--distractors", "0.2", "--pooling", "mean,adapool,glot", *sizes, *files) == 0
+    shown = capsys.readouterr()
+    assert "strict protocol, minilm" in shown.out
+    assert "seed 0, glot: accuracy" in shown.err
+    results = json.loads((tmp_path / "out.json").read_text())["results"]
+    assert [(each["pooling"], each["metric"], each["ratio"]) for each in results] == [
+        (pooling, "accuracy", 0.2) for pooling in ("mean", "adapool", "glot")
+    ]
+    assert "</svg>" in (tmp_path / "out.svg").read_text()
+
+
+def test_glue(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], minilm_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "rte").mkdir()
+    for part in ("train", "validation"):
+        lines = [f"The {thing} is here.\tThere is a {thing}.\t{i % 2}" for i, thing in enumerate(["cat", "dog"] * 8)]
+        (tmp_path / "rte" / f"{part}.tsv").write_text("\n".join(["text_a\ttext_b\tlabel", *lines]) + "\n")
+    options = ("--pooling", "mean", "--epochs", "1", "--seeds", "2", "--json", tmp_path / "out.json")
+    assert run(monkeypatch, "glue", "--task", "rte", "--data", tmp_path, *options) == 0
+    assert "rte" in capsys.readouterr().out
+    [result] = json.loads((tmp_path / "out.json").read_text())["results"]
+    assert (result["pooling"], result["metric"], result["task"], len(result["values"])) == (
+        "mean",
+        "accuracy",
+        "rte",
+        2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["stress", "--distractors", "most"], "--distractors must be numbers"),
+        (["stress", "--distractors", "1.5"], "between 0 and 1; got 1.5"),
+        (["stress", "--protocol", "loose"], "protocol must be one of"),
+        (["stress", "--pooling", "median"], "pooling must be one of"),
+        (["stress", "--layers", "two"], "--layers must be numbers"),
+        (["stress", "--learning-rate", "1e-3,fast"], "--learning-rate must be numbers"),
+        (["stress", "--threshold", "3"], "threshold (tau) must be in"),
+        (["stress", "--picture", "out.gif"], ".png or .svg"),
+        (["glue", "--task", "wnli", "--data", "."], "task must be one of"),
+        (["glue", "--task", "rte", "--data", "nowhere"], "there is neither nowhere/rte/validation.tsv.gz"),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, *arguments) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert "Traceback" not in shown.err
+    assert shown.out == ""
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,116 @@
+"""The Haystack pair: vectors against the encoder's, and a pipeline that is written down and read again."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("haystack", reason="these are tests of an integration")
+
+from haystack import Document, Pipeline
+from haystack.components.retrievers.in_memory import InMemoryEmbeddingRetriever
+from haystack.document_stores.in_memory import InMemoryDocumentStore
+from haystack_integrations.components.embedders.glot import GlotDocumentEmbedder, GlotTextEmbedder, embedders
+
+from glot_rag.encoder.torch_encoder import GlotEncoder
+from glot_rag.errors import BundleError, InputError, MissingExtraError, ModelNotFoundError
+
+TEXTS = ["We use cookies. Boils a litre in two minutes.", "", "Roses are pruned in early spring."]
+SETTINGS: dict[str, Any] = {"dtype": "float32", "device": "cpu", "document_prompt": "passage: "}
+
+
+@pytest.fixture(scope="module")
+def encoder() -> GlotEncoder:
+    return GlotEncoder.from_pretrained(**SETTINGS)
+
+
+def test_vectors_are_the_encoders(encoder: GlotEncoder) -> None:
+    documents = [Document(content=text, id=str(n), meta={"n": n}) for n, text in enumerate(TEXTS)]
+    embedder = GlotDocumentEmbedder(**SETTINGS)
+    found = embedder.run(documents)["documents"]
+    np.testing.assert_allclose([d.embedding for d in found], encoder.encode_documents(TEXTS), rtol=0, atol=1e-6)
+    assert [(d.id, d.content, d.meta) for d in found] == [(d.id, d.content, d.meta) for d in documents]
+    assert all(document.embedding is None for document in documents)
+    assert asyncio.run(embedder.run_async(documents))["documents"] == found
+    query = GlotTextEmbedder(**SETTINGS)
+    np.testing.assert_allclose(query.run(TEXTS[0])["embedding"], encoder.encode_queries(TEXTS[:1])[0], atol=1e-6)
+    assert asyncio.run(query.run_async(TEXTS[0])) == query.run(TEXTS[0])
+    assert query.encoder is embedder.encoder  # loaded once for the pair
+
+
+def test_metadata_before_the_text(encoder: GlotEncoder) -> None:
+    embedder = GlotDocumentEmbedder(meta_fields_to_embed=["title", "none"], **SETTINGS)
+    (found,) = embedder.run([Document(content="in spring", meta={"title": "Roses", "other": "x"})])["documents"]
+    np.testing.assert_allclose(found.embedding, encoder.encode_documents(["Roses\nin spring"])[0], atol=1e-6)
+    embedder = GlotDocumentEmbedder(meta_fields_to_embed=["title"], embedding_separator=": ", **SETTINGS)
+    (found,) = embedder.run([Document(content="in spring", meta={"title": "Roses"})])["documents"]
+    np.testing.assert_allclose(found.embedding, encoder.encode_documents(["Roses: in spring"])[0], atol=1e-6)
+
+
+def test_an_asynchronous_pipeline_loads_the_model_in_a_thread(
+    encoder: GlotEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def load(**options: Any) -> GlotEncoder:
+        threads.append(threading.current_thread())
+        return encoder
+
+    monkeypatch.setattr(embedders, "load_encoder", load)
+    pipeline = Pipeline()
+    pipeline.add_component("query", GlotTextEmbedder("another", **SETTINGS))  # one that is not loaded yet
+    found = asyncio.run(pipeline.run_async({"query": {"text": TEXTS[0]}}))["query"]["embedding"]
+    np.testing.assert_allclose(found, encoder.encode_queries(TEXTS[:1])[0], atol=1e-6)
+    (thread,) = threads
+    assert thread is not threading.main_thread()
+
+
+def test_an_exported_encoder_is_loaded_as_one(encoder: GlotEncoder, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="onnx"):
+        GlotDocumentEmbedder(str(tmp_path), backend="onnx").warm_up()
+    assert GlotDocumentEmbedder(str(tmp_path), backend="onnx").to_dict()["init_parameters"]["backend"] == "onnx"
+
+
+def test_a_pipeline_is_written_down_and_read_again(encoder: GlotEncoder) -> None:
+    store = InMemoryDocumentStore(embedding_similarity_function="cosine")
+    documents = [Document(content=text, id=str(n)) for n, text in enumerate(TEXTS)]
+    store.write_documents(GlotDocumentEmbedder(**SETTINGS).run(documents)["documents"])
+    pipeline = Pipeline()
+    pipeline.add_component("query", GlotTextEmbedder(**SETTINGS))
+    pipeline.add_component("documents", GlotDocumentEmbedder(**SETTINGS, meta_fields_to_embed=["title"]))
+    again = Pipeline.loads(pipeline.dumps())
+    assert again.to_dict() == pipeline.to_dict()
+    retriever = Pipeline()
+    retriever.add_component("query", again.get_component("query").__class__(**SETTINGS))
+    retriever.add_component("retriever", InMemoryEmbeddingRetriever(store, top_k=3))
+    retriever.connect("query.embedding", "retriever.query_embedding")
+    found = retriever.run({"query": {"text": "when do I cut roses?"}})["retriever"]["documents"]
+    scores = encoder.encode_documents(TEXTS) @ encoder.encode_queries(["when do I cut roses?"])[0]
+    assert [document.id for document in found] == [str(n) for n in np.argsort(-scores)]
+    np.testing.assert_allclose([document.score for document in found], np.sort(scores)[::-1], atol=1e-5)
+
+
+def test_wrong_input() -> None:
+    with pytest.raises(InputError, match="a query goes to GlotTextEmbedder"):
+        GlotDocumentEmbedder().run("text")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="documents go to GlotDocumentEmbedder"):
+        GlotTextEmbedder().run([Document(content="text")])  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="unknown arguments: poling"):
+        GlotDocumentEmbedder(poling="mean")  # type: ignore[call-arg]
+    with pytest.raises(ModelNotFoundError, match="no trained glot head for"):
+        GlotTextEmbedder("some/model").warm_up()
+
+
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    import haystack_integrations.components.embedders.glot as package
+
+    monkeypatch.setitem(sys.modules, "haystack", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'glot-rag\[haystack\]'"):
+        importlib.reload(package)

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glot_rag.errors import InputError
+from glot_rag.models.backbone import Backbone
+from glot_rag.models.tokenizer import Tokenizer, check_texts, pack
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    lengths=st.lists(st.integers(1, 60), max_size=60),
+    batch_tokens=st.integers(1, 400),
+    batch_pairs=st.integers(1, 8000),
+)
+def test_packing_covers_every_row_once_within_its_budgets(
+    lengths: list[int], batch_tokens: int, batch_pairs: int
+) -> None:
+    sequences = [list(range(100 * row + 1, 100 * row + 1 + length)) for row, length in enumerate(lengths)]
+    batches = list(pack(sequences, -1, batch_tokens, batch_pairs))
+    assert sorted(row for batch in batches for row in batch.rows.tolist()) == list(range(len(lengths)))
+    widths = [batch.ids.shape[1] for batch in batches]
+    assert widths == sorted(widths, reverse=True)
+    for batch in batches:
+        count, width = batch.ids.shape
+        assert batch.ids.dtype == batch.rows.dtype == np.int64
+        assert count == 1 or (count * width <= batch_tokens and count * width * width <= batch_pairs)
+        assert width == max(lengths[row] for row in batch.rows)
+        for place, row in enumerate(batch.rows):
+            assert batch.ids[place][batch.mask[place]].tolist() == sequences[row]
+            assert batch.mask[place].tolist() == [True] * lengths[row] + [False] * (width - lengths[row])
+            assert (batch.ids[place][~batch.mask[place]] == -1).all()
+
+
+def test_packing_by_hand() -> None:
+    batches = list(pack([[1], [2, 2, 2], [3, 3], [4, 4, 4]], pad_id=0, batch_tokens=6, batch_pairs=1000))
+    assert [batch.rows.tolist() for batch in batches] == [[1, 3], [2, 0]]
+    assert batches[1].ids.tolist() == [[3, 3], [1, 0]]
+    by_pairs = list(pack([[1], [2, 2, 2], [3, 3], [4, 4, 4]], pad_id=0, batch_tokens=6, batch_pairs=9))
+    assert [batch.rows.tolist() for batch in by_pairs] == [[1], [3], [2, 0]]
+
+
+def test_packing_nothing() -> None:
+    assert list(pack([], 0)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain", "plain"),
+        ("", ""),
+        ("a\0b", "a\0b"),
+        ("😀", "😀"),
+        ("\ud83d\ude00", "😀"),  # the two halves of a pair, as some JSON parsers leave them
+        ("x\ud83d", "x\ufffd"),
+        ("\ud83dx", "\ufffdx"),
+        ("\ude00\ud83d", "\ufffd\ufffd"),
+        ("a\udcffb", "a\ufffdb"),  # what surrogateescape makes of a byte that is not UTF-8
+        ("東\ud800京😀", "東\ufffd京😀"),
+    ],
+)
+def test_surrogates(text: str, expected: str) -> None:
+    assert check_texts([text]) == [expected]
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=()))))
+def test_checked_texts_are_utf8_and_whole_ones_are_kept(texts: list[str]) -> None:
+    for given_text, checked in zip(texts, check_texts(texts), strict=True):
+        checked.encode("utf-8")
+        if not any(0xD800 <= ord(character) < 0xE000 for character in given_text):
+            assert checked == given_text
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ("one text", "expected a list of strings, got one str: put it in a list"),
+        (b"bytes", "expected a list of strings, got one bytes: put it in a list"),
+        (None, "expected a list of strings, got NoneType"),
+        (7, "expected a list of strings, got int"),
+        (["a", None], "expected strings, got NoneType at position 1: None"),
+        (["a", "b", b"c"], "expected strings, got bytes at position 2: b'c'"),
+        ([["a"]], r"expected strings, got list at position 0: \['a'\]"),
+        ([float("nan")], "expected strings, got float at position 0: nan"),
+        (np.array([1.5]), "expected strings, got float64 at position 0"),
+    ],
+)
+def test_what_is_not_a_list_of_strings(texts: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_texts(texts)
+
+
+def test_any_iterable_of_strings_is_a_list() -> None:
+    assert check_texts(text for text in ("a", "b")) == ["a", "b"]
+    assert check_texts(np.array(["a", "b"])) == ["a", "b"]
+
+
+# ---- MiniLM's tokeniser
+
+
+def test_ids_by_hand(minilm: Backbone) -> None:
+    assert minilm.tokenizer(["Hello, world!"]) == [[101, 7592, 1010, 2088, 999, 102]]
+
+
+def test_cut_at_the_limit_with_the_special_tokens_kept(minilm: Backbone) -> None:
+    (ids,) = minilm.tokenizer(["word " * 1000])
+    assert len(ids) == minilm.max_tokens == 256
+    assert (ids[0], ids[-1]) == (101, 102)
+
+
+def test_offsets_slice_the_text(minilm: Backbone) -> None:
+    text = "Zürich’s naïve  café, 東京 😀!"
+    (tokenised,) = minilm.tokenizer.with_offsets([text])
+    assert tokenised.ids == minilm.tokenizer([text])[0]
+    pieces = [text[start:end] for start, end in tokenised.spans]
+    assert pieces == ["", "Zürich", "’", "s", "naïve", "café", ",", "東", "京", "😀", "!", ""]
+
+
+def test_a_tokeniser_without_a_fast_version_is_refused() -> None:
+    from transformers import PythonBackend
+
+    class Slow(PythonBackend):
+        vocab_size = 1
+
+        def get_vocab(self) -> dict[str, int]:
+            return {"a": 0}
+
+    with pytest.raises(InputError, match=r"Slow has no fast \(Rust\) version; glot-rag needs its character offsets"):
+        Tokenizer.from_transformers(Slow(), 8)
+
+
+def test_a_text_without_a_token_gets_one() -> None:
+    """A tokeniser that adds no special tokens gives nothing for an empty text; there would be no state to pool."""
+    from tokenizers import Tokenizer as Core
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from transformers import PreTrainedTokenizerFast
+
+    core = Core(WordLevel({"[UNK]": 0, "a": 1, "</s>": 2}, unk_token="[UNK]"))
+    core.pre_tokenizer = Whitespace()
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>", unk_token="[UNK]")
+    tokenizer = Tokenizer.from_transformers(wrapped, 8)
+    assert tokenizer.pad_id == 0
+    assert tokenizer(["", "a b", "  "]) == [[2], [1, 0], [2]]
+    assert tokenizer.with_offsets(["", "a"]) == [([2], ["</s>"], [(0, 0)]), ([1], ["a"], [(0, 1)])]
