@@ -30,9 +30,9 @@ from rich.table import Table
 
 from glot_rag.embedder import Vectors
 from glot_rag.evaluation import evaluate, parse_noise
+from glot_rag.evaluation.collections.registry import open_collection
 from glot_rag.evaluation.encoders import remembered
-from glot_rag.evaluation.results import library_versions
-from glot_rag.evaluation.sources import open_collection
+from glot_rag.evaluation.report.results import library_versions
 from glot_rag.evaluation.vector_cache import VectorCache
 
 DIMENSION, WORDS, QUERIES = 384, 60, 100

@@ -31,7 +31,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glot_rag.evaluation.boilerplate import templates
+from glot_rag.evaluation.noise.boilerplate import templates
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode

@@ -26,9 +26,9 @@ import typer
 from rich.console import Console
 
 from glot_rag.classification.fit import FitConfig
-from glot_rag.evaluation.glue import GLUE_TASKS, GlueConfig, read_glue, run_glue
-from glot_rag.evaluation.trial_results import TrialReport, TrialResult, print_trials
-from glot_rag.evaluation.trials import TrialSettings
+from glot_rag.evaluation.paper.experiment import TrialSettings
+from glot_rag.evaluation.paper.glue import GLUE_TASKS, GlueConfig, read_glue, run_glue
+from glot_rag.evaluation.paper.results import TrialReport, TrialResult, print_trials
 from glot_rag.models.backbone import Backbone
 
 _backbone: Backbone | None = None

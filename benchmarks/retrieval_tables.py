@@ -9,8 +9,8 @@ from typing import Any
 
 from speed_tables import Rows, percent, spread, won_back
 
-from glot_rag.evaluation.report import difference_label
-from glot_rag.evaluation.results import PRIMARY_METRIC, Report
+from glot_rag.evaluation.report.results import PRIMARY_METRIC, Report
+from glot_rag.evaluation.report.terminal import difference_label
 
 TITLES = {
     "mean": "mean",

@@ -10,8 +10,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from glot_rag.evaluation.report import share_label
-from glot_rag.evaluation.results import PRIMARY_METRIC, recovery
+from glot_rag.evaluation.report.results import PRIMARY_METRIC, recovery
+from glot_rag.evaluation.report.terminal import share_label
 
 Rows = list[list[str]]
 Record = Mapping[str, Any]

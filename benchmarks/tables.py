@@ -25,8 +25,8 @@ from pathlib import Path
 from retrieval_tables import TITLES, retrieval_rows
 from speed_tables import Rows, rows_of
 
-from glot_rag.evaluation.results import Report
-from glot_rag.evaluation.trial_results import TrialReport, heading
+from glot_rag.evaluation.paper.results import TrialReport, heading
+from glot_rag.evaluation.report.results import Report
 
 ROOT = Path(__file__).resolve().parents[1]
 _BLOCK = re.compile(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from glot_rag.embedder import Vectors
     from glot_rag.encoder.torch_encoder import GlotEncoder
-    from glot_rag.evaluation.systems import StartSearch
+    from glot_rag.evaluation.baselines import StartSearch
 
     Embed = Callable[[Sequence[str]], Vectors]
 
@@ -115,9 +115,9 @@ def evaluate(
 
     from glot_rag.encoder.torch_encoder import GlotEncoder
     from glot_rag.evaluation import evaluate, parse_noise, print_report, save_csv, save_page, save_picture
+    from glot_rag.evaluation.baselines import load_stock
+    from glot_rag.evaluation.collections.registry import open_collection
     from glot_rag.evaluation.encoders import Encoders, remembered
-    from glot_rag.evaluation.sources import open_collection
-    from glot_rag.evaluation.systems import load_stock
     from glot_rag.evaluation.vector_cache import VectorCache
     from glot_rag.progress import bar
 
@@ -215,8 +215,8 @@ def write_noise(
     from contextlib import closing
 
     from glot_rag.evaluation import parse_noise
-    from glot_rag.evaluation.noisy_corpus import write_noisy_corpus
-    from glot_rag.evaluation.sources import open_collection
+    from glot_rag.evaluation.collections.registry import open_collection
+    from glot_rag.evaluation.noise.noisy_collection import write_noisy_corpus
 
     chosen = parse_noise(noise)
     opened = open_collection(dataset, limit=limit, seed=seed, query_from=query_from.value, max_queries=max_queries)
@@ -229,7 +229,7 @@ def write_noise(
 
 def _chosen_systems(names: str) -> list[str]:
     """Names with commas between them; `hybrid` brings bm25 along."""
-    from glot_rag.evaluation.systems import SYSTEMS
+    from glot_rag.evaluation.baselines import SYSTEMS
 
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     for name in chosen:
@@ -254,7 +254,7 @@ def _encoders(poolings: list[str], mean: GlotEncoder, heads: list[Path]) -> tupl
 
 def _searches(chosen: list[str], documents: Embed, queries: Embed, stock: Embed | None) -> dict[str, StartSearch]:
     """The systems that search the texts themselves, over mean pooling's embedding of documents and queries."""
-    from glot_rag.evaluation.systems import BM25, BestChunk, EmbeddedSearch, strip_boilerplate
+    from glot_rag.evaluation.baselines import BM25, BestChunk, EmbeddedSearch, strip_boilerplate
 
     def stripped(texts: Sequence[str]) -> Vectors:
         return documents([strip_boilerplate(text) for text in texts])
@@ -274,7 +274,7 @@ def _searches(chosen: list[str], documents: Embed, queries: Embed, stock: Embed 
 
 def _index(start: StartSearch, texts: Sequence[str]) -> None:
     """What a system does with documents before it can be asked."""
-    from glot_rag.evaluation.systems import search_texts
+    from glot_rag.evaluation.baselines import search_texts
 
     search_texts(start, texts, texts[:1], 1)
 

@@ -12,8 +12,8 @@ from glot_rag.cli.options import Device, Dtype
 from glot_rag.errors import InputError
 
 if TYPE_CHECKING:
-    from glot_rag.evaluation.trial_results import TrialReport
-    from glot_rag.evaluation.trials import TrialSettings
+    from glot_rag.evaluation.paper.experiment import TrialSettings
+    from glot_rag.evaluation.paper.results import TrialReport
 
 Number = TypeVar("Number", int, float)
 
@@ -80,7 +80,7 @@ def stress(
 ) -> None:
     """Find a negation among random words: the paper's stress test, and a strict form of it."""
     ratios = _numbers("--distractors", distractors, float, "0.8,0.9")
-    from glot_rag.evaluation.stress import StressConfig, check_picture, run_stress, save_stress_picture
+    from glot_rag.evaluation.paper.stress import StressConfig, check_picture, run_stress, save_stress_picture
     from glot_rag.models.backbone import Backbone
 
     if picture:
@@ -126,7 +126,7 @@ def glue(
     dtype: Dtype = None,
 ) -> None:
     """Train classifiers on GLUE tasks over frozen states, one a pooling."""
-    from glot_rag.evaluation.glue import GlueConfig, read_glue, run_glue
+    from glot_rag.evaluation.paper.glue import GlueConfig, read_glue, run_glue
     from glot_rag.models.backbone import Backbone
 
     head = _head(convolution, num_layers, hidden_size, threshold, norm)
@@ -160,7 +160,7 @@ def _settings(
     head: dict[str, object],
 ) -> TrialSettings:
     from glot_rag.classification.fit import FitConfig
-    from glot_rag.evaluation.trials import TrialSettings
+    from glot_rag.evaluation.paper.experiment import TrialSettings
     from glot_rag.head.config import HeadConfig
 
     read = _numbers("--layers", layers, int, "2,-1")
@@ -187,7 +187,7 @@ def _tell(message: str) -> None:
 def _show(report: TrialReport, json_file: Path | None) -> None:
     from rich.console import Console
 
-    from glot_rag.evaluation.trial_results import print_trials
+    from glot_rag.evaluation.paper.results import print_trials
 
     print_trials(report, Console())
     if json_file:

@@ -1,22 +1,22 @@
 """Evaluation: noisy documents, retrieval collections, measures, reports."""
 
-from glot_rag.evaluation.datasets import RetrievalDataset, load_beir
-from glot_rag.evaluation.documents import load_documents
-from glot_rag.evaluation.ir_collections import load_ir_dataset
+from glot_rag.evaluation.collections.catalogue import load_ir_dataset
+from glot_rag.evaluation.collections.folder import load_documents
+from glot_rag.evaluation.collections.judgements import RetrievalDataset, load_beir
+from glot_rag.evaluation.collections.registry import load_dataset
+from glot_rag.evaluation.collections.stdlib import load_stdlib
 from glot_rag.evaluation.metrics import METRICS, measure, measure_per_query
-from glot_rag.evaluation.noise import Corrupted, corrupt
-from glot_rag.evaluation.noise_spec import NOISE_KINDS, Noise, NoiseMixture, NoiseSpec, parse_noise
-from glot_rag.evaluation.one_pass import EmbedTexts
-from glot_rag.evaluation.page import save_page
-from glot_rag.evaluation.picture import save_picture
-from glot_rag.evaluation.report import print_report
-from glot_rag.evaluation.results import Report, Result
-from glot_rag.evaluation.retrieval import evaluate
+from glot_rag.evaluation.noise.corrupt import Corrupted, corrupt
+from glot_rag.evaluation.noise.spec import NOISE_KINDS, Noise, NoiseMixture, NoiseSpec, parse_noise
+from glot_rag.evaluation.report.page import save_page
+from glot_rag.evaluation.report.picture import save_picture
+from glot_rag.evaluation.report.results import Report, Result
+from glot_rag.evaluation.report.table import save_csv
+from glot_rag.evaluation.report.terminal import print_report
+from glot_rag.evaluation.run import evaluate
 from glot_rag.evaluation.search import search
 from glot_rag.evaluation.significance import Comparison, compare, holm, interval
-from glot_rag.evaluation.sources import load_dataset
-from glot_rag.evaluation.stdlib_corpus import load_stdlib
-from glot_rag.evaluation.table import save_csv
+from glot_rag.evaluation.streaming_search import EmbedTexts
 
 __all__ = [
     "METRICS",

@@ -11,7 +11,7 @@ from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 from mteb.abstasks.task_metadata import TaskMetadata
 
-from glot_rag.evaluation.datasets import QueryHalf, RetrievalDataset, load_beir
+from glot_rag.evaluation.collections.judgements import QueryHalf, RetrievalDataset, load_beir
 
 
 class LocalRetrieval(AbsTaskRetrieval):

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from glot_rag.evaluation import boilerplate
+from glot_rag.evaluation.noise import boilerplate
 
 
 @pytest.fixture(scope="module")

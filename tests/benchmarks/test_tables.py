@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from glot_rag.evaluation.results import Report, Result
-from glot_rag.evaluation.trial_results import TrialReport, TrialResult
+from glot_rag.evaluation.paper.results import TrialReport, TrialResult
+from glot_rag.evaluation.report.results import Report, Result
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = [sys.executable, str(ROOT / "benchmarks" / "tables.py")]

@@ -11,7 +11,7 @@ import pytest
 
 from glot_rag.embedder import Vectors
 from glot_rag.evaluation import Report, Result, RetrievalDataset
-from glot_rag.evaluation.noise_sources import evaluation_words
+from glot_rag.evaluation.noise.generators import evaluation_words
 
 DIMENSION = 512
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glot_rag.errors import InputError
-from glot_rag.evaluation import boilerplate, ocr
-from glot_rag.evaluation.families import LINE_FAMILIES as EVALUATION_FAMILIES
-from glot_rag.evaluation.families import chat, headers, languages, logs, markup, strings
+from glot_rag.evaluation.noise import boilerplate, ocr
+from glot_rag.evaluation.noise.families import LINE_FAMILIES as EVALUATION_FAMILIES
+from glot_rag.evaluation.noise.families import chat, headers, languages, logs, markup, strings
 from glot_rag.training.noise import CLEAN_SHARE, FAMILIES, LINE_FAMILIES, NoiseGenerator
 from glot_rag.training.page_lines import fill, log_format, page_line, templates
 

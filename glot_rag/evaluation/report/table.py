@@ -1,0 +1,47 @@
+"""The results as CSV: one line a system, noise setting and metric, for a spreadsheet or a data frame."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from glot_rag.evaluation.report.results import PRIMARY_METRIC, Report
+
+COLUMNS = (
+    "dataset", "seed", "system", "noise", "ratio", "metric", "value", "ceiling", "own_ceiling", "recovery",
+    "low", "high", "difference", "difference_low", "difference_high", "p", "p_holm", "wins", "losses", "ties",
+    "ms_per_document",
+)  # fmt: skip
+
+
+def save_csv(report: Report, path: str | Path) -> None:
+    """Write `COLUMNS` as UTF-8 CSV.
+
+    Recovery, interval and comparison with mean are of nDCG@10: empty on the lines of other metrics, and where the
+    report has none. `ms_per_document` is the system's cost, the same on each of its lines.
+    """
+    with Path(path).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
+        for result in report.results:
+            for metric, value in result.metrics.items():
+                row: dict[str, object] = {
+                    "dataset": report.dataset,
+                    "seed": report.seed,
+                    "system": result.pooling,
+                    "noise": result.noise,
+                    "ratio": result.ratio,
+                    "metric": metric,
+                    "value": value,
+                    "ceiling": result.ceiling[metric],
+                    "own_ceiling": (result.own_ceiling or {}).get(metric, ""),
+                    "ms_per_document": report.costs.get(result.pooling, ""),
+                }
+                if metric == PRIMARY_METRIC:
+                    row["recovery"] = result.recovery
+                    row["low"], row["high"] = result.interval or ("", "")
+                    if (compared := result.against_mean) is not None:
+                        row["difference"] = compared.difference
+                        row["difference_low"], row["difference_high"] = compared.interval
+                        row |= {name: getattr(compared, name) for name in ("p", "p_holm", "wins", "losses", "ties")}
+                writer.writerow(row)
