@@ -22,7 +22,7 @@ from speed_tables import terminal_table, unseen_rows
 
 from glot_rag import GlotEncoder
 from glot_rag.embedder import Vectors
-from glot_rag.evaluation import RetrievalDataset, load_beir, measure, search
+from glot_rag.evaluation import MemoryCollection, load_beir, measure, search
 from glot_rag.head.config import HeadConfig
 from glot_rag.models.backbone import Backbone
 from glot_rag.training.config import TrainingConfig
@@ -34,14 +34,14 @@ SEED = 0
 NOISE_SEED = 1_000_003  # not the training's: other noise of the same family
 
 
-def noisy(dataset: RetrievalDataset, family: str, lines: dict[str, list[str]]) -> list[View]:
+def noisy(dataset: MemoryCollection, family: str, lines: dict[str, list[str]]) -> list[View]:
     """The collection's documents with noise of one family; the share differs from document to document."""
     texts = list(dataset.documents.values())
     generator = NoiseGenerator(texts, NOISE_SEED, lines, without=[each for each in FAMILIES if each != family])
     return [generator.view(index, 0) for index in range(len(texts))]
 
 
-def ndcg(dataset: RetrievalDataset, documents: Vectors, queries: Vectors) -> float:
+def ndcg(dataset: MemoryCollection, documents: Vectors, queries: Vectors) -> float:
     """nDCG@10 in points."""
     return (
         100

@@ -16,7 +16,7 @@ import mteb
 from datasets import disable_progress_bars
 from mteb_glot import GlotModel, LocalRetrieval, get_model
 
-from glot_rag.evaluation import NoiseSpec, RetrievalDataset, corrupt, load_stdlib
+from glot_rag.evaluation import MemoryCollection, NoiseSpec, corrupt, load_stdlib
 
 SEED = 0
 DOCUMENTS = 60
@@ -24,7 +24,7 @@ NOISES = ("none", "boilerplate:0.8")
 MEASURES = ("ndcg_at_10", "recall_at_1", "recall_at_5")
 
 
-def noisy(dataset: RetrievalDataset, noise: str) -> RetrievalDataset:
+def noisy(dataset: MemoryCollection, noise: str) -> MemoryCollection:
     """The same queries and judgements over documents with noise in them."""
     texts = corrupt(list(dataset.documents.values()), NoiseSpec.parse(noise), seed=SEED)
     documents = {name: each.text for name, each in zip(dataset.documents, texts, strict=True)}

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from glot_rag import GlotEncoder
 from glot_rag.encoder.torch_encoder import encode_documents_together, encode_queries_together
-from glot_rag.evaluation import NoiseSpec, RetrievalDataset, evaluate, load_stdlib, print_report
+from glot_rag.evaluation import MemoryCollection, NoiseSpec, evaluate, load_stdlib, print_report
 from glot_rag.head.config import HeadConfig
 from glot_rag.models.backbone import Backbone
 from glot_rag.training.config import TrainingConfig
@@ -63,7 +63,7 @@ def main() -> None:
     encoders = {"mean": glot.with_pooling("mean"), "glot": glot}
     report = evaluate(
         # The query of a document has the document's name.
-        RetrievalDataset(
+        MemoryCollection(
             "python-stdlib, documents not trained on",
             {name: dataset.documents[name] for name in names if name in held_out},
             {name: dataset.queries[name] for name in names if name in held_out},

@@ -216,12 +216,12 @@ def write_noise(
 
     from glot_rag.evaluation import parse_noise
     from glot_rag.evaluation.collections.registry import open_collection
-    from glot_rag.evaluation.noise.noisy_collection import write_noisy_corpus
+    from glot_rag.evaluation.noise.noisy_collection import write_noisy_collection
 
     chosen = parse_noise(noise)
     opened = open_collection(dataset, limit=limit, seed=seed, query_from=query_from.value, max_queries=max_queries)
     with closing(opened) as collection:
-        settings = write_noisy_corpus(collection, chosen, out, seed=seed, max_words=max_words)
+        settings = write_noisy_collection(collection, chosen, out, seed=seed, max_words=max_words)
     for problem in settings["problems"]:
         typer.echo(f"Note: {problem}", err=True)
     typer.echo(f"{settings['documents']:,} documents with noise {chosen}, seed {seed}, in {out}")

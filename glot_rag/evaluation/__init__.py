@@ -1,9 +1,10 @@
 """Evaluation: noisy documents, retrieval collections, measures, reports."""
 
+from glot_rag.evaluation.collections.beir import load_beir
 from glot_rag.evaluation.collections.catalogue import load_ir_dataset
-from glot_rag.evaluation.collections.folder import load_documents
-from glot_rag.evaluation.collections.judgements import RetrievalDataset, load_beir
-from glot_rag.evaluation.collections.registry import load_dataset
+from glot_rag.evaluation.collections.collection import Collection, MemoryCollection
+from glot_rag.evaluation.collections.folder import load_folder
+from glot_rag.evaluation.collections.registry import load_collection, open_collection
 from glot_rag.evaluation.collections.stdlib import load_stdlib
 from glot_rag.evaluation.metrics import METRICS, measure, measure_per_query
 from glot_rag.evaluation.noise.corrupt import Corrupted, corrupt
@@ -21,27 +22,29 @@ from glot_rag.evaluation.streaming_search import EmbedTexts
 __all__ = [
     "METRICS",
     "NOISE_KINDS",
+    "Collection",
     "Comparison",
     "Corrupted",
     "EmbedTexts",
+    "MemoryCollection",
     "Noise",
     "NoiseMixture",
     "NoiseSpec",
     "Report",
     "Result",
-    "RetrievalDataset",
     "compare",
     "corrupt",
     "evaluate",
     "holm",
     "interval",
     "load_beir",
-    "load_dataset",
-    "load_documents",
+    "load_collection",
+    "load_folder",
     "load_ir_dataset",
     "load_stdlib",
     "measure",
     "measure_per_query",
+    "open_collection",
     "parse_noise",
     "print_report",
     "save_csv",

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from glot_rag.errors import InputError
 from glot_rag.evaluation.baselines import StartSearch, fuse
-from glot_rag.evaluation.collections.collection import Collection, Judged, LoadedCollection
-from glot_rag.evaluation.collections.judgements import RetrievalDataset
+from glot_rag.evaluation.collections.collection import Collection, Judged
 from glot_rag.evaluation.costs import SAMPLE, Way, measure_costs
 from glot_rag.evaluation.metrics import METRICS, Run, measure_per_query
 from glot_rag.evaluation.noise.noisy_documents import NoisyDocuments
@@ -26,7 +25,7 @@ PerQuery = Mapping[str, Mapping[str, float]]
 
 
 def evaluate(
-    dataset: RetrievalDataset | Collection,
+    collection: Collection,
     embed_documents: EmbedTexts,
     embed_queries: EmbedTexts,
     poolings: Sequence[str],
@@ -56,7 +55,7 @@ def evaluate(
     with the collection, if it is one that stays on disk (`open_collection`).
 
     Args:
-        dataset: documents, queries, judgements.
+        collection: documents, queries, judgements.
         embed_documents: texts -> vectors of every pooling; always has `mean` among them. Called a batch at a time.
         embed_queries: the same for queries.
         poolings: which poolings to report.
@@ -87,7 +86,6 @@ def evaluate(
     for what, given in (("pooling", names), ("noise setting", [str(noise) for noise in noises])):
         if not given or len(set(given)) < len(given):
             raise InputError(f"Give at least one {what}, each once; got {given}.")
-    collection = LoadedCollection(dataset) if isinstance(dataset, RetrievalDataset) else dataset
     judged = collection.judged
     query_texts = list(judged.queries.values())
     embedded = dict.fromkeys(["mean", *poolings, *(part for parts in hybrids.values() for part in parts)])

@@ -11,7 +11,9 @@ from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 from mteb.abstasks.task_metadata import TaskMetadata
 
-from glot_rag.evaluation.collections.judgements import QueryHalf, RetrievalDataset, load_beir
+from glot_rag.evaluation.collections.beir import load_beir
+from glot_rag.evaluation.collections.collection import MemoryCollection
+from glot_rag.evaluation.collections.judgements import QueryHalf
 
 
 class LocalRetrieval(AbsTaskRetrieval):
@@ -48,9 +50,9 @@ class LocalRetrieval(AbsTaskRetrieval):
     )
 
     def __init__(
-        self, dataset: str | os.PathLike[str] | RetrievalDataset, *, queries: QueryHalf = "all", seed: int = 42
+        self, dataset: str | os.PathLike[str] | MemoryCollection, *, queries: QueryHalf = "all", seed: int = 42
     ) -> None:
-        loaded = dataset if isinstance(dataset, RetrievalDataset) else load_beir(os.fspath(dataset), queries)
+        loaded = dataset if isinstance(dataset, MemoryCollection) else load_beir(os.fspath(dataset), queries)
         name = re.sub(r"\W+", "-", loaded.name).strip("-") or "collection"
         self.metadata = type(self).metadata.model_copy(update={"name": f"Local-{name}"})
         super().__init__(seed=seed)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from glot_rag.embedder import Vectors
-from glot_rag.evaluation import Report, Result, RetrievalDataset
+from glot_rag.evaluation import MemoryCollection, Report, Result
 from glot_rag.evaluation.noise.generators import evaluation_words
 
 DIMENSION = 512
@@ -42,7 +42,7 @@ def hasher() -> Callable[[Sequence[str]], Vectors]:
 
 
 @pytest.fixture
-def dataset() -> RetrievalDataset:
+def dataset() -> MemoryCollection:
     """40 documents of 40 invented words of their own and some shared ones; each query has 6 of a document's words."""
     documents = {}
     queries = {}
@@ -51,14 +51,14 @@ def dataset() -> RetrievalDataset:
         shared = [f"s{(i + j) % 7}" for j in range(10)]
         documents[f"d{i:02}"] = " ".join(word for j in range(10) for word in (*own[3 * j : 3 * j + 3], shared[j]))
         queries[f"q{i:02}"] = " ".join([*own[:2], *shared[:4]])
-    return RetrievalDataset("toy", documents, queries, {f"q{i:02}": {f"d{i:02}": 1} for i in range(40)})
+    return MemoryCollection("toy", documents, queries, {f"q{i:02}": {f"d{i:02}": 1} for i in range(40)})
 
 
 @pytest.fixture
-def write_beir() -> Callable[[RetrievalDataset, Path], Path]:
+def write_beir() -> Callable[[MemoryCollection, Path], Path]:
     """Writes a dataset as a folder in BEIR layout."""
 
-    def write(dataset: RetrievalDataset, folder: Path) -> Path:
+    def write(dataset: MemoryCollection, folder: Path) -> Path:
         (folder / "qrels").mkdir(parents=True)
         for name, texts in (("corpus", dataset.documents), ("queries", dataset.queries)):
             lines = [json.dumps({"_id": key, "text": text}) + "\n" for key, text in texts.items()]

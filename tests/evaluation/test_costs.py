@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from glot_rag.embedder import Vectors
-from glot_rag.evaluation import NoiseSpec, RetrievalDataset, evaluate
+from glot_rag.evaluation import MemoryCollection, NoiseSpec, evaluate
 from glot_rag.evaluation.costs import measure_costs
 from glot_rag.models.tokenizer import sample_positions
 
@@ -44,7 +44,7 @@ def test_positions_are_those_that_adapt_counts() -> None:
     assert PREPARED == MOST_COUNTED
 
 
-def test_the_report_has_the_costs_of_the_noisiest_documents(dataset: RetrievalDataset, embedder: Embed) -> None:
+def test_the_report_has_the_costs_of_the_noisiest_documents(dataset: MemoryCollection, embedder: Embed) -> None:
     seen: list[str] = []
     report = evaluate(
         dataset,

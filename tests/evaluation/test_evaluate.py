@@ -11,7 +11,7 @@ import pytest
 
 from glot_rag.embedder import Vectors
 from glot_rag.errors import DatasetError, InputError
-from glot_rag.evaluation import NoiseSpec, Report, RetrievalDataset, corrupt, evaluate, measure, search
+from glot_rag.evaluation import MemoryCollection, NoiseSpec, Report, corrupt, evaluate, measure, search
 from glot_rag.evaluation.baselines import BM25
 from glot_rag.evaluation.report.results import recovery
 
@@ -57,7 +57,7 @@ def test_search_refuses_what_does_not_fit() -> None:
         search(["a", "b"], two, ["q"], one, k=0)
 
 
-def test_evaluate_against_the_steps_by_hand(dataset: RetrievalDataset, embedder: Embed) -> None:
+def test_evaluate_against_the_steps_by_hand(dataset: MemoryCollection, embedder: Embed) -> None:
     report = evaluate(dataset, embedder, embedder, ["mean", "oracle"], NOISES, seed=3, max_words=40)
     assert [(each.pooling, each.noise, each.ratio) for each in report.results] == [
         ("mean", "none", 0.0),
@@ -84,7 +84,7 @@ def test_evaluate_against_the_steps_by_hand(dataset: RetrievalDataset, embedder:
         assert each.ceiling == pytest.approx(by_hand([n.signal for n in noisy], "mean"), abs=1e-3)
 
 
-def test_own_ceilings(dataset: RetrievalDataset, embedder: Embed) -> None:
+def test_own_ceilings(dataset: MemoryCollection, embedder: Embed) -> None:
     """What each way makes of the signal alone: what it makes of a collection that is that, without noise."""
     ways: dict[str, Any] = {"systems": {"bm25": BM25}, "hybrids": {"hybrid": ("bm25", "oracle")}, "max_words": 40}
     words, names = NOISES[1], ["mean", "oracle"]
@@ -105,7 +105,7 @@ def test_own_ceilings(dataset: RetrievalDataset, embedder: Embed) -> None:
     assert [replace(each, own_ceiling=None) for each in report.results] == without.results
 
 
-def test_recovery_of_the_oracle(dataset: RetrievalDataset, embedder: Embed) -> None:
+def test_recovery_of_the_oracle(dataset: MemoryCollection, embedder: Embed) -> None:
     report = evaluate(dataset, embedder, embedder, ["mean", "oracle"], NOISES, max_words=40)
     words, gibberish = ("words", 0.8), ("gibberish", 0.8)
     mean, oracle = report.result("mean", *words), report.result("oracle", *words)
@@ -132,14 +132,14 @@ def test_recovery_needs_something_to_recover() -> None:
     assert recovery({"mrr@10": 0.3}, {"mrr@10": 0.2}, {"mrr@10": 0.4}) is None
 
 
-def test_the_ceiling_is_there_without_mean_among_the_poolings(dataset: RetrievalDataset, embedder: Embed) -> None:
+def test_the_ceiling_is_there_without_mean_among_the_poolings(dataset: MemoryCollection, embedder: Embed) -> None:
     alone = evaluate(dataset, embedder, embedder, ["oracle"], NOISES, max_words=40)
     both = evaluate(dataset, embedder, embedder, ["mean", "oracle"], NOISES, max_words=40)
     assert alone.poolings == ["oracle"]
     assert alone.results == [each for each in both.results if each.pooling == "oracle"]
 
 
-def test_the_backbone_runs_no_more_than_needed(dataset: RetrievalDataset, embedder: Embed) -> None:
+def test_the_backbone_runs_no_more_than_needed(dataset: MemoryCollection, embedder: Embed) -> None:
     calls: list[list[str]] = []
     ceilings: list[list[str]] = []
 
@@ -173,7 +173,7 @@ def test_the_backbone_runs_no_more_than_needed(dataset: RetrievalDataset, embedd
     ]
 
 
-def test_json(dataset: RetrievalDataset, embedder: Embed, tmp_path: Path) -> None:
+def test_json(dataset: MemoryCollection, embedder: Embed, tmp_path: Path) -> None:
     report = evaluate(
         dataset, embedder, embedder, ["mean", "oracle"], NOISES, seed=5, max_words=40, encoders={"mean": "abc"}
     )
@@ -201,7 +201,7 @@ def test_load_refuses_other_files(tmp_path: Path, content: str) -> None:
         Report.load(tmp_path / "report.json")
 
 
-def test_same_seed_same_report(dataset: RetrievalDataset, embedder: Embed) -> None:
+def test_same_seed_same_report(dataset: MemoryCollection, embedder: Embed) -> None:
     first, second, other = (
         evaluate(dataset, embedder, embedder, ["mean"], NOISES[1:], seed=seed, max_words=40) for seed in (0, 0, 1)
     )
@@ -209,7 +209,7 @@ def test_same_seed_same_report(dataset: RetrievalDataset, embedder: Embed) -> No
     assert first.results != other.results
 
 
-def test_bad_settings(dataset: RetrievalDataset, embedder: Embed) -> None:
+def test_bad_settings(dataset: MemoryCollection, embedder: Embed) -> None:
     with pytest.raises(InputError, match=r"No vectors of pooling 'glot'; there are: mean, oracle"):
         evaluate(dataset, embedder, embedder, ["glot"], NOISES)
     with pytest.raises(InputError, match="No vectors of pooling 'mean'"):

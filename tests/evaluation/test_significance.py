@@ -11,7 +11,7 @@ import pytest
 
 from glot_rag.embedder import Vectors
 from glot_rag.errors import InputError, MissingExtraError
-from glot_rag.evaluation import NoiseSpec, RetrievalDataset, evaluate, measure_per_query
+from glot_rag.evaluation import MemoryCollection, NoiseSpec, evaluate, measure_per_query
 from glot_rag.evaluation.significance import compare, holm, interval
 
 Embed = Callable[[Sequence[str]], dict[str, Vectors]]
@@ -65,7 +65,7 @@ def test_refuses_what_cannot_be_compared(monkeypatch: pytest.MonkeyPatch) -> Non
         interval([0.1, 0.2])
 
 
-def test_a_report_carries_them(dataset: RetrievalDataset, embedder: Embed) -> None:
+def test_a_report_carries_them(dataset: MemoryCollection, embedder: Embed) -> None:
     noises = [NoiseSpec("words", 0.5), NoiseSpec("words", 0.9)]
     report = evaluate(dataset, embedder, embedder, ["mean", "oracle"], noises, max_words=40)
     compared = [each.against_mean for each in report.results]
@@ -82,7 +82,7 @@ def test_a_report_carries_them(dataset: RetrievalDataset, embedder: Embed) -> No
     assert found[1].p_holm < 0.01
 
 
-def test_the_worst_queries_come_with_their_texts(dataset: RetrievalDataset, embedder: Embed) -> None:
+def test_the_worst_queries_come_with_their_texts(dataset: MemoryCollection, embedder: Embed) -> None:
     # Turned round, so that the good one is called mean and the other loses.
     def turned(texts: Sequence[str]) -> dict[str, Vectors]:
         vectors = embedder(texts)

@@ -14,15 +14,15 @@ import pytest
 
 from glot_rag.embedder import Vectors
 from glot_rag.errors import DatasetError
-from glot_rag.evaluation import RetrievalDataset, corrupt, evaluate, load_beir, load_dataset, parse_noise
+from glot_rag.evaluation import MemoryCollection, corrupt, evaluate, load_beir, load_collection, parse_noise
 from glot_rag.evaluation.collections.beir import BeirCollection
 from glot_rag.evaluation.collections.registry import open_collection
 from glot_rag.evaluation.collections.spooled import SpooledCollection
-from glot_rag.evaluation.noise.noisy_collection import write_noisy_corpus
+from glot_rag.evaluation.noise.noisy_collection import write_noisy_collection
 from glot_rag.evaluation.search import Nearest
 
 Embed = Callable[[Sequence[str]], dict[str, Vectors]]
-Write = Callable[[RetrievalDataset, Path], Path]
+Write = Callable[[MemoryCollection, Path], Path]
 Catalogue = Callable[[str, int], None]
 NOISES = [parse_noise(text) for text in ("none", "words:0.8", "offtopic:0.8@end", "ocr:0.5")]
 
@@ -56,7 +56,7 @@ def catalogue(monkeypatch: pytest.MonkeyPatch) -> Catalogue:
 
 
 def test_a_folder_on_disk_gives_the_report_of_the_loaded_one(
-    dataset: RetrievalDataset, embedder: Embed, write_beir: Write, tmp_path: Path
+    dataset: MemoryCollection, embedder: Embed, write_beir: Write, tmp_path: Path
 ) -> None:
     folder = write_beir(dataset, tmp_path / "toy")
     with open(folder / "corpus.jsonl", "a") as file:
@@ -75,7 +75,7 @@ def test_a_folder_on_disk_gives_the_report_of_the_loaded_one(
         stored.close()
 
 
-def test_batches_of_any_size_give_the_same_results(dataset: RetrievalDataset, embedder: Embed) -> None:
+def test_batches_of_any_size_give_the_same_results(dataset: MemoryCollection, embedder: Embed) -> None:
     sizes: list[int] = []
 
     def counted(texts: Sequence[str]) -> dict[str, Vectors]:
@@ -91,7 +91,7 @@ def test_batches_of_any_size_give_the_same_results(dataset: RetrievalDataset, em
         assert other.ceiling == pytest.approx(one.ceiling)
 
 
-def test_what_adapts_sees_the_noisy_documents_first(dataset: RetrievalDataset, embedder: Embed) -> None:
+def test_what_adapts_sees_the_noisy_documents_first(dataset: MemoryCollection, embedder: Embed) -> None:
     seen: list[list[str]] = []
     embedded: list[int] = []
 
@@ -128,7 +128,7 @@ def test_every_kind_of_collection_is_measured_as_it_is_in_memory(
     (tmp_path / "docs" / "lines.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
     catalogue("glot-stream", 60)
     for name in (str(tmp_path / "docs"), "ir_datasets:glot-stream"):
-        loaded, stored = load_dataset(name), open_collection(name)
+        loaded, stored = load_collection(name), open_collection(name)
         assert isinstance(stored, SpooledCollection)
         assert stored.hash == loaded.hash == stored.sha256["dataset_hash"]
         first, second = (
@@ -137,13 +137,13 @@ def test_every_kind_of_collection_is_measured_as_it_is_in_memory(
         assert first.documents == 60
         assert second.to_json() == first.to_json()
         stored.close()
-        write_noisy_corpus(open_collection(name), NOISES[1], tmp_path / "noisy" / name[-4:])
+        write_noisy_collection(open_collection(name), NOISES[1], tmp_path / "noisy" / name[-4:])
         assert load_beir(tmp_path / "noisy" / name[-4:]).queries == loaded.queries
 
 
 @pytest.mark.parametrize("kind", ["beir", "documents", "ir_datasets"])
 def test_memory_does_not_grow_with_the_documents(
-    kind: str, dataset: RetrievalDataset, embedder: Embed, write_beir: Write, tmp_path: Path, catalogue: Catalogue
+    kind: str, dataset: MemoryCollection, embedder: Embed, write_beir: Write, tmp_path: Path, catalogue: Catalogue
 ) -> None:
     def peak(documents: int) -> int:
         folder = tmp_path / str(documents)
@@ -174,7 +174,7 @@ def test_memory_does_not_grow_with_the_documents(
 
 
 def test_a_malformed_folder_is_refused_with_file_and_line(
-    dataset: RetrievalDataset, write_beir: Write, tmp_path: Path
+    dataset: MemoryCollection, write_beir: Write, tmp_path: Path
 ) -> None:
     folder = write_beir(dataset, tmp_path / "toy")
     with open(folder / "qrels" / "test.tsv", "a") as file:
@@ -189,7 +189,7 @@ def test_a_malformed_folder_is_refused_with_file_and_line(
 
 
 def test_nothing_to_measure_is_said_before_anything_is_embedded(
-    dataset: RetrievalDataset, write_beir: Write, tmp_path: Path
+    dataset: MemoryCollection, write_beir: Write, tmp_path: Path
 ) -> None:
     folder = write_beir(dataclasses.replace(dataset, qrels={"q00": {"unknown": 1}}), tmp_path / "toy")
     with pytest.raises(DatasetError, match="no query with a relevant document"):

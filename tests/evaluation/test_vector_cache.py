@@ -25,7 +25,7 @@ Hash = Callable[[Sequence[str]], Vectors]
 EVALUATION = """
 import hashlib, os, signal, sys, time
 import numpy as np
-from glot_rag.evaluation import RetrievalDataset, evaluate, parse_noise
+from glot_rag.evaluation import MemoryCollection, evaluate, parse_noise
 from glot_rag.evaluation import vector_cache
 from glot_rag.evaluation.encoders import embed_missing
 
@@ -58,7 +58,7 @@ cache = vector_cache.VectorCache(f"{folder}/cache")
 put = cache.put
 cache.put = lambda *batch: (put(*batch), hit("after"))
 documents = {f"d{i}": f"text {i % 50} of the collection " + " ".join(f"w{i % 50}x{j}" for j in range(20)) for i in range(60)}
-dataset = RetrievalDataset("toy", documents, {f"q{i}": f"query {i}" for i in range(20)}, {f"q{i}": {f"d{i}": 1} for i in range(20)})
+dataset = MemoryCollection("toy", documents, {f"q{i}": f"query {i}" for i in range(20)}, {f"q{i}": {f"d{i}": 1} for i in range(20)})
 documents = lambda texts: embed_missing(embed, texts, {"mean": "m", "other": "o"}, cache)
 queries = lambda texts: embed_missing(embed, texts, {"mean": "mq", "other": "oq"}, cache)
 ceiling = lambda texts: embed_missing(embed, texts, {"mean": "m"}, cache)

@@ -1,45 +1,56 @@
-"""A folder in BEIR layout of any size, whose documents are read when they are asked for."""
+"""A folder in the BEIR layout (Thakur et al. 2021, arXiv:2104.08663) of any size; documents stay on disk."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from glot_rag.errors import DatasetError
-from glot_rag.evaluation.collections.collection import Collection, Judged
-from glot_rag.evaluation.collections.id_table import IdTable
+from glot_rag.evaluation.collections.collection import Collection, Judged, MemoryCollection
 from glot_rag.evaluation.collections.judgements import (
     LAYOUT,
     QueryHalf,
     check_half,
     collect_grades,
     judged_queries,
-    judgements,
-    parse_record,
+    read_judgements,
     read_lines,
-    read_records,
 )
-from glot_rag.evaluation.collections.skip_counter import Tally
+from glot_rag.evaluation.collections.skip_counter import SkipCounter
+from glot_rag.evaluation.collections.spooled import IdTable
+
+
+def load_beir(path: str | os.PathLike[str], queries: QueryHalf = "all") -> MemoryCollection:
+    """Read a `BeirCollection` into memory; arguments and errors are the same."""
+    return BeirCollection(path, queries).load()
 
 
 class BeirCollection(Collection):
-    """A folder in BEIR layout, whose documents stay on disk.
+    """A folder with `corpus.jsonl`, `queries.jsonl` and `qrels/test.tsv`.
 
-    It is read once from end to end: a malformed line or a repeated id is refused with its file and line; empty
-    documents are left out as `load_beir` does it. What is kept of a document is its id and where its line starts, in a
-    temporary SQLite file. Queries and judgements are checked, and copied as they are.
+    A line of `corpus.jsonl` has `_id`, `text` and perhaps `title`; a document's text is its title, a space and its
+    text, as in BEIR's own loaders. A line of `queries.jsonl` has `_id` and `text`. For `qrels/test.tsv` see
+    `glot_rag.evaluation.collections.judgements.read_judgements`.
+
+    The folder is read once from end to end and checked. Memory and a temporary SQLite file hold the ids and the byte
+    at which each document's line starts.
 
     Args:
         path: the folder.
-        queries: which half `judged` has, as in `load_beir`.
+        queries: which half: `even` and `odd` go by the query's integer id; where an id of the file is no integer, by
+            the position in the file, the first being 1. Settings are chosen on one half and reported on the other.
 
     Raises:
         InputError: `queries` is no half.
-        DatasetError: as `load_beir`; or no document has any text.
+        DatasetError: a file is missing or not UTF-8; a line is malformed, lacks a field or repeats an id (file and line
+            are named); no document has any text; or, from `judged`, nothing is left to evaluate.
     """
 
     def __init__(self, path: str | os.PathLike[str], queries: QueryHalf = "all") -> None:
@@ -56,12 +67,12 @@ class BeirCollection(Collection):
             opened.callback(self._documents.close)
             opened.callback(self._queries.close)
             self._empty = _read(self._corpus, self._documents)
-            self._empty.note(self.problems)
+            self._empty.report(self.problems)
             _read(self._folder / "queries.jsonl", self._queries)
             self._check_judgements()
             if not len(self):
                 raise DatasetError(f"{self._corpus}: no document has any text.")
-            files = [self._corpus, self._folder / "queries.jsonl", *self._judged()]
+            files = [self._corpus, self._folder / "queries.jsonl", *self._judgement_files()]
             self.sha256 = {file.relative_to(self._folder).as_posix(): _sha256(file) for file in files}
             self._file = open(self._corpus, "rb")  # noqa: SIM115  # closed by close()
             opened.pop_all()
@@ -76,17 +87,17 @@ class BeirCollection(Collection):
         return len(self._documents)
 
     def key(self, index: int) -> str:
-        """The id of a document."""
+        """The id of the document at a position."""
         return self._documents.key(index)
 
     def text(self, index: int) -> str:
-        """The text of a document: title, space and text."""
+        """The text of the document at a position: title, space and text."""
         self._file.seek(self._documents.value(index))
         _, title, text = parse_record(self._file.readline().decode("utf-8"), str(self._corpus))
         return f"{title} {text}".strip()
 
     def position(self, key: str) -> int:
-        """Where a document stands."""
+        """The position of a document id; KeyError for an unknown one."""
         return self._documents.position(key)
 
     def __contains__(self, key: object) -> bool:
@@ -95,30 +106,30 @@ class BeirCollection(Collection):
 
     @cached_property
     def judged(self) -> Judged:
-        """As `load_beir` has them; see there for the errors."""
+        """Queries and judgements of `qrels/test.tsv`."""
         texts = {key: text.strip() for key, _, text in read_records(self._folder / "queries.jsonl")}
         problems: list[str] = []
-        self._empty.note(problems)
-        qrels = collect_grades(judgements(self._folder / "qrels" / "test.tsv"), self, texts, problems)
+        self._empty.report(problems)
+        qrels = collect_grades(read_judgements(self._folder / "qrels" / "test.tsv"), self, texts, problems)
         kept = judged_queries(texts, qrels, self._half, problems, f"'{self._folder}'", LAYOUT)
         return Judged(kept, {key: qrels[key] for key in kept}, problems)
 
     def _check_judgements(self) -> None:
-        for path in self._judged():
+        for path in self._judgement_files():
             unknown = {
-                what: Tally(f"judgements of unknown or empty {what} in {path.name}", "copied as they are")
+                what: SkipCounter(f"judgements of unknown or empty {what} in {path.name}", "copied as they are")
                 for what in ("queries", "documents")
             }
-            for query, document, _ in judgements(path):
+            for query, document, _ in read_judgements(path):
                 if not self._queries.knows(query):
                     unknown["queries"].add(query)
                 elif document not in self:
                     unknown["documents"].add(document)
-            for tally in unknown.values():
-                tally.note(self.problems)
+            for skipped in unknown.values():
+                skipped.report(self.problems)
 
-    def _judged(self) -> list[Path]:
-        """The files of judgements; where there are none, the one that is missing."""
+    def _judgement_files(self) -> list[Path]:
+        """Every `qrels/*.tsv`; `qrels/test.tsv` where there is none, so that the error names it."""
         qrels = self._folder / "qrels"
         return sorted(qrels.glob("*.tsv")) or [qrels / "test.tsv"]
 
@@ -126,13 +137,44 @@ class BeirCollection(Collection):
         """Copy `queries.jsonl` and every `qrels/*.tsv`."""
         shutil.copyfile(self._folder / "queries.jsonl", folder / "queries.jsonl")
         (folder / "qrels").mkdir()
-        for file in self._judged():
+        for file in self._judgement_files():
             shutil.copyfile(file, folder / "qrels" / file.name)
 
 
-def _read(path: Path, table: IdTable[int]) -> Tally:
-    """Ids and places of a JSON Lines file into a table -> how many have no text."""
-    empty = Tally("empty documents")
+def parse_record(line: str, place: str) -> tuple[str, str, str]:
+    """A line of JSON Lines -> (id, title or "", text).
+
+    Raises:
+        DatasetError: the line is malformed; the place is named.
+    """
+    try:
+        record: Any = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DatasetError(f"{place}: not valid JSON ({error.msg}).") from error
+    except RecursionError:
+        raise DatasetError(f"{place}: this JSON is nested too deeply to read.") from None
+    except ValueError as error:  # a number of more digits than Python reads
+        raise DatasetError(f"{place}: not readable JSON ({error}).") from error
+    if not isinstance(record, dict):
+        raise DatasetError(f"{place}: expected a JSON object, got {type(record).__name__}.")
+    for name in ("_id", "text"):
+        if not isinstance(record.get(name), str):
+            raise DatasetError(f"{place}: the field {name!r} is missing or not a string.")
+    title = record.get("title") or ""
+    if not isinstance(title, str):
+        raise DatasetError(f"{place}: the field 'title' is not a string.")
+    return record["_id"], title, record["text"]
+
+
+def read_records(path: Path) -> Iterator[tuple[str, str, str]]:
+    """The lines of a JSON Lines file -> (id, title or "", text); ids have been checked for repeats before."""
+    for place, _, line in read_lines(path):
+        yield parse_record(line, place)
+
+
+def _read(path: Path, table: IdTable[int]) -> SkipCounter:
+    """Put ids and line starts of a JSON Lines file into a table -> how many lines have no text."""
+    empty = SkipCounter("empty documents")
     for place, start, line in read_lines(path):
         key, title, text = parse_record(line, place)
         filled = bool(f"{title} {text}".strip())

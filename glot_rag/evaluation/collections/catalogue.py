@@ -6,10 +6,9 @@ from contextlib import ExitStack
 from typing import Any
 
 from glot_rag.errors import DatasetError, MissingExtraError
-from glot_rag.evaluation.collections.collection import Judged
+from glot_rag.evaluation.collections.collection import Judged, MemoryCollection
 from glot_rag.evaluation.collections.judgements import (
     QueryHalf,
-    RetrievalDataset,
     check_half,
     collect_grades,
     judged_queries,
@@ -17,15 +16,15 @@ from glot_rag.evaluation.collections.judgements import (
 from glot_rag.evaluation.collections.spooled import SpooledCollection
 
 
-def load_ir_dataset(name: str, queries: QueryHalf = "all") -> RetrievalDataset:
-    """As `open_ir_dataset`, in memory."""
+def load_ir_dataset(name: str, queries: QueryHalf = "all") -> MemoryCollection:
+    """Read what `open_ir_dataset` opens into memory; arguments and errors are the same."""
     return open_ir_dataset(name, queries).load()
 
 
 def open_ir_dataset(name: str, queries: QueryHalf = "all") -> SpooledCollection:
     """Read a collection of the catalogue; what is not on this machine yet, ir_datasets downloads.
 
-    A document's text is what ir_datasets calls its default text: mostly title and body. The documents stand in a
+    A document's text is what ir_datasets calls its default text: mostly title and body. The documents stay in a
     temporary file until the collection is closed.
 
     Args:
@@ -62,7 +61,7 @@ def open_ir_dataset(name: str, queries: QueryHalf = "all") -> SpooledCollection:
         try:
             for number, each in enumerate(dataset.docs_iter(), start=1):
                 collection.add(str(each.doc_id), _text(each), f"{where}, document {number:,}")
-            collection.note_empty()
+            collection.report_empty()
             texts = _queries(dataset, where)
             judged = ((each.query_id, each.doc_id, each.relevance) for each in dataset.qrels_iter())
             qrels = collect_grades(judged, collection, texts, collection.problems)

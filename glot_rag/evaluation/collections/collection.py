@@ -1,23 +1,23 @@
-"""A collection whose documents are asked for by position, so that they need not be in memory."""
+"""What a retrieval test set is: documents by position, and the queries and judgements that go with them."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-
-from glot_rag.evaluation.collections.judgements import RetrievalDataset, dataset_hash
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What a collection is measured on.
+    """The queries that a collection is measured on.
 
     Args:
         queries: query id -> text; each has a relevant document.
-        qrels: query id -> document id -> grade.
+        qrels: query id -> document id -> grade; a grade of 1 or more is relevant.
         problems: what was left out of documents, queries and judgements, one sentence each.
     """
 
@@ -27,12 +27,12 @@ class Judged:
 
 
 class Collection(ABC):
-    """Documents by position, and the queries that go with them.
+    """A retrieval test set whose documents are read by position, so that they need not be in memory.
 
     Attributes:
         name: for reports.
         problems: what was left out, one sentence each.
-        queries_made: where queries were made, from what: source -> how many.
+        queries_made: where queries were made from the documents, from what: source -> how many.
         sha256: file or part -> hash of what was read.
     """
 
@@ -46,15 +46,15 @@ class Collection(ABC):
 
     @abstractmethod
     def key(self, index: int) -> str:
-        """The id of a document."""
+        """The id of the document at a position."""
 
     @abstractmethod
     def text(self, index: int) -> str:
-        """The text of a document, as `evaluate` sees it."""
+        """The text of the document at a position, with its line breaks."""
 
     @abstractmethod
     def position(self, key: str) -> int:
-        """Where a document stands; KeyError for an unknown one."""
+        """The position of a document id; KeyError for an unknown one."""
 
     @property
     @abstractmethod
@@ -63,16 +63,16 @@ class Collection(ABC):
 
     @cached_property
     def hash(self) -> str:
-        """As `RetrievalDataset.hash`."""
+        """Hash of ids, texts and grades in their order: two runs with the same hash saw the same collection."""
         documents = ((self.key(index), self.text(index)) for index in range(len(self)))
-        return dataset_hash(documents, self.judged.queries, self.judged.qrels)
+        return collection_hash(documents, self.judged.queries, self.judged.qrels)
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of files; nothing can be read any more."""
+        """Close the files; nothing can be read any more."""
 
     def copy_queries(self, folder: Path) -> None:
-        """Write `queries.jsonl` and `qrels/test.tsv`, or more where there is more."""
+        """Write `queries.jsonl` and `qrels/test.tsv` into a folder."""
         (folder / "qrels").mkdir()
         with open(folder / "queries.jsonl", "wb") as queries:
             queries.writelines(json_line({"_id": key, "text": text}) for key, text in self.judged.queries.items())
@@ -81,48 +81,88 @@ class Collection(ABC):
             for query, grades in self.judged.qrels.items():
                 file.writelines(f"{query}\t{document}\t{grade}\n" for document, grade in grades.items())
 
-    def load(self) -> RetrievalDataset:
-        """Everything in memory; the collection is closed."""
+    def load(self) -> MemoryCollection:
+        """Read everything into memory and close the collection."""
         documents = {self.key(index): self.text(index) for index in range(len(self))}
         judged = self.judged
         self.close()
-        return RetrievalDataset(
+        return MemoryCollection(
             self.name, documents, judged.queries, judged.qrels, judged.problems, dict(self.queries_made)
         )
 
 
-class LoadedCollection(Collection):
-    """A dataset that is in memory already."""
+@dataclass(frozen=True)
+class MemoryCollection(Collection):
+    """A collection in memory.
 
-    def __init__(self, dataset: RetrievalDataset) -> None:
-        self._dataset = dataset
-        self._keys = list(dataset.documents)
-        self._positions = {key: index for index, key in enumerate(self._keys)}
-        self.name, self.problems, self.queries_made = dataset.name, dataset.problems, dataset.queries_made
-        self.sha256 = {"dataset_hash": dataset.hash}
+    Args:
+        name: for reports.
+        documents: document id -> text; the order is the collection's.
+        queries: query id -> text. Each has at least one relevant document.
+        qrels: query id -> document id -> grade; a grade of 1 or more is relevant.
+        problems: what was wrong in the files and has been left out, one sentence each.
+        queries_made: where no person wrote the queries, what they were made from: source -> how many.
+    """
+
+    name: str
+    documents: dict[str, str]
+    queries: dict[str, str]
+    qrels: dict[str, dict[str, int]]
+    problems: list[str] = field(default_factory=list)
+    queries_made: dict[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def _keys(self) -> list[str]:
+        return list(self.documents)
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {key: index for index, key in enumerate(self.documents)}
+
+    @cached_property
+    def sha256(self) -> dict[str, str]:  # type: ignore[override]  # computed when it is asked for
+        """One hash of everything."""
+        return {"dataset_hash": self.hash}
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self.documents)
 
     def key(self, index: int) -> str:
-        """The id of a document."""
+        """The id of the document at a position."""
         return self._keys[index]
 
     def text(self, index: int) -> str:
-        """The text of a document."""
-        return self._dataset.documents[self._keys[index]]
+        """The text of the document at a position."""
+        return self.documents[self._keys[index]]
 
     def position(self, key: str) -> int:
-        """Where a document stands."""
+        """The position of a document id; KeyError for an unknown one."""
         return self._positions[key]
 
     @property
     def judged(self) -> Judged:
-        """The dataset's own."""
-        return Judged(self._dataset.queries, self._dataset.qrels, self._dataset.problems)
+        """Queries, judgements and problems as they were given."""
+        return Judged(self.queries, self.qrels, self.problems)
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing is open."""
+
+    def load(self) -> MemoryCollection:
+        """The collection itself."""
+        return self
+
+
+def collection_hash(
+    documents: Iterable[tuple[str, str]], queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
+) -> str:
+    """`Collection.hash` over documents that come one at a time as (id, text)."""
+    digest = hashlib.sha256()
+    for part in (documents, queries.items(), qrels.items()):
+        digest.update(b"[")
+        for number, item in enumerate(part):
+            digest.update((", " * (number > 0) + json.dumps(item, ensure_ascii=True)).encode("ascii"))
+        digest.update(b"]")
+    return digest.hexdigest()[:16]
 
 
 def json_line(record: dict[str, object]) -> bytes:

@@ -1,7 +1,7 @@
-"""A folder of documents without queries -> a collection whose queries are made from the documents, and say so.
+"""Files without queries -> a collection whose queries are made from the documents; reports say that they are.
 
-A title, a heading or a sentence of a document is the query that this document answers, and is taken out of it. Such
-queries are easier than those of people, as they share the document's words: compare systems by them, not collections.
+A title, a heading or a sentence is taken out of a document and becomes the query that this document answers. Such
+queries share the document's words, so they are easier than those of people: compare methods by them, not collections.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from contextlib import ExitStack, closing
 from typing import Literal
 
 from glot_rag.errors import InputError
-from glot_rag.evaluation.collections.collection import Judged
-from glot_rag.evaluation.collections.id_table import room_for, temporary_database
-from glot_rag.evaluation.collections.judgements import QueryHalf, RetrievalDataset, check_half, judged_queries
-from glot_rag.evaluation.collections.skip_counter import Tally
-from glot_rag.evaluation.collections.spooled import SpooledCollection
+from glot_rag.evaluation.collections.collection import Judged, MemoryCollection
+from glot_rag.evaluation.collections.judgements import QueryHalf, check_half, judged_queries
+from glot_rag.evaluation.collections.skip_counter import SkipCounter
+from glot_rag.evaluation.collections.spooled import SpooledCollection, room_for, temporary_database
 
 QuerySource = Literal["auto", "title", "heading", "first", "heldout"]
 QUERY_SOURCES: tuple[QuerySource, ...] = ("auto", "title", "heading", "first", "heldout")
@@ -34,19 +33,19 @@ _MOST_ERRORS = 5
 Made = tuple[str, str]
 
 
-def load_documents(
+def load_folder(
     path: str | os.PathLike[str],
     queries: QueryHalf = "all",
     *,
     query_from: QuerySource = "auto",
     max_queries: int = MAX_QUERIES,
     seed: int = 0,
-) -> RetrievalDataset:
-    """As `open_documents`, in memory."""
-    return open_documents(path, queries, query_from=query_from, max_queries=max_queries, seed=seed).load()
+) -> MemoryCollection:
+    """Read what `open_folder` opens into memory; arguments and errors are the same."""
+    return open_folder(path, queries, query_from=query_from, max_queries=max_queries, seed=seed).load()
 
 
-def open_documents(
+def open_folder(
     path: str | os.PathLike[str],
     queries: QueryHalf = "all",
     *,
@@ -56,8 +55,8 @@ def open_documents(
 ) -> SpooledCollection:
     """Read a folder of .txt, .md, .html and .jsonl files as a retrieval collection with one relevant document a query.
 
-    A document from which no query can be made, or whose query another one shares, stays in the collection as one more
-    that may be found wrongly. The documents stand in a temporary file until the collection is closed.
+    A document without a query, or with a query that another document shares, stays in the collection: it may be found
+    wrongly. The documents stay in a temporary file until the collection is closed.
 
     Args:
         path: a folder, or one file of those kinds.
@@ -82,7 +81,7 @@ def open_documents(
     sources = [name for name in _LABELS if name != "heldout"] if query_from == "auto" else [query_from]
     reader = read_documents(path, on_error="skip")
     collection = SpooledCollection(os.path.basename(os.path.abspath(path)))
-    without = Tally("queries that could not be made")
+    without = SkipCounter("queries that could not be made")
     with ExitStack() as opened:
         opened.callback(collection.close)
         made = opened.enter_context(closing(_MadeQueries()))
@@ -106,12 +105,12 @@ def open_documents(
         problems += [str(error) for error in reader.skipped[:_MOST_ERRORS]]
         if len(reader.skipped) > _MOST_ERRORS:
             problems.append(f"{len(reader.skipped) - _MOST_ERRORS} more files or lines that cannot be read, left out.")
-        empty_files = Tally("files without any text")
+        empty_files = SkipCounter("files without any text")
         for name in reader.empty:
             empty_files.add(name)
-        empty_files.note(problems)
-        collection.note_empty()
-        without.note(problems)
+        empty_files.report(problems)
+        collection.report_empty()
+        without.report(problems)
         asked: dict[str, str] = {}
         label_of: dict[str, str] = {}
         for position, source, query, rest in made.drawn(max_queries, seed, collection.key, problems):
@@ -130,7 +129,7 @@ def open_documents(
 
 
 class _MadeQueries:
-    """Queries by the position of their document, on disk: most are not asked where there are many."""
+    """A table on disk of the queries that could be made, by the position of their document."""
 
     def __init__(self) -> None:
         self._database = temporary_database()
@@ -139,7 +138,7 @@ class _MadeQueries:
         )
 
     def add(self, position: int, source: str, query: str, rest: str, place: str) -> None:
-        """A query that the document at `position`, which is from `place`, answers, and the document without it."""
+        """Keep a query of the document at `position`, and the document without it; `place` is for errors' messages."""
         normal, *texts = (text.encode("utf-8", "surrogatepass") for text in (_normal(query), query, rest))
         row = (position, hashlib.sha256(normal).digest()[:16], source, *texts)
         with room_for(place):
@@ -148,14 +147,14 @@ class _MadeQueries:
     def drawn(
         self, count: int, seed: int, key: Callable[[int], str], problems: list[str]
     ) -> Iterator[tuple[int, str, str, str]]:
-        """Position, source, query and rest of so many queries at most that no other document shares, by position."""
+        """Draw at most `count` queries that one document alone has -> (position, source, query, rest), by position."""
         self._database.execute("CREATE INDEX digests ON made (digest)")
         alone = "SELECT MIN(position) FROM made GROUP BY digest HAVING COUNT(*) = 1"
-        shared = Tally("queries that several documents would answer")
-        beyond = Tally(f"queries more than {count:,}, which were drawn at random")
+        shared = SkipCounter("queries that several documents would answer")
+        beyond = SkipCounter(f"queries more than {count:,}, which were drawn at random")
         for (position,) in self._database.execute(f"SELECT position FROM made WHERE position NOT IN ({alone})"):
             shared.add(key(position))
-        shared.note(problems)
+        shared.report(problems)
         (total,) = self._database.execute(f"SELECT COUNT(*) FROM ({alone})").fetchone()
         chosen: Container[int] = range(total)
         if total > count:
@@ -168,7 +167,7 @@ class _MadeQueries:
             source, *texts = self._database.execute(columns, (position,)).fetchone()
             query, rest = (text.decode("utf-8", "surrogatepass") for text in texts)
             yield position, source, query, rest
-        beyond.note(problems)
+        beyond.report(problems)
 
     def close(self) -> None:
         """Remove the file."""

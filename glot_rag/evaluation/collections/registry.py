@@ -1,4 +1,4 @@
-"""What `--dataset` names: a BEIR folder, a folder of documents, `ir_datasets:ID`, or `stdlib`."""
+"""What `--dataset` names: a BEIR folder, files without judgements, `ir_datasets:ID`, or `stdlib`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from pathlib import Path
 
 from glot_rag.evaluation.collections.beir import BeirCollection
 from glot_rag.evaluation.collections.catalogue import open_ir_dataset
-from glot_rag.evaluation.collections.collection import Collection, LoadedCollection
-from glot_rag.evaluation.collections.folder import MAX_QUERIES, QuerySource, open_documents
-from glot_rag.evaluation.collections.judgements import QueryHalf, RetrievalDataset
+from glot_rag.evaluation.collections.collection import Collection, MemoryCollection
+from glot_rag.evaluation.collections.folder import MAX_QUERIES, QuerySource, open_folder
+from glot_rag.evaluation.collections.judgements import QueryHalf
 from glot_rag.evaluation.collections.stdlib import load_stdlib
 
 _CATALOGUE = "ir_datasets:"
 _BEIR_FILES = ("corpus.jsonl", "queries.jsonl", "qrels")
 
 
-def load_dataset(
+def load_collection(
     name: str,
     queries: QueryHalf = "all",
     *,
@@ -23,8 +23,8 @@ def load_dataset(
     seed: int = 0,
     query_from: QuerySource = "auto",
     max_queries: int = MAX_QUERIES,
-) -> RetrievalDataset:
-    """As `open_collection`, in memory."""
+) -> MemoryCollection:
+    """Read what `open_collection` opens into memory; arguments and errors are the same."""
     opened = open_collection(name, queries, limit=limit, seed=seed, query_from=query_from, max_queries=max_queries)
     return opened.load()
 
@@ -42,12 +42,12 @@ def open_collection(
 
     Args:
         name: `stdlib`; `ir_datasets:` and an id; or a path. A folder with `corpus.jsonl`, `queries.jsonl` or `qrels` in
-            it is in BEIR layout; any other has documents only, and queries are made from them.
-        queries: which half; not for `stdlib`.
-        limit: documents of `stdlib`.
-        seed: of that draw, and of queries that are made.
-        query_from: what queries of a folder of documents are made from.
-        max_queries: how many of those at most.
+            it is in BEIR layout; of any other folder or file the documents are read and queries are made from them.
+        queries: which half of the queries; not for `stdlib`.
+        limit: how many documents of `stdlib`, drawn at random.
+        seed: of that draw, and of the draw of queries that are made.
+        query_from: what queries are made from.
+        max_queries: how many queries are made at most.
 
     Raises:
         InputError: an argument that cannot be used.
@@ -55,14 +55,14 @@ def open_collection(
         DatasetError: the collection cannot be read.
     """
     if name == "stdlib":
-        return LoadedCollection(load_stdlib(limit, seed=seed))
+        return load_stdlib(limit, seed=seed)
     if name.startswith(_CATALOGUE):
         return open_ir_dataset(name.removeprefix(_CATALOGUE), queries)
     if is_beir(name):
         return BeirCollection(name, queries)
-    return open_documents(name, queries, query_from=query_from, max_queries=max_queries, seed=seed)
+    return open_folder(name, queries, query_from=query_from, max_queries=max_queries, seed=seed)
 
 
 def is_beir(path: str) -> bool:
-    """Whether a folder has any of the files of the BEIR layout: what lacks is then said, not made."""
+    """Whether a folder has any file of the BEIR layout; `BeirCollection` then says which ones are missing."""
     return any((Path(path) / each).exists() for each in _BEIR_FILES)

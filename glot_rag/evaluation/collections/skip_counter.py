@@ -1,4 +1,4 @@
-"""How many things were left out of a collection, and the first of them."""
+"""Counts what is left out of a collection."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Tally:
-    """Counts; holds one name, however many there are.
+class SkipCounter:
+    """Counts skipped things and keeps the name of the first one only, so that memory does not grow.
 
     Args:
-        what: is counted, in the plural.
-        fate: what happens to it.
+        what: the things that are counted, in the plural.
+        fate: what happens to them.
 
-    >>> tally, problems = Tally("empty documents"), []
-    >>> tally.add("d7")
-    >>> tally.note(problems)
+    >>> skipped, problems = SkipCounter("empty documents"), []
+    >>> skipped.add("d7")
+    >>> skipped.report(problems)
     >>> problems
     ["1 empty documents (the first: 'd7'), left out."]
     """
@@ -26,11 +26,11 @@ class Tally:
     first: str = field(default="", init=False)
 
     def add(self, key: str) -> None:
-        """One more."""
+        """Count one more."""
         self.first = self.first if self.count else key
         self.count += 1
 
-    def note(self, problems: list[str]) -> None:
-        """Say among the problems how many there were, if there were any."""
+    def report(self, problems: list[str]) -> None:
+        """Append a sentence to the problems if anything was counted."""
         if self.count:
             problems.append(f"{self.count:,} {self.what} (the first: {self.first!r}), {self.fate}.")

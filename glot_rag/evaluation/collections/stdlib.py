@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 
 from glot_rag.errors import DatasetError, InputError
-from glot_rag.evaluation.collections.judgements import RetrievalDataset
+from glot_rag.evaluation.collections.collection import MemoryCollection
 
 MIN_BODY_WORDS = 25
 MIN_SUMMARY_WORDS = 3
@@ -44,7 +44,7 @@ _PROSE = re.compile(r"[A-Z][\w'-]*,? (?!.*(->|>>>)).*", re.DOTALL)
 _SENTENCE = re.compile(r"(?<!e\.g\.)(?<!i\.e\.)(?<=[.!?])\s+(?=\S)")
 
 
-def load_stdlib(limit: int | None = None, *, seed: int = 0) -> RetrievalDataset:
+def load_stdlib(limit: int | None = None, *, seed: int = 0) -> MemoryCollection:
     """The standard library's documentation as a retrieval collection with one relevant document a query.
 
     Args:
@@ -63,7 +63,7 @@ def load_stdlib(limit: int | None = None, *, seed: int = 0) -> RetrievalDataset:
     names = list(pairs)
     if limit is not None and limit < len(names):
         names = sorted(random.Random(seed).sample(names, limit))
-    return RetrievalDataset(
+    return MemoryCollection(
         name="python-stdlib",
         documents={name: pairs[name][1] for name in names},
         queries={name: pairs[name][0] for name in names},

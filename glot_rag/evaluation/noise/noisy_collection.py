@@ -30,7 +30,7 @@ FORMAT, VERSION = "glot-rag noisy corpus", 1
 SETTINGS_NAME, SIGNAL_NAME = "noise.json", "signal.jsonl"
 
 
-def write_noisy_corpus(
+def write_noisy_collection(
     collection: Collection,
     noise: Noise,
     out: str | os.PathLike[str],

@@ -12,7 +12,7 @@ import pytest
 
 from glot_rag.embedder import Vectors
 from glot_rag.errors import InputError, MissingExtraError
-from glot_rag.evaluation import NoiseSpec, RetrievalDataset, evaluate
+from glot_rag.evaluation import MemoryCollection, NoiseSpec, evaluate
 from glot_rag.evaluation.baselines import (
     BM25,
     BestChunk,
@@ -127,7 +127,7 @@ def test_the_stock_model_is_mean_pooling_of_the_same_files() -> None:
     np.testing.assert_allclose(load_stock("minilm")(texts), ours, atol=1e-5)
 
 
-def test_systems_and_hybrids_in_the_table(dataset: RetrievalDataset, embedder: Embed, hasher: Hash) -> None:
+def test_systems_and_hybrids_in_the_table(dataset: MemoryCollection, embedder: Embed, hasher: Hash) -> None:
     chunked = partial(BestChunk, hasher, hasher)
     report = evaluate(
         dataset,

@@ -40,6 +40,39 @@ def test_qrels_without_header_and_with_windows_line_ends(tmp_path: Path) -> None
     assert dataset.qrels == {"001": {"a": 2}, "2": {"b": 1}, "3": {"c": 1}}
 
 
+@pytest.mark.parametrize(
+    "qrels",
+    [
+        "001\t0\ta\t2\n001\t0\tb\t0\n2\t0\tb\t1\n3\t0\tc\t1\n",
+        "001 0 a 2\n001 0 b 0\n2 0 b 1\n3 0 c 1\n",
+        "topic\titer\tdocument\trelevance\n001\tQ0\ta\t2\n001\tQ0\tb\t0\n2\tQ0\tb\t1\n3\tQ0\tc\t1\n",
+        "001\ta\t2.0\n001\tb\t0.0\n2\tb\t1.0\n3\tc\t1e0\n",
+        "qid\tdocid\tgrade\n001\ta\t2\n001\tb\t0\n2\tb\t1\n3\tc\t1\t\n",
+        "\ufeff001\ta\t2\n001\tb\t0\n2\tb\t1\n3\tc\t1\n",
+        "\ufeff" + QRELS,
+    ],
+    ids=["trec", "trec with spaces", "trec with a header", "decimal grades", "other header", "mark", "mark and header"],
+)
+def test_other_forms_of_judgements_mean_the_same(tmp_path: Path, qrels: str) -> None:
+    assert load_beir(write(tmp_path, qrels=qrels)).qrels == {"001": {"a": 2, "b": 0}, "2": {"b": 1}, "3": {"c": 1}}
+
+
+def test_trec_judgements_whose_iteration_is_a_document_id(tmp_path: Path) -> None:
+    """The iteration, 0, is not the document, although there is a document of that id."""
+    corpus = "".join(f'{{"_id": "{number}", "text": "text {number}"}}\n' for number in range(5))
+    qrels = "001\t0\t0\t1\n2\t0\t1\t2\n3\t0\t4\t1\n001\t0\t3\t0\n2\t0\t3\t-1\n"
+    found = load_beir(write(tmp_path, corpus=corpus, qrels=qrels))
+    assert found.qrels == {"001": {"0": 1, "3": 0}, "2": {"1": 2, "3": -1}, "3": {"4": 1}}
+    assert found.problems == []
+
+
+def test_a_byte_order_mark_in_the_other_files(tmp_path: Path) -> None:
+    write(tmp_path, corpus="\ufeff" + CORPUS, queries="\ufeff" + QUERIES)
+    found = load_beir(tmp_path)
+    assert found.documents["a"] == "Wings lift and drag"
+    assert found.queries["001"] == "what lifts"
+
+
 def test_halves_go_by_the_number_of_the_query(tmp_path: Path) -> None:
     write(tmp_path)
     assert list(load_beir(tmp_path, "odd").queries) == ["001", "3"]
@@ -83,8 +116,14 @@ def test_what_cannot_be_used_is_counted_and_left_out(tmp_path: Path) -> None:
         ({"queries": QUERIES + '{"text": "x"}\n'}, r"queries\.jsonl:4: the field '_id'"),
         ({"qrels": QRELS + "1\ta\n"}, r"test\.tsv:6: expected query id, document id, grade between tabs"),
         ({"qrels": QRELS + "1\ta\thigh\n"}, r"test\.tsv:6: expected .* got '1\\ta\\thigh'"),
+        ({"qrels": QRELS + "1\ta\t1.5\n"}, r"test\.tsv:6: expected .* whole number as grade; got '1\\ta\\t1.5'"),
+        ({"qrels": QRELS + "1\ta\tnan\n"}, r"test\.tsv:6: expected .* whole number"),
+        ({"qrels": QRELS + "1\t0\ta\t1\n"}, r"test\.tsv:6: expected 3 columns as in the lines before, got 4"),
+        ({"qrels": QRELS + "1\t0\ta\t1\tx\n"}, r"test\.tsv:6: expected query id"),
+        ({"qrels": "001\t\t1\n"}, r"test\.tsv:1: expected query id"),
+        ({"qrels": "001\ta\t1o\n"}, r"test\.tsv:1: expected query id"),
         ({"qrels": ""}, "Nothing to evaluate"),
-        ({"corpus": ""}, "Nothing to evaluate"),
+        ({"corpus": ""}, "no document has any text"),
     ],
 )
 def test_malformed_files(tmp_path: Path, changed: dict[str, Any], message: str) -> None:

@@ -12,7 +12,7 @@ ir_datasets = pytest.importorskip("ir_datasets")
 from ir_datasets.formats import BaseDocs, BaseQrels, BaseQueries, GenericQuery, TrecQrel  # noqa: E402
 
 from glot_rag.errors import DatasetError, MissingExtraError  # noqa: E402
-from glot_rag.evaluation import load_dataset, load_ir_dataset  # noqa: E402
+from glot_rag.evaluation import load_collection, load_ir_dataset  # noqa: E402
 
 
 class Page(NamedTuple):
@@ -63,7 +63,7 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_a_registered_collection(register: Any) -> None:
     register("glot-toy", Docs(DOCS), Queries(), Qrels())
-    dataset = load_dataset("ir_datasets:glot-toy")
+    dataset = load_collection("ir_datasets:glot-toy")
     assert dataset.name == "glot-toy"
     assert dataset.documents == {"a": "Wings lift and drag", "b": "heat"}
     assert dataset.queries == {"1": "what lifts", "2": "what heats"}
@@ -75,7 +75,7 @@ def test_a_registered_collection(register: Any) -> None:
         "1 judgements of unknown or empty queries (the first: '9'), left out.",
         "1 queries without a relevant document (the first: '3'), left out.",
     ]
-    assert list(load_dataset("ir_datasets:glot-toy", "even").queries) == ["2"]
+    assert list(load_collection("ir_datasets:glot-toy", "even").queries) == ["2"]
 
 
 def test_what_cannot_be_used(register: Any) -> None:

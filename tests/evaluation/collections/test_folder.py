@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from glot_rag.errors import DatasetError, InputError
-from glot_rag.evaluation import NoiseSpec, Report, evaluate, load_dataset, load_documents, print_report
+from glot_rag.evaluation import NoiseSpec, Report, evaluate, load_collection, load_folder, print_report
 from glot_rag.evaluation.report.page import page
 
 BODY = "It boils a litre of water in two minutes and switches itself off when it is done."
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_queries_are_made_from_titles_headings_and_first_sentences(folder: Path) -> None:
-    dataset = load_documents(folder)
+    dataset = load_folder(folder)
     assert dataset.name == "docs"
     assert dataset.queries == {
         "care.md": "Care of the kettle",
@@ -55,28 +55,28 @@ def test_queries_are_made_from_titles_headings_and_first_sentences(folder: Path)
 
 
 def test_one_source_alone(folder: Path) -> None:
-    first = load_documents(folder, query_from="first")
+    first = load_folder(folder, query_from="first")
     assert first.queries["note.txt"] == "A note on old kettles."
     assert set(first.queries_made) == {"first sentence"}
-    held = load_documents(folder, query_from="heldout", seed=1)
-    assert held == load_documents(folder, query_from="heldout", seed=1)
-    assert any(held.queries != load_documents(folder, query_from="heldout", seed=seed).queries for seed in (2, 3, 4))
+    held = load_folder(folder, query_from="heldout", seed=1)
+    assert held == load_folder(folder, query_from="heldout", seed=1)
+    assert any(held.queries != load_folder(folder, query_from="heldout", seed=seed).queries for seed in (2, 3, 4))
     assert held.queries_made == {"held-out sentence": len(held.queries)}
     for key, query in held.queries.items():
         assert " ".join(query.split()) not in " ".join(held.documents[key].split())
         assert not held.documents[key].startswith(query)
-        assert query in " ".join(load_documents(folder, query_from="title").documents[key].split())
+        assert query in " ".join(load_folder(folder, query_from="title").documents[key].split())
 
 
 def test_a_sentence_said_twice_is_no_query(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(f"Kettles boil much water. {BODY} Kettles boil much water. {MORE}")
     with pytest.raises(DatasetError, match="No query could be made from first sentences: try another query_from"):
-        load_documents(tmp_path, query_from="first")
+        load_folder(tmp_path, query_from="first")
 
 
 def test_a_query_of_two_documents_is_asked_of_none(folder: Path) -> None:
     (folder / "copy.md").write_text(f"# Care of the Kettle\n\n{BODY}\n")
-    dataset = load_documents(folder)
+    dataset = load_folder(folder)
     assert "care.md" not in dataset.queries
     assert "copy.md" not in dataset.queries
     # They may be found wrongly, so they keep all of their text.
@@ -88,25 +88,25 @@ def test_a_query_of_two_documents_is_asked_of_none(folder: Path) -> None:
 def test_of_many_queries_some_are_drawn(tmp_path: Path) -> None:
     lines = [{"id": f"d{n:03}", "title": f"Kettle number {n}", "text": f"{BODY} It is {n}."} for n in range(200)]
     (tmp_path / "all.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
-    every = load_documents(tmp_path)
+    every = load_folder(tmp_path)
     assert len(every.queries) == 200
-    few = load_documents(tmp_path, max_queries=20, seed=1)
+    few = load_folder(tmp_path, max_queries=20, seed=1)
     assert len(few.queries) == 20
     assert few.queries.items() < every.queries.items()
     assert list(few.queries) == sorted(few.queries)
-    assert few == load_documents(tmp_path, max_queries=20, seed=1)
-    assert few.queries != load_documents(tmp_path, max_queries=20, seed=2).queries
+    assert few == load_folder(tmp_path, max_queries=20, seed=1)
+    assert few.queries != load_folder(tmp_path, max_queries=20, seed=2).queries
     assert few.documents == every.documents
     first = min(set(every.queries) - set(few.queries))
     assert few.problems == [f"180 queries more than 20, which were drawn at random (the first: {first!r}), left out."]
     with pytest.raises(InputError, match="max_queries must be 1 or more, got 0"):
-        load_documents(tmp_path, max_queries=0)
+        load_folder(tmp_path, max_queries=0)
 
 
 def test_ids_and_texts_of_any_characters(tmp_path: Path) -> None:
     lines = [{"id": f"\ud800{n}", "title": f"A \udfff title {n}", "text": BODY + "\udfff"} for n in range(3)]
     (tmp_path / "all.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
-    dataset = load_documents(tmp_path)
+    dataset = load_folder(tmp_path)
     assert dataset.queries["\ud8002"] == "A \udfff title 2"
     assert dataset.documents["\ud8002"] == BODY + "\udfff"
 
@@ -114,37 +114,37 @@ def test_ids_and_texts_of_any_characters(tmp_path: Path) -> None:
 def test_bad_files_are_named_and_left_out(folder: Path) -> None:
     (folder / "latin.txt").write_bytes("Käse und Brot".encode("latin-1"))
     (folder / "rows.jsonl").write_text('{"id": "r1", "title": "A row of text", "text": "' + BODY + '"}\n{oops\n')
-    dataset = load_documents(folder)
+    dataset = load_folder(folder)
     assert dataset.queries["r1"] == "A row of text"
     assert any("latin.txt: not UTF-8" in problem for problem in dataset.problems)
     assert any("rows.jsonl:2: not JSON" in problem for problem in dataset.problems)
     (folder / "rows.jsonl").write_text('{"id": "r1", "text": "one"}\n{"id": "r1", "text": "two"}\n')
     with pytest.raises(DatasetError, match=r"rows\.jsonl:2: the id 'r1' was already used at .*rows\.jsonl:1\."):
-        load_documents(folder)
+        load_folder(folder)
 
 
 def test_halves_and_bad_settings(folder: Path, tmp_path: Path) -> None:
-    odd, even = load_documents(folder, "odd"), load_documents(folder, "even")
-    assert {**odd.queries, **even.queries}.keys() == load_documents(folder).queries.keys()
+    odd, even = load_folder(folder, "odd"), load_folder(folder, "even")
+    assert {**odd.queries, **even.queries}.keys() == load_folder(folder).queries.keys()
     assert not set(odd.queries) & set(even.queries)
     assert sum(even.queries_made.values()) == len(even.queries)
     with pytest.raises(InputError, match="query_from must be one of auto, title, heading, first, heldout; got 'body'"):
-        load_documents(folder, query_from="body")  # type: ignore[arg-type]
+        load_folder(folder, query_from="body")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="'all', 'even' or 'odd'"):
-        load_documents(folder, "some")  # type: ignore[arg-type]
+        load_folder(folder, "some")  # type: ignore[arg-type]
     with pytest.raises(DatasetError, match="no such file or folder"):
-        load_documents(tmp_path / "nowhere")
+        load_folder(tmp_path / "nowhere")
 
 
 def test_a_folder_with_a_file_of_the_beir_layout_is_one(folder: Path) -> None:
-    assert load_dataset(str(folder)).queries_made
+    assert load_collection(str(folder)).queries_made
     (folder / "queries.jsonl").write_text(json.dumps({"_id": "1", "text": "x"}))
     with pytest.raises(DatasetError, match=r"corpus\.jsonl.*Expected corpus\.jsonl, queries\.jsonl and qrels"):
-        load_dataset(str(folder))
+        load_collection(str(folder))
 
 
 def test_reports_say_that_queries_were_made(folder: Path, embedder: Any, tmp_path: Path) -> None:
-    report = evaluate(load_documents(folder), embedder, embedder, ["mean"], [NoiseSpec("none")])
+    report = evaluate(load_folder(folder), embedder, embedder, ["mean"], [NoiseSpec("none")])
     label = "Queries made from the documents (2 titles, 1 heading, 1 first sentence), not asked by people."
     console = Console(file=StringIO(), width=160)
     print_report(report, console)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from glot_rag.errors import DatasetError
-from glot_rag.evaluation.collections.id_table import IdTable
+from glot_rag.evaluation.collections.spooled import IdTable
 
 
 def test_ids_places_positions_and_values() -> None:

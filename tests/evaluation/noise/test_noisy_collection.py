@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from glot_rag.errors import DatasetError, InputError
-from glot_rag.evaluation import RetrievalDataset, corrupt, load_beir, parse_noise
+from glot_rag.evaluation import MemoryCollection, corrupt, load_beir, parse_noise
 from glot_rag.evaluation.collections.beir import BeirCollection
-from glot_rag.evaluation.collections.collection import LoadedCollection
-from glot_rag.evaluation.noise.noisy_collection import write_noisy_corpus
+from glot_rag.evaluation.noise.noisy_collection import write_noisy_collection
 
 QRELS = "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td3\t0\nq2\td3\t1\n"
 NOISES = ["none", "words:0.6", "offtopic:0.5@end", "ocr:0.5", "markup:0.3+words:0.3@start+ocr:0.2"]
@@ -43,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("text", NOISES)
 def test_what_is_written_is_what_evaluate_sees(folder: Path, tmp_path: Path, text: str) -> None:
     noise, out = parse_noise(text), tmp_path / "noisy"
-    settings = write_noisy_corpus(BeirCollection(folder), noise, out, seed=3, max_words=40)
+    settings = write_noisy_collection(BeirCollection(folder), noise, out, seed=3, max_words=40)
     clean, written = load_beir(folder), load_beir(out)
     noisy = corrupt(list(clean.documents.values()), noise, seed=3, max_words=40)
     assert written.documents == dict(zip(clean.documents, (each.text for each in noisy), strict=True))
@@ -51,7 +50,7 @@ def test_what_is_written_is_what_evaluate_sees(folder: Path, tmp_path: Path, tex
     for name in ("queries.jsonl", "qrels/test.tsv", "qrels/dev.tsv"):
         assert (out / name).read_bytes() == (folder / name).read_bytes()
     # The same collection in memory gives the same documents.
-    write_noisy_corpus(LoadedCollection(clean), noise, tmp_path / "loaded", seed=3, max_words=40)
+    write_noisy_collection(clean, noise, tmp_path / "loaded", seed=3, max_words=40)
     assert (tmp_path / "loaded" / "corpus.jsonl").read_bytes() == (out / "corpus.jsonl").read_bytes()
     assert load_beir(tmp_path / "loaded").qrels == clean.qrels
     assert load_beir(tmp_path / "loaded").queries == clean.queries
@@ -61,7 +60,7 @@ def test_what_is_written_is_what_evaluate_sees(folder: Path, tmp_path: Path, tex
 @pytest.mark.parametrize("text", NOISES)
 def test_the_signal_stands_where_its_spans_say(folder: Path, tmp_path: Path, text: str) -> None:
     noise, out = parse_noise(text), tmp_path / "noisy"
-    write_noisy_corpus(BeirCollection(folder), noise, out, seed=1)
+    write_noisy_collection(BeirCollection(folder), noise, out, seed=1)
     corpus, signal = lines(out / "corpus.jsonl"), lines(out / "signal.jsonl")
     assert [each["_id"] for each in corpus] == [each["_id"] for each in signal]
     for noisy, own in zip(corpus, signal, strict=True):
@@ -80,7 +79,7 @@ def test_the_signal_stands_where_its_spans_say(folder: Path, tmp_path: Path, tex
 
 
 def test_settings_and_hashes(folder: Path, tmp_path: Path) -> None:
-    settings = write_noisy_corpus(BeirCollection(folder), parse_noise("words:0.4@end"), tmp_path / "a", seed=7)
+    settings = write_noisy_collection(BeirCollection(folder), parse_noise("words:0.4@end"), tmp_path / "a", seed=7)
     assert settings["noise"] == "words:0.4@end"
     assert settings["parts"] == [{"kind": "words", "ratio": 0.4, "placement": "end", "granularity": "own"}]
     assert (settings["ratio"], settings["seed"], settings["max_words"], settings["documents"]) == (0.4, 7, 170, 9)
@@ -101,10 +100,10 @@ def test_only_an_empty_folder_is_written_to(folder: Path, tmp_path: Path) -> Non
     out.mkdir()
     (out / "mine.txt").write_text("keep")
     with pytest.raises(InputError, match="exists and is not an empty folder"):
-        write_noisy_corpus(BeirCollection(folder), parse_noise("none"), out)
+        write_noisy_collection(BeirCollection(folder), parse_noise("none"), out)
     assert [each.name for each in out.iterdir()] == ["mine.txt"]
     (out / "mine.txt").unlink()
-    write_noisy_corpus(BeirCollection(folder), parse_noise("none"), out)
+    write_noisy_collection(BeirCollection(folder), parse_noise("none"), out)
     assert sorted(each.name for each in out.iterdir()) == [
         *["corpus.jsonl", "noise.json", "qrels", "queries.jsonl", "signal.jsonl"],
     ]
@@ -117,12 +116,12 @@ def test_nothing_is_left_of_a_run_that_fails(folder: Path, tmp_path: Path) -> No
 
     before = sorted(tmp_path.iterdir())
     with pytest.raises(KeyboardInterrupt):
-        write_noisy_corpus(BeirCollection(folder), parse_noise("words:0.5"), tmp_path / "noisy", progress=stop)
-    alone = RetrievalDataset("one", {"a": "only one"}, {"q": "one"}, {"q": {"a": 1}})
+        write_noisy_collection(BeirCollection(folder), parse_noise("words:0.5"), tmp_path / "noisy", progress=stop)
+    alone = MemoryCollection("one", {"a": "only one"}, {"q": "one"}, {"q": {"a": 1}})
     with pytest.raises(InputError, match="at least two with text"):
-        write_noisy_corpus(LoadedCollection(alone), parse_noise("offtopic:0.5"), tmp_path / "noisy")
+        write_noisy_collection(alone, parse_noise("offtopic:0.5"), tmp_path / "noisy")
     with pytest.raises(InputError, match="max_words must be 0"):
-        write_noisy_corpus(LoadedCollection(alone), parse_noise("none"), tmp_path / "noisy", max_words=-1)
+        write_noisy_collection(alone, parse_noise("none"), tmp_path / "noisy", max_words=-1)
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -156,7 +155,7 @@ def test_missing_files_and_empty_corpora(folder: Path) -> None:
 def test_ids_and_texts_of_any_characters(folder: Path, tmp_path: Path) -> None:
     with open(folder / "corpus.jsonl", "a", encoding="utf-8") as file:
         file.write('{"_id": "\\ud800 odd", "text": "lone \\udfff surrogate"}\n')
-    write_noisy_corpus(BeirCollection(folder), parse_noise("none"), tmp_path / "noisy")
+    write_noisy_collection(BeirCollection(folder), parse_noise("none"), tmp_path / "noisy")
     assert load_beir(tmp_path / "noisy").documents["\ud800 odd"] == "lone \udfff surrogate"
 
 
@@ -167,7 +166,7 @@ def test_memory_does_not_grow_with_the_corpus(folder: Path, tmp_path: Path, text
         with open(folder / "corpus.jsonl", "w", encoding="utf-8") as file:
             file.writelines(json.dumps({"_id": f"d{i}", "text": f"{i} word " * 60}) + "\n" for i in range(count))
         tracemalloc.start()
-        write_noisy_corpus(BeirCollection(folder), parse_noise(text), tmp_path / f"noisy{count}")
+        write_noisy_collection(BeirCollection(folder), parse_noise(text), tmp_path / f"noisy{count}")
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     # 1,800 more documents are 1 MB of text.

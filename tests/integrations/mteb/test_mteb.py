@@ -91,7 +91,7 @@ def test_retrieval_is_what_glot_rag_evaluate_says(model: GlotModel, folder: Path
     from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
     from sentence_transformers_glot import from_encoder
 
-    from glot_rag.evaluation.collections.judgements import load_beir
+    from glot_rag.evaluation.collections.beir import load_beir
 
     graded = evaluated(folder, tmp_path / "graded.json")
     assert run(model, LocalRetrieval(folder))["ndcg_at_10"] == pytest.approx(graded, abs=1e-4)
@@ -126,7 +126,7 @@ def test_retrieval_as_a_search_of_mtebs(model: GlotModel, folder: Path, how: str
 
 def test_reranking(model: GlotModel, encoder: GlotEncoder, folder: Path) -> None:
     """mteb's search with documents that were ranked before: none but those is found, by our scores."""
-    from glot_rag.evaluation.collections.judgements import load_beir
+    from glot_rag.evaluation.collections.beir import load_beir
 
     dataset = load_beir(folder)
     names = list(dataset.documents)
