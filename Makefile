@@ -2,17 +2,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-matrix lint bench clean
+.PHONY: demo test test-matrix lint tables house bench clean
 
 demo: .venv/installed
 	$(BIN)/python examples/demo.py
 
-# A worker a core, each with one thread; a file of tests stays together, as its tests share what they load.
+# One worker for each core, each with one thread. The tests of a file stay together: they share what they load.
 test: .venv/installed
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-# The integrations against the lowest supported and the newest frameworks, each in an environment of its own.
+# Other versions than constraints.txt has, each set in an environment of its own: see .ci/matrix.
 test-matrix: .venv/installed
+	.ci/matrix core-lowest
 	.ci/matrix lowest
 	.ci/matrix newest
 
@@ -20,6 +21,15 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The tables of README, docs/ and the model cards, from benchmarks/results/.
+tables: .venv/installed
+	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python benchmarks/picture.py
+
+# Sizes of the code base, and its import graph.
+house: .venv/installed
+	$(BIN)/python benchmarks/house.py
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/head.py --json runs/head.json

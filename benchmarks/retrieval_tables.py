@@ -16,14 +16,16 @@ TITLES = {
     "mean": "mean",
     "adapool": "AdaPool",
     "glot": "GLOT",
-    "glot+prune": "GLOT, pruned",
-    "glot+adapt": "GLOT, adapted",
-    "adapool+adapt": "AdaPool, adapted",
-    "glot+adapt+prune": "GLOT, adapted, pruned",
+    "glot+prune": "GLOT, denoised first",
+    "glot+adapt": "GLOT, fitted",
+    "adapool+adapt": "AdaPool, fitted",
+    "glot+adapt+prune": "GLOT, fitted, denoised first",
     "max": "max",
     "cls": "CLS",
     "bm25": "BM25",
     "best-chunk": "best chunk",
+    "hybrid": "hybrid: BM25 + GLOT",
+    "oracle": "oracle",
 }
 _OURS = ("glot+adapt", "glot")  # whose gain over mean pooling is shown: the first of these that was measured
 # What may differ between runs that are one but for their seed. The hash does where the seed draws documents or queries.
@@ -44,7 +46,7 @@ def retrieval_rows(reports: list[Report], overall: bool = False) -> Rows:
     """
     poolings = list(dict.fromkeys(pooling for report in reports for pooling in report.poolings))
     titles = [TITLES.get(pooling, pooling) for pooling in poolings]
-    rows = [["collection", "noise", *titles, "ceiling", "GLOT − mean", "won back"]]
+    rows = [["collection", "noise", *titles, "oracle", "GLOT − mean", "won back"]]
     recoveries: list[dict[str, float]] = []
     for seeds in _by_seed(reports):
         for noise, ratio in seeds[0].settings:
@@ -56,6 +58,41 @@ def retrieval_rows(reports: list[Report], overall: bool = False) -> Rows:
     # A pooling that not all seeds of any collection have.
     shown = [column for column, cells in enumerate(zip(*rows[1:], strict=True)) if column < 2 or any(cells)]
     return [[row[column] for column in shown] for row in rows]
+
+
+def system_rows(report: Report, systems: list[str]) -> Rows:
+    """One report the other way round: rows are the given poolings and baselines, columns the noise settings.
+
+    Values are nDCG@10 × 100; "oracle" is mean pooling over each document's own words. The best of a column is bold, the
+    oracle left out.
+
+    Raises:
+        ValueError: a system that the report does not have.
+    """
+    unknown = [name for name in systems if name not in report.poolings and name != "oracle"]
+    if unknown:
+        raise ValueError(f"{report.dataset} has no {', '.join(unknown)}; it has {', '.join(report.poolings)}, oracle")
+    rows = [["", *(_noise_label(noise, ratio) for noise, ratio in report.settings)]]
+    columns: list[dict[str, float]] = []
+    for noise, ratio in report.settings:
+        found = {name: report.result(name, noise, ratio) for name in [*systems, "mean"] if name != "oracle"}
+        column = {name: 100 * result.metrics[PRIMARY_METRIC] for name, result in found.items() if result}
+        if found["mean"]:
+            column["oracle"] = 100 * found["mean"].ceiling[PRIMARY_METRIC]
+        columns.append(column)
+    for name in systems:
+        row = [TITLES.get(name, name)]
+        for column in columns:
+            best = max(round(value, 1) for other, value in column.items() if other in systems and other != "oracle")
+            value = column.get(name)
+            cell = "" if value is None else f"{value:.1f}"
+            row.append(f"**{cell}**" if value is not None and name != "oracle" and round(value, 1) == best else cell)
+        rows.append(row)
+    return rows
+
+
+def _noise_label(noise: str, ratio: float) -> str:
+    return "none" if noise == "none" else f"{noise} {ratio:.0%}"
 
 
 def _by_seed(reports: list[Report]) -> list[list[Report]]:
@@ -105,7 +142,7 @@ def _row(seeds: list[Report], noise: str, ratio: float, poolings: list[str]) -> 
     ours = _ours(means)
     row = [
         seeds[0].dataset,
-        "none" if noise == "none" else f"{noise} {ratio:.0%}",
+        _noise_label(noise, ratio),
         *cells,
         _shown(ceilings),
         difference_label((means[ours] - means["mean"]) / 100) if ours in means else "",

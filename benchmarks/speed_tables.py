@@ -64,7 +64,7 @@ def import_rows(record: Record) -> Rows:
 
 
 def ablation_rows(record: Record) -> Rows:
-    """Of `ablation.py`: a variant a row, mean and standard deviation over the seeds; mean pooling, ceiling."""
+    """Of `ablation.py`: a variant a row, mean and standard deviation over the seeds; mean pooling, oracle."""
     settings = record["settings"]
     low, high = settings["mean"], settings["ceiling"]
     rows = [["group", "what differs", "seeds", "token AUC", "nDCG@10", "won back", "parameters"]]
@@ -77,14 +77,14 @@ def ablation_rows(record: Record) -> Rows:
         won = percent(won_back(statistics.fmean(values), low, high))
         rows.append([group, name, str(len(seeds)), auc, spread(values, 1), won, f"{seeds[0]['parameters']:,}"])
     rows.append(["", "mean pooling", "", "", f"{low:.1f}", "", ""])
-    rows.append(["", "ceiling", "", "", f"{high:.1f}", "", ""])
+    rows.append(["", "oracle", "", "", f"{high:.1f}", "", ""])
     return rows
 
 
 def unseen_rows(record: Record) -> Rows:
     """Of `unseen.py`: a family that was left out a row, and the share won back on average."""
     columns = ("mean", "unseen", "unseen+prune", "seen", "seen+prune", "ceiling")
-    titles = ["mean", "left out", "left out, pruned", "trained on", "trained on, pruned", "ceiling"]
+    titles = ["mean", "left out", "left out, denoised first", "trained on", "trained on, denoised first", "oracle"]
     ways = columns[1:-1]
     rows = [["noise", *titles, *(f"won back, {title}" for title in titles[1:-1])]]
     shares: dict[str, list[float]] = {way: [] for way in ways}

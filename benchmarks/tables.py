@@ -1,17 +1,19 @@
 """Fill the tables of Markdown files from the JSON of `glot-rag evaluate`, `stress`, `glue` and of the benchmarks.
 
-    python benchmarks/tables.py README.md glot_rag/pretrained/minilm/MODEL_CARD.md
+    python benchmarks/tables.py            # every Markdown file that has such a table
+    python benchmarks/tables.py README.md
 
-A table stands between two comments, the first of which names the files, relative to the repository:
+A table stands between two comments. The first one names the JSON files, relative to the repository:
 
     <!-- results: benchmarks/results/cranfield-0.json benchmarks/results/cisi-pruned.json -->
     <!-- end of results -->
 
-Reports of `glot-rag evaluate` that differ in the seed alone (or in the machine, too) become one: mean and standard
+Reports of `glot-rag evaluate` that differ only in the seed, or in the machine, are averaged: mean and standard
 deviation over the seeds, and the share won back of the means. `<!-- results, overall: FILES -->` adds a line with that
-share's average over the noise settings.
+share's average over the noise settings. `<!-- results, rows mean bm25 oracle: FILE -->` makes a short table of one
+report: these systems as rows, the noise settings as columns.
 
-`--check` writes nothing and fails where a table is not what the JSON says.
+`--check` writes nothing and fails where a table differs from its JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import re
 import sys
 from pathlib import Path
 
-from retrieval_tables import TITLES, retrieval_rows
+from retrieval_tables import TITLES, retrieval_rows, system_rows
 from speed_tables import Rows, rows_of
 
 from glot_rag.evaluation.paper.results import TrialReport, heading
@@ -30,7 +32,8 @@ from glot_rag.evaluation.report.results import Report
 
 ROOT = Path(__file__).resolve().parents[1]
 _BLOCK = re.compile(
-    r"(?P<start><!-- results(?P<overall>, overall)?: (?P<files>[^>]+?) -->\n).*?(?P<end><!-- end of results -->)",
+    r"(?P<start><!-- results(?P<overall>, overall)?(, rows (?P<rows>[^:>]+))?: (?P<files>[^>]+?) -->\n)"
+    r".*?(?P<end><!-- end of results -->)",
     re.DOTALL,
 )
 
@@ -52,12 +55,16 @@ def trial_table(reports: list[TrialReport]) -> str:
     return markdown(rows)
 
 
-def read_table(names: list[str], overall: bool = False) -> str:
-    """The table of some files, which are all of one kind."""
+def read_table(names: list[str], overall: bool = False, systems: list[str] | None = None) -> str:
+    """The table of some files, which are all of one kind; `systems` asks for the short one."""
     paths = [ROOT / name for name in names]
     records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     if "column" in records[0]:
         return trial_table([TrialReport.load(path) for path in paths])
+    if systems:
+        if len(paths) != 1:
+            raise ValueError(f"a table with chosen rows is made of one report; got {len(paths)}")
+        return markdown(system_rows(Report.load(paths[0]), systems))
     rows = rows_of(records)
     return markdown(rows or retrieval_rows([Report.load(path) for path in paths], overall))
 
@@ -72,18 +79,29 @@ def filled(text: str) -> str:
     """The Markdown with every table made anew."""
 
     def fill(block: re.Match[str]) -> str:
-        rows = read_table(block["files"].split(), overall=block["overall"] is not None)
+        systems = block["rows"].split() if block["rows"] else None
+        rows = read_table(block["files"].split(), overall=block["overall"] is not None, systems=systems)
         return block["start"] + rows + block["end"]
 
     return _BLOCK.sub(fill, text)
 
 
+def files_with_tables() -> list[Path]:
+    """README, the documentation and the model cards, as far as they have a table."""
+    found = [
+        ROOT / "README.md",
+        *sorted((ROOT / "docs").rglob("*.md")),
+        *sorted(ROOT.glob("glot_rag/pretrained/*/*.md")),
+    ]
+    return [path for path in found if _BLOCK.search(path.read_text(encoding="utf-8"))]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", type=Path, nargs="+", help="Markdown files")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where a table is out of date")
+    parser.add_argument("files", type=Path, nargs="*", help="Markdown files (default: all that have a table)")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a table is out of date")
     options = parser.parse_args()
-    for path in options.files:
+    for path in options.files or files_with_tables():
         text = path.read_text(encoding="utf-8")
         try:
             made = filled(text)
@@ -92,7 +110,7 @@ def main() -> None:
         if not options.check:
             path.write_text(made, encoding="utf-8")
         elif made != text:
-            sys.exit(f"{path}: a table is not what its JSON says: run python benchmarks/tables.py {path}")
+            sys.exit(f"{path}: a table differs from its JSON: run python benchmarks/tables.py {path}")
 
 
 if __name__ == "__main__":

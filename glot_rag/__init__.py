@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from glot_rag.index import Document, GlotIndex, Hit
     from glot_rag.onnx.encoder import OnnxEncoder
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Document",
     "GlotClassifier",
