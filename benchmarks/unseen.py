@@ -72,8 +72,6 @@ def main(
         convolution="transformer",
         norm="layer",
         num_layers=3,
-        keep=0.1,
-        rounds=1,
     )
     data = load_beir(dataset, queries)  # type: ignore[arg-type]  # load_beir refuses any other half
     console = Console()

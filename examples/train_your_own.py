@@ -53,7 +53,6 @@ def main() -> None:
         convolution="transformer",
         norm="layer",
         num_layers=3,
-        keep=0.1,
     )
     settings = TrainingConfig(epochs=options.epochs, denoising=0, contrastive=0, tokens=1, rarity=0.5)
     train(texts, backbone, head, settings, options.out, show_progress=True)

@@ -63,7 +63,7 @@ class GlotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             train on beside the text itself (`glot_rag.training.noise`). Some help where the texts to classify are
             noisier than those at hand; 0 for none.
         layers: of the backbone, read side by side by "glot" and "adapool".
-        convolution: GLOT's graph layer: gat, gcn, gin, gine, sage or transformer.
+        convolution: GLOT's graph layer: gat, gcn, gin, gine or transformer.
         num_layers: K, graph layers.
         hidden_size: their width.
         threshold: tau; tokens with a higher cosine are joined.

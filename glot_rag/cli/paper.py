@@ -32,7 +32,7 @@ LearningRate = Annotated[
     ),
 ]
 Layers = Annotated[str, typer.Option(help="Backbone layers that are read, like 2,-1.")]
-Convolution = Annotated[str, typer.Option(help="GLOT's graph layer: gat, gcn, gin, gine, sage, transformer.")]
+Convolution = Annotated[str, typer.Option(help="GLOT's graph layer: gat, gcn, gin, gine, transformer.")]
 NumLayers = Annotated[int, typer.Option(min=1, help="K, graph layers.")]
 HiddenSize = Annotated[int, typer.Option(min=1)]
 Threshold = Annotated[float, typer.Option(help="tau: tokens with a higher cosine are joined.")]

@@ -34,9 +34,8 @@ def train(
     jumping: Annotated[str, typer.Option(help=", ".join(JUMPING))] = "cat",
     form: Annotated[str, typer.Option(help=", ".join(FORMS))] = "drop",
     norm: Annotated[str, typer.Option(help=", ".join(NORMS))] = "layer",
-    keep: Annotated[float, typer.Option(help="Least share of a text that a round of dropping leaves.")] = 0.1,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of dropping, at most.")] = 1,
-    trust: Annotated[
+    min_keep_ratio: Annotated[float, typer.Option(help="Least share of a text that stays.")] = 0.1,
+    mix_weight: Annotated[
         float | None,
         typer.Option(help="Part of the kept tokens in the drop form's vector, 0.2; the rest is mean pooling."),
     ] = None,
@@ -93,8 +92,8 @@ def train(
     from glot_rag.training.loop import train
     from glot_rag.training.texts import read_lines, read_texts, sample
 
-    if trust is None:
-        trust = 0.2 if form == "drop" else 1.0
+    if mix_weight is None:
+        mix_weight = 0.2 if form == "drop" else 1.0
     # The drop form's choice of tokens has no gradient: it is trained on token labels alone.
     weights = (0.0, 0.0, 1.0) if form == "drop" else (1.0, 0.1, 0.3)
     config = TrainingConfig(
@@ -134,9 +133,8 @@ def train(
         jumping=jumping,
         form=form,
         norm=norm,
-        keep=keep,
-        rounds=rounds,
-        trust=trust,
+        min_keep_ratio=min_keep_ratio,
+        mix_weight=mix_weight,
         readout=readout,
         # The denoising target is a vector of the backbone's size, or the teacher's.
         output_size=output_size or ((taught_by or frozen).state_size if form == "paper" else None),
@@ -169,8 +167,10 @@ def calibrate(
     ] = None,
     backbone: Backbone = "minilm",
     collections: Annotated[int, typer.Option(min=10, help="How many to simulate.")] = 300,
-    trust: Annotated[float, typer.Option(help="Part of the kept tokens in an adapted head's vector.")] = 1.0,
-    gate: Annotated[float, typer.Option(help="Leave a text whole that would lose less than this share.")] = 0.15,
+    mix_weight: Annotated[float, typer.Option(help="Part of the kept tokens in an adapted head's vector.")] = 1.0,
+    min_drop_ratio: Annotated[
+        float, typer.Option(help="Leave a text whole that would lose less than this share.")
+    ] = 0.15,
     seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,
@@ -191,8 +191,8 @@ def calibrate(
         read_texts(text),
         collections=collections,
         seed=seed,
-        trust=trust,
-        gate=gate,
+        mix_weight=mix_weight,
+        min_drop_ratio=min_drop_ratio,
         lines=read_lines(lines or []),
         show_progress=True,
     )

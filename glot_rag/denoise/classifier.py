@@ -72,14 +72,14 @@ class NoiseClassifier:
     Args:
         network: weighs.
         background: (V,) float16, log-probabilities of the tokens in clean text.
-        trust: `HeadConfig.trust` of the head once it is adapted: its choice of tokens is the better one then.
-        gate: the adapted head leaves a text whole that would lose less than this share of its tokens.
+        mix_weight: `HeadConfig.mix_weight` of the head once it is fitted: its choice of tokens is the better one then.
+        min_drop_ratio: the fitted head leaves a text whole that would lose less than this share of its tokens.
     """
 
     network: ClassifierNetwork
     background: Tensor
-    trust: float = 1.0
-    gate: float = 0.15
+    mix_weight: float = 1.0
+    min_drop_ratio: float = 0.15
 
     def __call__(self, logits: Tensor, features: Tensor, mask: Tensor) -> Tensor:
         """The head's scores (B, L), the collection's features (B, L, F), the mask (B, L) -> scores (B, L), float32.
@@ -94,7 +94,11 @@ class NoiseClassifier:
     def tensors(self) -> dict[str, Tensor]:
         """All that it consists of, by name."""
         network = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        named = {**network, "background": self.background, "mixing": torch.tensor([self.trust, self.gate])}
+        named = {
+            **network,
+            "background": self.background,
+            "mixing": torch.tensor([self.mix_weight, self.min_drop_ratio]),
+        }
         return {name: value.detach().cpu().contiguous() for name, value in sorted(named.items())}
 
     def save(self, directory: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from glot_rag.head import AdaPool, GlotHead
-from glot_rag.head.glot import keep_tokens
+from glot_rag.head.readout import keep_tokens
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.tokenizer import check_texts
 from glot_rag.progress import bar
@@ -48,11 +48,10 @@ def denoise_texts(
     show_progress: bool = False,
     batch_tokens: int | None = None,
 ) -> list[Denoised]:
-    """Drop the words that look like noise, in rounds: with less noise around, the rest is told apart better.
+    """Drop the words that look like noise.
 
-    A round drops the words that are more likely noise than signal, but leaves the surest `HeadConfig.keep` of them
-    (`glot_rag.head.glot.keep_tokens`); a word's score is the mean of its tokens'. There are `HeadConfig.rounds` at
-    most, and no more for a text of which nothing was dropped.
+    Words that are more likely noise than signal go, but at least `HeadConfig.min_keep_ratio` of a text stays
+    (`glot_rag.head.readout.keep_tokens`). A word's score is the mean of its tokens' scores.
 
     Args:
         backbone: the frozen transformer.
@@ -82,19 +81,12 @@ def _prune(
     backbone: Backbone, head: GlotHead | AdaPool, texts: Sequence[str], batch_tokens: int | None
 ) -> list[Denoised]:
     words = [[match.span() for match in _WORD.finditer(text)] for text in texts]
-    left = [list(range(len(spans))) for spans in words]  # of each text, the words still there
+    left = [list(range(len(spans))) for spans in words]
     open_ = [row for row, spans in enumerate(words) if spans]
-    for _ in range(head.config.rounds):
-        current = [_text_of(texts[row], words[row], left[row]) for row in open_]
-        scores = _score(backbone, head, current, batch_tokens)
-        still = []
-        for row, logits in zip(open_, scores, strict=True):
-            every = torch.ones(1, len(logits), dtype=torch.bool)
-            stays = keep_tokens(logits[None], every, head.config.keep, head.gate)[0]
-            if not stays.all():
-                left[row] = [word for word, stay in zip(left[row], stays.tolist(), strict=True) if stay]
-                still.append(row)
-        open_ = still
+    for row, logits in zip(open_, _score(backbone, head, [texts[row] for row in open_], batch_tokens), strict=True):
+        every = torch.ones(1, len(logits), dtype=torch.bool)
+        stays = keep_tokens(logits[None], every, head.config.min_keep_ratio, head.min_drop_ratio)[0]
+        left[row] = [word for word, stay in enumerate(stays.tolist()) if stay]
     return [
         Denoised(_text_of(text, spans, kept), _runs(spans, kept), len(kept) / len(spans) if spans else 1.0)
         for text, spans, kept in zip(texts, words, left, strict=True)

@@ -129,7 +129,7 @@ def pool_ids(
         name: backbone.drop(ids, choice.pooling.layers, choice, shorten=shorten) for name, choice in choices.items()
     }
     layers = {layer for pooling in poolings.values() if not pooling.drops for layer in pooling.layers}
-    if drops and (layers or len(drops) > 1 or any(poolings[name].trust < 1 for name in drops)):
+    if drops and (layers or len(drops) > 1 or any(poolings[name].mix_weight < 1 for name in drops)):
         layers.add(-1)
     states = backbone.states_of(ids, mask, sorted(layers), list(drops.values()))
     by_layer = dict(zip(sorted(layers), states, strict=True))
@@ -137,7 +137,7 @@ def pool_ids(
     def read(name: str, pooling: Pooling) -> Read:
         if name in drops:
             seen, drop = choices[name].read, drops[name]
-            vector, weights = _mix(drop.states, drop.stays, by_layer.get(-1), mask, pooling.trust)
+            vector, weights = _mix(drop.states, drop.stays, by_layer.get(-1), mask, pooling.mix_weight)
             return seen._replace(pooled=Pooled(vector, weights, seen.pooled.logits))
         joined = join_layers(by_layer, pooling.layers)
         return Read(joined, mask, pooling(joined, mask, ids))
@@ -145,25 +145,25 @@ def pool_ids(
     return {name: read(name, pooling) for name, pooling in poolings.items()}
 
 
-def _mix(kept: Tensor, stays: Tensor, whole: Tensor | None, mask: Tensor, trust: float) -> tuple[Tensor, Tensor]:
-    """The drop form: the mean of the tokens that went on, mixed with the whole text's (`Pooling.trust`).
+def _mix(kept: Tensor, stays: Tensor, whole: Tensor | None, mask: Tensor, mix_weight: float) -> tuple[Tensor, Tensor]:
+    """The drop form: the mean of the tokens that went on, mixed with the whole text's (`Pooling.mix_weight`).
 
     Args:
         kept: (B, L, D) last states of the tokens that went on without the others.
         stays: (B, L) boolean, which those are.
-        whole: (B, L, D) last states of the whole texts; read only for a trust below 1.
+        whole: (B, L, D) last states of the whole texts; read only for a mix weight below 1.
         mask: (B, L) boolean, the real tokens.
-        trust: part of the kept tokens' mean.
+        mix_weight: share of the kept tokens' mean.
 
     Returns:
         Vectors (B, D) and shares (B, L).
     """
     vector, weights = _mean(kept, stays)
-    if trust < 1:
+    if mix_weight < 1:
         assert whole is not None
         vector_of_all, share_of_all = _mean(whole, mask)
-        vector = vector_of_all + trust * (vector - vector_of_all)
-        weights = share_of_all + trust * (weights - share_of_all)
+        vector = vector_of_all + mix_weight * (vector - vector_of_all)
+        weights = share_of_all + mix_weight * (weights - share_of_all)
     return vector, weights
 
 

@@ -138,11 +138,11 @@ def _pool(
         return (pooled.weights > 0) | (surest > 0)
 
     drop = backbone.drop(torch.from_numpy(batch.ids).to(backbone.device), pooling.layers, choose)
-    whole, _ = backbone.hidden_states(batch, (-1,) if pooling.trust < 1 else (), [drop])
+    whole, _ = backbone.hidden_states(batch, (-1,) if pooling.mix_weight < 1 else (), [drop])
     stays = chosen & drop.stays[row]  # (C, L)
     vectors = _means(drop.states, stays, row)
     if whole:
-        vectors = torch.lerp(_means(whole[0], chosen, row), vectors, pooling.trust)
+        vectors = torch.lerp(_means(whole[0], chosen, row), vectors, pooling.mix_weight)
     return vectors, stays.sum(1).float()
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from glot_rag.head.adapool import AdaPool
     from glot_rag.head.baselines import BaselinePooling
-    from glot_rag.head.glot import AdaPool, GlotHead
+    from glot_rag.head.glot import GlotHead
     from glot_rag.head.pooling import Pooled, Pooling
     from glot_rag.head.storage import load_head, save_head
 
 __all__ = ["AdaPool", "BaselinePooling", "GlotHead", "Pooled", "Pooling", "load_head", "save_head"]
 
 _MODULES = {
-    "AdaPool": "glot",
+    "AdaPool": "adapool",
     "BaselinePooling": "baselines",
     "GlotHead": "glot",
     "Pooled": "pooling",

@@ -1,4 +1,4 @@
-"""What decides a head's shape and meaning, as a frozen record with a JSON round trip."""
+"""The settings that decide a head's shape and meaning: a frozen dataclass with a JSON round trip."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Any
 from glot_rag.checks import choose
 from glot_rag.errors import InputError
 
-CONVOLUTIONS = ("gat", "gcn", "gin", "gine", "sage", "transformer")
+CONVOLUTIONS = ("gat", "gcn", "gin", "gine", "transformer")
 JUMPING = ("cat", "max", "mean")
 FORMS = ("residual", "paper", "drop")
 NORMS = ("none", "layer")
 READOUTS = ("sigmoid", "softmax")
-QUERIES = ("mean", "head")
 TRAINED_POOLINGS = ("glot", "adapool")
 BASELINE_POOLINGS = ("mean", "max", "cls", "last")
 POOLINGS = TRAINED_POOLINGS + BASELINE_POOLINGS
@@ -29,33 +28,29 @@ class HeadConfig:
         state_size: D, the width of one layer's hidden states.
         layers: the backbone layers that the head reads, as indices into transformers' `hidden_states`
             (0 the embeddings, -1 the last layer). Their states are concatenated to (B, L, S·D); the last
-            one listed gives the token graph and is pooled. The paper's method is `(-1,)`.
+            one listed gives the token graph and is pooled. The paper reads the last layer, `(-1,)`.
         pooling: "glot", or "adapool" for the same readout without a graph.
-        convolution: the token GNN's layer: gat, gcn, gin, gine, sage or transformer (dot-product attention over the
+        convolution: the graph layer: gat, gcn, gin, gine (the paper's), or transformer (dot-product attention over the
             graph, four heads).
-        num_layers: K, the number of GNN layers.
-        hidden_size: the GNN's width.
-        threshold: tau; tokens j and i are joined where cos(x_i, x_j) > tau.
+        num_layers: K, the number of graph layers.
+        hidden_size: the width of the graph layers.
+        threshold: tau; an edge joins tokens i and j where cos(x_i, x_j) > tau.
         jumping: jumping knowledge, "cat" over H0..HK, or "max"/"mean" over H1..HK.
-        form: "paper": z = Σ pi_i H_i, projected to `output_size` if that is set; "residual":
-            z = Σ pi_i x_i + P(Σ pi_i jk(h_1..h_K)_i) with P = 0 at first, which is mean pooling before training;
-            "drop": the readout's decision is carried out inside the backbone. Tokens that score as noise leave it
-            after the last layer of `layers`, the layers above see the others only, and z is the mean of those.
-            A text of which nothing is dropped has exactly mean pooling's vector.
+        form: what the vector z is made of.
+            "paper": z = Σ pi_i H_i, projected to `output_size` if that is set.
+            "residual": z = Σ pi_i x_i + P(Σ pi_i jk(h_1..h_K)_i). P is 0 at first, so an untrained head is mean
+            pooling.
+            "drop" (token pruning): tokens that score as noise leave the backbone after the highest of `layers`, the
+            layers above see the others only, and z is the mean of those. A text of which nothing is dropped has
+            exactly mean pooling's vector.
         readout: "softmax": pi = softmax(s), as in the paper; "sigmoid": pi proportional to sigmoid(s), so that
-            tokens that all look like signal weigh the same, and a clean text is left as mean pooling has it.
-        readout_size: the width of W1 in s = w2 · tanh(W1 H + b1) + b2.
-        norm: "layer" for a LayerNorm after each GNN layer, "none" as in the paper.
+            tokens that all look like signal weigh the same, and a clean text is pooled as mean pooling does.
+        norm: "layer" for a LayerNorm after each graph layer, "none" as in the paper.
         output_size: the paper form's projection; None for none.
-        keep: what a round of dropping leaves at least: a token stays if it is more likely signal than noise, or is
-            among the surest `keep` of the text.
-        trust: of the drop form, t: z = t · (mean of the kept tokens, which have not seen the others) + (1 - t) · (mean
-            pooling of the whole text). Below 1 a wrong choice of tokens costs less, and the whole text is encoded, too.
-        rounds: of dropping, at most. Pruning reads the text again after each, with less noise in the tokens' states;
-            the drop form, which cannot, drops as much at once: keep ** rounds stays at least.
-        queries: how queries are pooled. "head": as documents; "mean": by mean pooling, which needs a head that stays
-            in mean pooling's space (the residual form, AdaPool). None is "mean" where that is possible: queries carry
-            no noise, and an index then also serves queries that the stock model embedded.
+        min_keep_ratio: the drop form keeps at least this share of a text's tokens, those with the highest scores.
+        mix_weight: of the drop form, w: z = w · (mean of the kept tokens, which have not seen the others) + (1 - w) ·
+            (mean pooling of the whole text). Below 1 a wrong choice of tokens costs less, but the upper layers run
+            over the whole text, too.
 
     Raises:
         InputError: a value out of its range.
@@ -71,13 +66,10 @@ class HeadConfig:
     jumping: str = "cat"
     form: str = "residual"
     readout: str = "softmax"
-    readout_size: int = 128
     norm: str = "none"
     output_size: int | None = None
-    keep: float = 0.7
-    rounds: int = 3
-    trust: float = 1.0
-    queries: str | None = None
+    min_keep_ratio: float = 0.1
+    mix_weight: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
@@ -87,7 +79,7 @@ class HeadConfig:
         choose("form", self.form, FORMS)
         choose("readout", self.readout, READOUTS)
         choose("norm", self.norm, NORMS)
-        for name in ("state_size", "hidden_size", "readout_size", "num_layers", "rounds"):
+        for name in ("state_size", "hidden_size", "num_layers"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 65_536:
                 raise InputError(f"{name} must be a whole number from 1 to 65536; got {value!r}")
@@ -104,23 +96,26 @@ class HeadConfig:
             raise InputError(
                 f"the transformer layer has four heads: hidden_size must be divisible by 4; got {self.hidden_size}"
             )
-        if not isinstance(self.keep, (int, float)) or not 0.0 <= self.keep <= 1.0:
-            raise InputError(f"keep must be in [0, 1]; got {self.keep!r}")
-        if not isinstance(self.trust, (int, float)) or not 0.0 < self.trust <= 1.0:
-            raise InputError(f"trust must be above 0 and at most 1; got {self.trust!r}")
-        if self.trust < 1 and self.form != "drop":
-            raise InputError("trust belongs to the drop form; the other forms drop nothing")
-
-        in_mean_space = self.pooling == "adapool" or self.form != "paper"
-        object.__setattr__(self, "queries", self.queries or ("mean" if in_mean_space else "head"))
-        choose("queries", self.queries, QUERIES)
-        if self.queries == "mean" and not in_mean_space:
-            raise InputError("the paper form's vectors are not in mean pooling's space: queries must be 'head'")
+        if not isinstance(self.min_keep_ratio, (int, float)) or not 0.0 <= self.min_keep_ratio <= 1.0:
+            raise InputError(f"min_keep_ratio must be in [0, 1]; got {self.min_keep_ratio!r}")
+        if not isinstance(self.mix_weight, (int, float)) or not 0.0 < self.mix_weight <= 1.0:
+            raise InputError(f"mix_weight must be above 0 and at most 1; got {self.mix_weight!r}")
+        if self.mix_weight < 1 and self.form != "drop":
+            raise InputError("mix_weight belongs to the drop form; the other forms drop nothing")
 
     @property
     def input_size(self) -> int:
         """S·D, the width of the concatenated states."""
         return self.state_size * len(self.layers)
+
+    @property
+    def mean_queries(self) -> bool:
+        """Whether queries are mean-pooled: true where the head's vectors stay in mean pooling's space.
+
+        Queries carry no noise, and an index then also serves queries that the stock model embedded. The paper form has
+        a space of its own, so the head pools the queries, too.
+        """
+        return self.pooling == "adapool" or self.form != "paper"
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary that JSON can hold; `from_dict` takes it back."""

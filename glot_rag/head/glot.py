@@ -1,8 +1,8 @@
 """The GLOT head: token graph -> graph layers -> jumping knowledge -> learned readout -> one vector.
 
 Source: Mantri, Schönlieb, Lähner, Eliasof, "Towards Improved Sentence Representations using Token Graphs", ICLR 2026,
-arXiv 2603.03389, section 3. The residual form, the drop form, the reading of several layers and
-the sigmoid readout are ours.
+arXiv 2603.03389, section 3. The residual form, the drop form, several layers as input and the sigmoid readout are not
+in the paper.
 """
 
 from __future__ import annotations
@@ -18,81 +18,31 @@ from glot_rag.head import layers
 from glot_rag.head.config import HeadConfig
 from glot_rag.head.graph import token_graph
 from glot_rag.head.pooling import Pooled, TrainedPooling, real_states
+from glot_rag.head.readout import score_mlp, token_weights
 
 PATHS = ("auto", "dense", "sparse")
 # Up to here the dense path always wins. Beyond, PyG's edge list does, if the graph is sparse enough for it.
 _DENSE_LENGTH = 1024
 
 
-def score_mlp(input_size: int, hidden_size: int) -> nn.Sequential:
-    """The scores s = w2 · tanh(W1 H + b1) + b2; w2 = b2 = 0 at first, so that every token weighs the same."""
-    last = nn.Linear(hidden_size, 1)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
-    return nn.Sequential(nn.Linear(input_size, hidden_size), nn.Tanh(), last)
-
-
-def readout_weights(logits: Tensor, mask: Tensor, readout: str) -> Tensor:
-    """pi, (B, L): softmax of the scores over real tokens, or the scores' sigmoids scaled to sum to 1."""
-    if readout == "sigmoid":
-        logits = functional.logsigmoid(logits)
-    return layers.masked_softmax(logits, mask)
-
-
-def keep_tokens(logits: Tensor, mask: Tensor, least: float, gate: float = 0.0) -> Tensor:
-    """Which tokens stay, (B, L) boolean: those more likely signal than noise, and the surest `least` of each text.
-
-    The second clause is for texts that are mostly noise: there the scores of signal are low, too, but still the higher
-    ones. A text of which every token is more likely signal is left alone, and so is one that would lose less than
-    `gate` of its tokens: it is clean, and what the head doubts there is an unusual word.
-    """
-    filled = torch.where(mask, logits.float(), torch.finfo(torch.float32).min)
-    count = (mask.sum(dim=1, keepdim=True) * least).ceil().long().clamp(min=1)
-    last = filled.sort(dim=1, descending=True).values.gather(1, count - 1)
-    kept = ((filled >= 0) | (filled >= last)) & mask
-    if gate > 0:
-        clean = (mask & ~kept).sum(dim=1, keepdim=True) < gate * mask.sum(dim=1, keepdim=True)
-        kept = kept | (clean & mask)  # not `where`: ONNX Runtime has none for booleans
-    return kept
-
-
-def _weights(logits: Tensor, mask: Tensor, config: HeadConfig, gate: float) -> Tensor:
-    """pi, (B, L): the readout's, or in the drop form the same for every token that stays."""
-    if config.form != "drop":
-        return readout_weights(logits, mask, config.readout)
-    kept = keep_tokens(logits, mask, config.keep**config.rounds, gate).float()
-    return kept / kept.sum(dim=1, keepdim=True).clamp(min=1)
-
-
-class AdaPool(TrainedPooling):
-    """Adaptive pooling: the same learned readout over the states themselves, with no graph (the paper's baseline)."""
-
-    name = "adapool"
-
-    def __init__(self, config: HeadConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.layers = config.layers
-        self.output_size = config.state_size
-        self.drops = config.form == "drop"
-        self.trust = config.trust
-        self.score_layer = score_mlp(config.input_size, config.readout_size)
-
-    def forward(self, states: Tensor, mask: Tensor, ids: Tensor | None = None) -> Pooled:
-        """(B, L, S·D) and (B, L) -> (B, D)."""
-        x = real_states(states, mask)
-        logits = self.adapted(self.score_layer(x).squeeze(-1), ids, mask)
-        weights = _weights(logits, mask, self.config, self.gate)
-        return Pooled(torch.einsum("bl,bld->bd", weights, x[..., -self.output_size :]), weights, logits)
-
-
 class GlotHead(TrainedPooling):
-    """Learned pooling over the token graph. See `HeadConfig` for the settings.
+    r"""Learned pooling over the token graph (arXiv 2603.03389, section 3).
+
+    .. math::
+        A_{ij} = [\cos(x_i, x_j) > \tau], \quad H_0 = X, \quad H_k = \mathrm{relu}(\mathrm{conv}_k(H_{k-1}, A))
+
+        H = [H_0 | H_1 | \dots | H_K] \text{ (or max, mean)}, \quad s_i = w_2^\top \tanh(W_1 H_i + b_1) + b_2
+
+        \pi = \mathrm{readout}(s), \quad z = \sum_i \pi_i H_i
+
+    The last line is the paper form; for the others see `HeadConfig.form`.
 
     Args:
         config: the head's settings.
         path: "dense" (masked matrix products), "sparse" (PyG's message passing), or "auto": dense, but sparse for a
             text of over 1,024 tokens whose graph has so few edges that the edge list is the smaller of the two.
+
+    Shapes: states (B, L, S·D), mask (B, L) -> vector (B, O), weights (B, L), logits (B, L).
     """
 
     name = "glot"
@@ -108,7 +58,7 @@ class GlotHead(TrainedPooling):
         self.norms = nn.ModuleList(nn.LayerNorm(size) if layer_norm else nn.Identity() for size in sizes[1:])
         refined = config.hidden_size * (config.num_layers if config.jumping == "cat" else 1)
         joint = config.input_size + refined if config.jumping == "cat" else refined
-        self.score_layer = score_mlp(joint, config.readout_size)
+        self.score_layer = score_mlp(joint)
         self.projection: nn.Linear | None = None
         if config.form == "residual":
             self.output_size = config.state_size
@@ -117,23 +67,23 @@ class GlotHead(TrainedPooling):
         elif config.form == "drop":
             self.output_size = config.state_size
             self.drops = True
-            self.trust = config.trust
+            self.mix_weight = config.mix_weight
         else:
             self.output_size = config.output_size or joint
             if config.output_size is not None:
                 self.projection = nn.Linear(joint, config.output_size, bias=False)
 
     def forward(self, states: Tensor, mask: Tensor, ids: Tensor | None = None) -> Pooled:
-        """(B, L, S·D) and (B, L) boolean -> (B, O), the weights pi (B, L) and the readout's scores (B, L).
+        """Pool a batch (see `Pooling.forward`).
 
-        In the drop form the vector is the mean of the kept tokens' states as they are given; the encoder takes the
-        scores alone and runs the backbone's upper layers over what is kept (`glot_rag.encoder.encoding`).
+        In the drop form the vector is the mean of the kept tokens' states as they are given. An encoder takes only the
+        scores from here and runs the backbone's upper layers over the tokens that stay.
         """
         x = real_states(states, mask)
         refined = self._jump(self.refine(x, mask))
         joint = [x, *refined] if self.config.jumping == "cat" else refined
         logits = self.adapted(self._scores(joint), ids, mask)  # (B, L)
-        weights = _weights(logits, mask, self.config, self.gate)
+        weights = token_weights(logits, mask, self.config, self.min_drop_ratio)
         if self.config.form == "drop":
             return Pooled(_pooled(weights, [x[..., -self.output_size :]]), weights, logits)
         if self.config.form == "residual":
@@ -146,7 +96,7 @@ class GlotHead(TrainedPooling):
         return Pooled(vector, weights, logits)
 
     def graph(self, x: Tensor, mask: Tensor) -> Tensor:
-        """The token graph over the pooled layer's states, (B, L, L): there, tokens of one topic are most alike."""
+        """The token graph of the last layer listed: (B, L, S·D) -> (B, L, L)."""
         return token_graph(x[..., -self.config.state_size :], mask, self.config.threshold)
 
     def refine(self, x: Tensor, mask: Tensor) -> list[Tensor]:
@@ -188,9 +138,10 @@ class GlotHead(TrainedPooling):
         return [stacked.amax(dim=0) if self.config.jumping == "max" else stacked.mean(dim=0)]
 
     def _scores(self, joint: list[Tensor]) -> Tensor:
-        """The readout's scores (B, L) of states that stand side by side, (B, L, …) each.
+        """The readout's scores (B, L) of concatenated states, given as a list of (B, L, …).
 
-        They are not put there, which would copy all of them. An exported graph does that: its one product can be int8.
+        W1 is split instead of concatenating the states, which would copy all of them. An exported graph concatenates:
+        one product can be quantised to int8.
         """
         if torch.compiler.is_compiling():
             return self.score_layer(torch.cat(joint, dim=-1)).squeeze(-1)  # type: ignore[no-any-return]
@@ -206,5 +157,5 @@ class GlotHead(TrainedPooling):
 
 
 def _pooled(weights: Tensor, joint: list[Tensor]) -> Tensor:
-    """Sums over the tokens of states that stand side by side, (B, L, …) each."""
+    """The weighted sums of several states (B, L, …) over the tokens, concatenated: (B, …)."""
     return torch.cat([torch.einsum("bl,blh->bh", weights, each) for each in joint], dim=-1)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch_geometric.nn import GATConv, GCNConv, GINConv, GINEConv, SAGEConv, TransformerConv
+from torch_geometric.nn import GATConv, GCNConv, GINConv, GINEConv, TransformerConv
 
 from glot_rag.head.graph import BLOCK, blockwise
 
@@ -29,13 +29,12 @@ _BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
     "gcn": lambda i, o: GCNConv(i, o),
     "gin": lambda i, o: GINConv(_mlp(i, o)),
     "gine": lambda i, o: GINEConv(_mlp(i, o), edge_dim=1),
-    "sage": lambda i, o: SAGEConv(i, o),
     "transformer": lambda i, o: TransformerConv(i, o // ATTENTION_HEADS, heads=ATTENTION_HEADS),
 }
 
 
 def build(name: str, input_size: int, output_size: int) -> nn.Module:
-    """A PyG layer by name: gat (GATConv), gcn, gin, gine, sage or transformer (TransformerConv)."""
+    """A PyG layer by name: gat (GATConv), gcn, gin, gine or transformer (TransformerConv)."""
     return _BUILDERS[name](input_size, output_size)
 
 
@@ -81,13 +80,6 @@ def _gine(layer: GINEConv, x: Tensor, adjacency: Tensor) -> Tensor:
     """Hu et al. 2020: MLP((1 + eps) x_i + sum_j relu(x_j + e)); e is the same for every edge."""
     edge = layer.lin.weight[:, 0] + layer.lin.bias
     out: Tensor = layer.nn((1 + layer.eps) * x + _sum_neighbours(adjacency, functional.relu(x + edge)))
-    return out
-
-
-def _sage(layer: SAGEConv, x: Tensor, adjacency: Tensor) -> Tensor:
-    """Hamilton et al. 2017: W_l mean_j x_j + W_r x_i. A token with no neighbour has a mean of 0."""
-    degree = adjacency.sum(-1, keepdim=True).clamp(min=1).to(x.dtype)
-    out: Tensor = layer.lin_l(_sum_neighbours(adjacency, x) / degree) + layer.lin_r(x)
     return out
 
 
@@ -173,7 +165,6 @@ _DENSE: dict[type[nn.Module], Callable[[nn.Module, Tensor, Tensor], Tensor]] = {
     GCNConv: _gcn,
     GINConv: _gin,
     GINEConv: _gine,
-    SAGEConv: _sage,
 }
 
 

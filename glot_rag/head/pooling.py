@@ -49,14 +49,14 @@ class Pooling(nn.Module, ABC):
         layers: the backbone layers whose states it reads, concatenated in this order.
         output_size: O, the length of the vector.
         drops: True if it drops tokens inside the backbone, after the highest of its layers.
-        trust: where it drops, the part of the kept tokens' mean in the vector; the rest is mean pooling's.
+        mix_weight: where it drops, the share of the kept tokens' mean in the vector; the rest is mean pooling's.
     """
 
     name: str
     layers: tuple[int, ...] = (-1,)
     output_size: int
     drops: bool = False
-    trust: float = 1.0
+    mix_weight: float = 1.0
 
     @abstractmethod
     def forward(self, states: Tensor, mask: Tensor, ids: Tensor | None = None) -> Pooled:
@@ -76,13 +76,13 @@ class TrainedPooling(Pooling):
         config: its settings.
         calibration: how its scores are weighed against what a collection repeats, if that was trained.
         adaptation: the collection whose repetitions are weighed against its scores, if any.
-        gate: a text that would lose less than this share of its tokens is left whole.
+        min_drop_ratio: a text that would lose less than this share of its tokens is left whole.
     """
 
     config: HeadConfig
     calibration: NoiseClassifier | None = None
     adaptation: Adaptation | None = None
-    gate: float = 0.0
+    min_drop_ratio: float = 0.0
 
     def adapted_to(self, statistics: CorpusStatistics) -> Self:
         """A copy for one collection, which shares the parameters. The pooling must be calibrated.
@@ -94,8 +94,8 @@ class TrainedPooling(Pooling):
         found = copy.copy(self)
         found.adaptation = Adaptation(self.calibration, statistics)
         if found.drops:
-            found.trust = self.calibration.trust
-        found.gate = self.calibration.gate
+            found.mix_weight = self.calibration.mix_weight
+        found.min_drop_ratio = self.calibration.min_drop_ratio
         return found
 
     def adapted(self, logits: Tensor, ids: Tensor | None, mask: Tensor) -> Tensor:

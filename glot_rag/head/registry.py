@@ -41,7 +41,7 @@ def find_head(name: str, pooling: str, head: str | os.PathLike[str] | None) -> P
 
 
 def load_poolings(pooling: str, head: Path | None, backbone: Backbone) -> tuple[Pooling, Pooling]:
-    """The documents' pooling and the queries' (`HeadConfig.queries`).
+    """The documents' pooling and the queries' (`HeadConfig.mean_queries`).
 
     Raises:
         BundleError: the head is damaged, of another kind, or was trained over another backbone.
@@ -58,7 +58,7 @@ def load_poolings(pooling: str, head: Path | None, backbone: Backbone) -> tuple[
             f"{head} was trained over a backbone with fingerprint {trained_over}; '{backbone.source.name}' has "
             f"{backbone.fingerprint}: use the same model files, or train a head for these"
         )
-    if loaded.config.queries == "mean":
+    if loaded.config.mean_queries:
         return loaded, BaselinePooling("mean", backbone.state_size)
     return loaded, loaded
 

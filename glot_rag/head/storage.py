@@ -20,8 +20,9 @@ from glot_rag.denoise.classifier import NoiseClassifier
 from glot_rag.denoise.corpus_statistics import STATISTICS_FILE, CorpusStatistics
 from glot_rag.errors import BundleError, InputError
 from glot_rag.files import read_json_record, write_atomically
+from glot_rag.head.adapool import AdaPool
 from glot_rag.head.config import HeadConfig
-from glot_rag.head.glot import AdaPool, GlotHead
+from glot_rag.head.glot import GlotHead
 
 FORMAT = "glot-rag/head"
 FORMAT_VERSION = 1

@@ -55,8 +55,8 @@ def calibrate(
     collections: int = 300,
     seed: int = 0,
     rarity: float = 0.5,
-    trust: float = 1.0,
-    gate: float = 0.15,
+    mix_weight: float = 1.0,
+    min_drop_ratio: float = 0.15,
     lines: Mapping[str, Sequence[str]] | None = None,
     show_progress: bool = False,
 ) -> tuple[NoiseClassifier, CalibrationReport]:
@@ -69,8 +69,8 @@ def calibrate(
         collections: how many to simulate; a tenth of them is held out.
         seed: of every random choice.
         rarity: how much less it costs to lose a frequent token (`signal_costs`, here at most 1).
-        trust: `NoiseClassifier.trust`.
-        gate: `NoiseClassifier.gate`.
+        mix_weight: `NoiseClassifier.mix_weight`.
+        min_drop_ratio: `NoiseClassifier.min_drop_ratio`.
         lines: real lines for the noise, by kind.
         show_progress: draw a progress bar on stderr.
 
@@ -97,7 +97,9 @@ def calibrate(
             examples += _examples(head, backbone, simulator.collection(number), background, costs)
     network = _fit(training, seed)
     before = _mean_loss(held_out, lambda given, _: given[..., 0])
-    return NoiseClassifier(network, background, trust, gate), CalibrationReport(before, _mean_loss(held_out, network))
+    return NoiseClassifier(network, background, mix_weight, min_drop_ratio), CalibrationReport(
+        before, _mean_loss(held_out, network)
+    )
 
 
 def _token_counts(backbone: Backbone, texts: Sequence[TrainingText], seed: int) -> Tensor:

@@ -150,7 +150,7 @@ class _Run:
                 f"the denoising objective compares with the {whose}'s vectors of length {size}, the head's have "
                 f"{self.head.output_size}: set form='paper' and output_size={size}, or denoising=0"
             )
-        if teacher and head_config.queries == "mean":
+        if teacher and head_config.mean_queries:
             raise TrainingError("the head learns the teacher's space: queries cannot be the backbone's mean pooling")
         self.optimiser = torch.optim.AdamW(
             self.head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -176,7 +176,7 @@ class _Run:
     def needs_targets(self) -> bool:
         """Whether anything is compared with the frozen backbone's own vectors."""
         config = self.config
-        asked = config.contrastive > 0 and self.head.config.queries == "mean"
+        asked = config.contrastive > 0 and self.head.config.mean_queries
         return config.denoising > 0 or config.negatives > 0 or asked
 
     @property
@@ -243,7 +243,7 @@ class _Run:
             asking, vectors = self._query_vectors(cache, queries[asked]), pooled.vector
             if config.denoising:
                 compared, own = vectors, rows
-                if head.config.queries == "head":
+                if not head.config.mean_queries:
                     # The head makes the queries' vectors, too: they are to be where the clean query has its own.
                     compared, own = torch.cat([vectors, asking]), np.concatenate([rows, queries[asked]])
                 parts["denoising"] = denoising_loss(compared, self._targets(cache, own))
@@ -283,7 +283,7 @@ class _Run:
         )
 
     def _query_vectors(self, cache: HiddenStateCache, rows: NDArray[np.int64]) -> Tensor:
-        if self.head.config.queries == "mean":
+        if self.head.config.mean_queries:
             return self._targets(cache, rows)
         if not len(rows):
             return torch.zeros(0, self.head.output_size, device=self.device)

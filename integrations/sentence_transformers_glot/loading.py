@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections import OrderedDict
@@ -45,14 +44,14 @@ def from_encoder(encoder: GlotEncoder) -> SentenceTransformer:
         >>> model = load("my-model")  # doctest: +SKIP
     """
     backbone, pooling = encoder.backbone, encoder.pooling
-    trained = isinstance(pooling, (GlotHead, AdaPool))
-    if encoder.query_pooling is not pooling and not (trained and encoder.query_pooling.name == "mean"):
-        raise InputError(
-            f"queries are pooled by {encoder.query_pooling.name!r}, documents by {pooling.name!r}: a model holds one "
-            "pooling, and for a trained one mean pooling of queries"
-        )
     if encoder.prune:
         raise InputError("a pruning encoder reads a document in windows, which no module can: use prune=False")
+    expected = "mean" if isinstance(pooling, (GlotHead, AdaPool)) and pooling.config.mean_queries else pooling.name
+    if encoder.query_pooling.name != expected:
+        raise InputError(
+            f"queries are pooled by {encoder.query_pooling.name!r}, documents by {pooling.name!r}: a model with this "
+            f"pooling pools queries by {expected!r}"
+        )
     if backbone.source.gguf_file:
         raise InputError(f"'{backbone.source.name}' is a GGUF file, which sentence-transformers does not read")
     options: dict[str, Any] = {"model_kwargs": {"dtype": backbone.dtype}, "max_seq_length": backbone.max_tokens}
@@ -61,8 +60,7 @@ def from_encoder(encoder: GlotEncoder) -> SentenceTransformer:
     modules: list[Module]
     if isinstance(pooling, (GlotHead, AdaPool)):
         # A copy: training the model must not change the encoder.
-        queries = "head" if encoder.query_pooling is pooling else encoder.query_pooling.name
-        head = type(pooling)(dataclasses.replace(pooling.config, queries=queries))
+        head = type(pooling)(pooling.config)
         head.load_state_dict(pooling.state_dict())
         head.calibration = pooling.calibration
         if pooling.adaptation is not None:

@@ -24,8 +24,8 @@ class GlotPooling(Module):
     """Pools token embeddings with a GLOT (or AdaPool) head, in place of sentence-transformers' `Pooling`.
 
     A head may read several hidden layers: when the model is put together, its `Transformer` is told to hand them over.
-    `encode_query` pools as `HeadConfig.queries` says, by default by mean pooling, since queries carry no noise;
-    `encode` and `encode_document` pool with the head. The arithmetic and the vectors are float32 in any model.
+    `encode_query` pools by mean pooling (`HeadConfig.mean_queries`; queries carry no noise), or in the paper form with
+    the head; `encode` and `encode_document` pool with the head. Arithmetic and vectors are float32 in any model.
 
     A head that is adapted to a collection (`GlotEncoder.adapt`) also needs `input_ids`, as a `Transformer` leaves them
     among the features; its counts are saved with it.
@@ -110,7 +110,7 @@ class GlotPooling(Module):
             InputError: the layers that the head reads are not there, or the ids that an adapted head needs.
             BundleError: the head was made for states of another width.
         """
-        query = (task or features.get("task")) == "query" and self.head.config.queries == "mean"
+        query = (task or features.get("task")) == "query" and self.head.config.mean_queries
         states, mask, ids = _padded(self._states(features, (-1,) if query else self.head.layers), features)
         if not self.include_prompt and "prompt_length" in features:
             mask = _without_prompt(mask, features["prompt_length"])

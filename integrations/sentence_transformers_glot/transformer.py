@@ -36,7 +36,7 @@ class GlotTransformer(Transformer):
     """A `Transformer` in which a head in the drop form lets only signal go on to the upper layers.
 
     What comes out is `token_embeddings`, float32 in any model, with an `attention_mask` of the tokens that were kept,
-    so a mean `Pooling` after it gives the head's vector. Where `HeadConfig.queries` is "mean", `encode_query` drops
+    so a mean `Pooling` after it gives the head's vector. Where `HeadConfig.mean_queries` holds, `encode_query` drops
     none.
 
     A head that is adapted to a collection (`from_encoder`, or `from_head` with a saved encoder's folder `head`) tells
@@ -95,8 +95,8 @@ class GlotTransformer(Transformer):
     def forward(self, features: dict[str, Any], task: str | None = None, **kwargs: Any) -> dict[str, Any]:
         """Set `token_embeddings`, (B, L, D) float32, and `attention_mask`, (B, L), to what was kept.
 
-        Where `HeadConfig.trust` is below 1 the mask is that of the whole text, and its tokens' embeddings are weighted
-        so that their mean is the head's vector.
+        Where `HeadConfig.mix_weight` is below 1 the mask is that of the whole text, and its tokens' embeddings are
+        weighted so that their mean is the head's vector.
 
         A pooling after it that leaves the prompt out (`include_prompt=False`) raises an InputError; not so for queries,
         of which no token is dropped.
@@ -104,7 +104,7 @@ class GlotTransformer(Transformer):
         Raises:
             TrainingError: in training, with gradients.
         """
-        if (task or features.get("task")) == "query" and self.head.config.queries == "mean":
+        if (task or features.get("task")) == "query" and self.head.config.mean_queries:
             out = super().forward(features, **kwargs)
             return {**out, "token_embeddings": out["token_embeddings"].float()}
         if self.training and torch.is_grad_enabled():
@@ -121,16 +121,16 @@ class GlotTransformer(Transformer):
             return kept | special
 
         layers = [layer % (self.model.config.get_text_config().num_hidden_layers + 1) for layer in self.head.layers]
-        trust = self.head.trust
+        mix_weight = self.head.mix_weight
         drop = Drop(layers, choose)
-        run = Run((), mask=mask, drops=[drop], whole=trust < 1)
+        run = Run((), mask=mask, drops=[drop], whole=mix_weight < 1)
         out = self._tap.run(run, lambda: super(GlotTransformer, self).forward({**features}, **kwargs))
         whole = run.share_out(out["token_embeddings"])
         states, kept = drop.states.float(), drop.stays.to(features["attention_mask"].dtype)
-        if trust < 1:
+        if mix_weight < 1:
             # The mean over all tokens of these is that of the whole text and that of the kept tokens, mixed.
             share = mask.sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp(min=1) * kept
-            states = (1 - trust) * whole.float() + trust * share[..., None] * states
+            states = (1 - mix_weight) * whole.float() + mix_weight * share[..., None] * states
             kept = features["attention_mask"]
         if "prompt_length" in out:
             out["prompt_length"] = _NoPromptLength()

@@ -16,7 +16,7 @@ from glot_rag.head import GlotHead
 from glot_rag.head.config import POOLINGS, HeadConfig
 
 CONFIG = FitConfig(epochs=6, batch_size=8, learning_rate=5e-3)
-SMALL = {"hidden_size": 16, "readout_size": 16}
+SMALL = {"hidden_size": 16}
 
 
 def network(name: str, outputs: int = 2, texts: int = 1, seed: int = 0) -> TextClassifier:

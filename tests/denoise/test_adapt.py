@@ -67,8 +67,8 @@ def test_queries_and_the_encoder_that_was_adapted_stay_as_they_were(
 ) -> None:
     assert isinstance(shipped.pooling, GlotHead)
     assert shipped.pooling.adaptation is None
-    assert shipped.pooling.trust == 0.2
-    assert adapted.pooling.trust == 1.0
+    assert shipped.pooling.mix_weight == 0.2
+    assert adapted.pooling.mix_weight == 1.0
     assert adapted.fingerprint != shipped.fingerprint
     np.testing.assert_array_equal(adapted.encode_queries(pages[:3]), shipped.encode_queries(pages[:3]))
 

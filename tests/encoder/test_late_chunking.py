@@ -83,7 +83,7 @@ def test_heads_read_the_chunks_own_tokens(
 ) -> None:
     settings: dict[str, Any] = {"form": form}
     if form.startswith("drop"):
-        settings = {"form": "drop", "layers": (2,), "trust": 1.0 if form == "drop" else 0.4}
+        settings = {"form": "drop", "layers": (2,), "mix_weight": 1.0 if form == "drop" else 0.4}
     encoder = GlotEncoder(minilm, make_head(**settings), document_prompt="a: ")
     alone = np.concatenate([encoder.encode_chunks(TEXT, [span]) for span in SPANS])
     together = encoder.encode_chunks(TEXT, SPANS)
@@ -97,7 +97,7 @@ def test_heads_read_the_chunks_own_tokens(
 def test_the_drop_form_keeps_something_of_every_chunk(
     minilm: Backbone, make_head: Callable[..., torch.nn.Module]
 ) -> None:
-    head = make_head(form="drop", layers=(2,), keep=0.0, rounds=1)
+    head = make_head(form="drop", layers=(2,), min_keep_ratio=0.0)
     last = head.score_layer[-1]
     with torch.no_grad():
         last.weight.zero_()

@@ -91,5 +91,5 @@ def decoder(
     make_head: Callable[..., GlotHead | AdaPool],
 ) -> Exported:
     """A tiny decoder with a GLOT head that drops tokens after its first layer."""
-    head = make_head(state_size=32, layers=(1,), form="drop", readout="sigmoid", keep=0.3, hidden_size=8)
+    head = make_head(state_size=32, layers=(1,), form="drop", readout="sigmoid", min_keep_ratio=0.3, hidden_size=8)
     return export("decoder", GlotEncoder(tiny("llama"), head, query_pooling=BaselinePooling("mean", 32)))

@@ -20,7 +20,6 @@ HEADS: list[dict[str, object]] = [
     {"convolution": "gcn", "jumping": "max", "readout": "sigmoid"},
     {"convolution": "gin", "jumping": "mean"},
     {"convolution": "gine", "form": "paper", "output_size": 64},
-    {"convolution": "sage", "form": "paper"},
     {"convolution": "transformer", "form": "drop", "layers": (2,), "readout": "sigmoid", "norm": "layer"},
     {"pooling": "adapool"},
 ]

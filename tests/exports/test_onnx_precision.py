@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from glot_rag import GlotEncoder, OnnxEncoder
 from glot_rag.errors import InputError
+from glot_rag.head.readout import READOUT_SIZE
 
 
 def rng() -> np.random.Generator:
@@ -60,7 +61,7 @@ def test_the_head_stays_in_float32(shipped: Exported) -> None:
     config = shipped.encoder.pooling.config  # type: ignore[union-attr]
     shapes = [kept[node.input[1]] for node in products]
     assert [config.input_size, config.hidden_size] in shapes
-    assert [config.input_size + config.num_layers * config.hidden_size, config.readout_size] in shapes
+    assert [config.input_size + config.num_layers * config.hidden_size, READOUT_SIZE] in shapes
     # Six a layer, whether one pass reads them or both.
     assert len({node.input[1] for node in model.graph.node if node.op_type == "MatMulInteger"}) == 6 * 6
 

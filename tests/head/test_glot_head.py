@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch_geometric.nn import GATConv, GCNConv, GINConv, GINEConv, SAGEConv, TransformerConv
+from torch_geometric.nn import GATConv, GCNConv, GINConv, GINEConv, TransformerConv
 
 from glot_rag.errors import InputError
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooled, glot, layers
@@ -44,9 +44,8 @@ def paper_layer(name: str, inputs: int, outputs: int) -> torch.nn.Module:
         return GINConv(mlp())
     if name == "gine":
         return GINEConv(mlp(), edge_dim=1)
-    if name == "transformer":
-        return TransformerConv(inputs, outputs // 4, heads=4)
-    return SAGEConv(inputs, outputs)
+    assert name == "transformer"
+    return TransformerConv(inputs, outputs // 4, heads=4)
 
 
 def paper(config: HeadConfig, parameters: dict[str, Tensor], states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,7 +87,7 @@ def paper(config: HeadConfig, parameters: dict[str, Tensor], states: Tensor, mas
         else:
             weights = torch.sigmoid(scores) / torch.sigmoid(scores).sum()
         if config.form == "drop":
-            least = math.ceil(len(scores) * config.keep**config.rounds)
+            least = math.ceil(len(scores) * config.min_keep_ratio)
             stays = ((scores >= 0) | (scores >= scores.sort(descending=True).values[least - 1])).float()
             weights = stays / stays.sum()
             pooled = weights @ x[:, -config.state_size :]
@@ -122,7 +121,7 @@ def test_both_paths_equal_the_paper(
 ) -> None:
     head = make_head(
         state_size=D, convolution=convolution, jumping=jumping, form=form, readout=readout, hidden_size=4,
-        readout_size=5, num_layers=2, threshold=0.3,
+        num_layers=2, threshold=0.3, min_keep_ratio=0.34,
     )  # fmt: skip
     for path, pooled, expected, weights in by_both_paths(head):
         scale = max(1.0, expected.abs().max().item())
@@ -184,7 +183,7 @@ def test_a_state_dict_of_the_authors_code_loads_and_gives_its_numbers() -> None:
         "score_layer.2.bias": (1,),
     }
     theirs = {name: torch.randn(shape, generator=generator) * 0.3 for name, shape in shapes.items()}
-    config = HeadConfig(state_size=D, hidden_size=hidden, num_layers=2, form="paper", readout_size=scores)
+    config = HeadConfig(state_size=D, hidden_size=hidden, num_layers=2, form="paper")
     head = GlotHead(config).eval()
     head.load_state_dict(theirs, strict=True)
     states, mask = batch(seed=6)
@@ -218,7 +217,7 @@ def test_an_untrained_residual_head_over_two_layers_pools_the_last_listed() -> N
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("convolution", CONVOLUTIONS)
 def test_token_order_does_not_matter(convolution: str, form: str, make_head: MakeHead) -> None:
-    head = make_head(state_size=D, convolution=convolution, form=form, hidden_size=4, keep=0.9)
+    head = make_head(state_size=D, convolution=convolution, form=form, hidden_size=4, min_keep_ratio=0.7)
     states, mask = batch()
     order = torch.randperm(LENGTH, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
@@ -346,10 +345,10 @@ def test_an_unknown_path() -> None:
 
 
 def test_adapool_by_hand() -> None:
-    head = AdaPool(HeadConfig(state_size=2, pooling="adapool", readout_size=1)).eval()
+    head = AdaPool(HeadConfig(state_size=2, pooling="adapool")).eval()
     with torch.no_grad():
-        head.score_layer[0].weight.copy_(torch.tensor([[1.0, 0.0]]))
-        head.score_layer[0].bias.fill_(0.0)
+        head.score_layer[0].weight.zero_()[0, 0] = 1.0  # one of the hidden units reads the first dimension
+        head.score_layer[0].bias.zero_()
         head.score_layer[2].weight.fill_(2.0)
         head.score_layer[2].bias.fill_(0.5)
         states = torch.tensor([[[0.0, 1.0], [1.0, 3.0], [9.0, 9.0]]])

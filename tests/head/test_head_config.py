@@ -15,17 +15,16 @@ from glot_rag.head.config import HeadConfig
     [
         ({"pooling": "attention"}, "pooling must be one of glot, adapool; got 'attention'"),
         ({"pooling": "mean"}, "pooling must be one of glot, adapool; got 'mean'"),
-        ({"convolution": "gatv2"}, "convolution must be one of gat, gcn, gin, gine, sage, transformer; got 'gatv2'"),
+        ({"convolution": "gatv2"}, "convolution must be one of gat, gcn, gin, gine, transformer; got 'gatv2'"),
         ({"convolution": 3}, "convolution must be one of .* got 3"),
         ({"jumping": "lstm"}, "jumping must be one of cat, max, mean; got 'lstm'"),
         ({"form": "Residual"}, "form must be one of residual, paper, drop; got 'Residual'"),
         ({"readout": "sparsemax"}, "readout must be one of sigmoid, softmax; got 'sparsemax'"),
-        ({"queries": "none"}, "queries must be one of mean, head; got 'none'"),
         ({"state_size": 0}, "state_size must be a whole number from 1 to 65536; got 0"),
         ({"state_size": 1 << 17}, "state_size must be a whole number from 1 to 65536; got 131072"),
         ({"hidden_size": -1}, "hidden_size must be a whole number .* got -1"),
         ({"hidden_size": 64.0}, "hidden_size must be a whole number .* got 64.0"),
-        ({"readout_size": "128"}, "readout_size must be a whole number .* got '128'"),
+        ({"min_keep_ratio": 1.1}, r"min_keep_ratio must be in \[0, 1\]; got 1.1"),
         ({"num_layers": True}, "num_layers must be a whole number .* got True"),
         ({"num_layers": 0}, "num_layers must be a whole number .* got 0"),
         ({"layers": ()}, r"layers must name at least one backbone layer by number; got \(\)"),
@@ -37,10 +36,9 @@ from glot_rag.head.config import HeadConfig
         ({"form": "paper", "output_size": 0}, "output_size must be a positive whole number or None; got 0"),
         ({"form": "paper", "output_size": 1.5}, "output_size must be a positive whole number or None; got 1.5"),
         ({"form": "residual", "output_size": 64}, "output_size belongs to the paper form"),
-        ({"form": "drop", "trust": 0.0}, "trust must be above 0 and at most 1; got 0.0"),
-        ({"form": "drop", "trust": 1.1}, "trust must be above 0 and at most 1; got 1.1"),
-        ({"form": "residual", "trust": 0.5}, "trust belongs to the drop form"),
-        ({"form": "paper", "queries": "mean"}, "not in mean pooling's space: queries must be 'head'"),
+        ({"form": "drop", "mix_weight": 0.0}, "mix_weight must be above 0 and at most 1; got 0.0"),
+        ({"form": "drop", "mix_weight": 1.1}, "mix_weight must be above 0 and at most 1; got 1.1"),
+        ({"form": "residual", "mix_weight": 0.5}, "mix_weight belongs to the drop form"),
     ],
 )
 def test_values_out_of_range_are_named(settings: dict[str, Any], message: str) -> None:
@@ -54,24 +52,23 @@ def test_thresholds_that_are_allowed(threshold: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "queries"),
+    ("settings", "mean_queries"),
     [
-        ({}, "mean"),
-        ({"form": "paper"}, "head"),
-        ({"pooling": "adapool"}, "mean"),
-        ({"pooling": "adapool", "form": "paper"}, "mean"),
-        ({"queries": "head"}, "head"),
-        ({"form": "paper", "queries": "head"}, "head"),
+        ({"form": "residual"}, True),
+        ({"form": "drop"}, True),
+        ({"form": "paper"}, False),
+        ({"pooling": "adapool"}, True),
+        ({"pooling": "adapool", "form": "paper"}, True),
     ],
 )
-def test_how_queries_are_pooled_by_default(settings: dict[str, Any], queries: str) -> None:
-    assert HeadConfig(state_size=8, **settings).queries == queries
+def test_queries_are_mean_pooled_where_vectors_stay_in_that_space(settings: dict[str, Any], mean_queries: bool) -> None:
+    assert HeadConfig(state_size=8, **settings).mean_queries is mean_queries
 
 
 def test_json_round_trip() -> None:
     config = HeadConfig(
         state_size=384, layers=(2, -1), convolution="gine", num_layers=4, hidden_size=64, threshold=0.6, jumping="max",
-        form="paper", readout="sigmoid", readout_size=32, output_size=100, queries="head",
+        form="paper", readout="sigmoid", output_size=100,
     )  # fmt: skip
     assert HeadConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 

@@ -23,7 +23,7 @@ MakeHead = Callable[..., GlotHead | AdaPool]
 
 @pytest.fixture
 def bundle(tmp_path: Path, make_head: MakeHead) -> Path:
-    save_head(make_head(state_size=6, hidden_size=4, readout_size=3), tmp_path / "head")
+    save_head(make_head(state_size=6, hidden_size=4), tmp_path / "head")
     return tmp_path / "head"
 
 
@@ -50,7 +50,7 @@ def plant(bundle: Path, weights: bytes) -> None:
     [
         {"layers": (2, -1), "convolution": "gat"},
         {"convolution": "gine", "jumping": "mean", "readout": "sigmoid"},
-        {"form": "paper", "output_size": 5, "queries": "head"},
+        {"form": "paper", "output_size": 5},
         {"pooling": "adapool"},
     ],
 )
@@ -72,7 +72,7 @@ def test_round_trip_is_exact(settings: dict[str, Any], tmp_path: Path, make_head
 
 
 def test_saving_again_replaces_and_leaves_nothing_else(bundle: Path, make_head: MakeHead) -> None:
-    other = make_head(seed=1, state_size=6, hidden_size=4, readout_size=3)
+    other = make_head(seed=1, state_size=6, hidden_size=4)
     save_head(other, bundle)
     assert sorted(p.name for p in bundle.iterdir()) == ["config.json", "head.safetensors"]
     assert torch.equal(load_head(bundle)[0].convs[0].bias, other.convs[0].bias)
@@ -89,7 +89,7 @@ def test_a_write_that_is_cut_off_is_noticed(bundle: Path, make_head: MakeHead, m
 
     monkeypatch.setattr(storage_module, "write_atomically", killed)
     with pytest.raises(KeyboardInterrupt):
-        save_head(make_head(seed=2, state_size=6, hidden_size=4, readout_size=3), bundle)
+        save_head(make_head(seed=2, state_size=6, hidden_size=4), bundle)
     with pytest.raises(BundleError, match="it is damaged"):
         load_head(bundle)
 
@@ -179,7 +179,7 @@ def test_a_configuration_without_settings(bundle: Path) -> None:
 
 
 def test_weights_of_another_shape(bundle: Path, make_head: MakeHead) -> None:
-    plant(bundle, save(make_head(state_size=7, hidden_size=4, readout_size=3).state_dict()))
+    plant(bundle, save(make_head(state_size=7, hidden_size=4).state_dict()))
     with pytest.raises(BundleError, match=r"size mismatch for convs\.0\.lin\.weight"):
         load_head(bundle)
 

@@ -1,4 +1,4 @@
-"""The drop form's vector: what is kept, and, with a trust below 1, mean pooling's part in it."""
+"""The drop form's vector: what is kept, and, with a mix weight below 1, mean pooling's part in it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from glot_rag.models.tokenizer import pack
 if TYPE_CHECKING:
     from glot_rag.models.backbone import Backbone
 
-TRUST = 0.4
+MIX_WEIGHT = 0.4
 MakeHead = Callable[..., GlotHead | AdaPool]
 
 
 @pytest.fixture(scope="module", params=["glot", "adapool"])
 def heads(request: pytest.FixtureRequest, make_head: MakeHead) -> dict[float, GlotHead | AdaPool]:
-    """The same random parameters with full trust and with less."""
-    settings = {"pooling": request.param, "form": "drop", "layers": (2,), "keep": 0.1, "rounds": 1, "scale": 4.0}
-    return {trust: make_head(seed=3, trust=trust, **settings) for trust in (1.0, TRUST)}
+    """The same random parameters with mix weight 1 and with less."""
+    settings = {"pooling": request.param, "form": "drop", "layers": (2,), "scale": 4.0}
+    return {weight: make_head(seed=3, mix_weight=weight, **settings) for weight in (1.0, MIX_WEIGHT)}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def encoders(minilm: Backbone, heads: dict[float, GlotHead | AdaPool]) -> dict[s
     return {
         "mean": GlotEncoder(minilm, mean),
         "all": GlotEncoder(minilm, heads[1.0], query_pooling=mean),
-        "some": GlotEncoder(minilm, heads[TRUST], query_pooling=mean),
+        "some": GlotEncoder(minilm, heads[MIX_WEIGHT], query_pooling=mean),
     }
 
 
@@ -49,7 +49,7 @@ def test_the_vector_is_the_two_means_mixed(
             kept = pool_batch(minilm, {"": heads[1.0]}, batch)[""].pooled.vector
             (states,), mask = minilm.hidden_states(batch)
         whole = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-        expected = TRUST * kept + (1 - TRUST) * whole
+        expected = MIX_WEIGHT * kept + (1 - MIX_WEIGHT) * whole
         np.testing.assert_allclose(got[batch.rows], torch.nn.functional.normalize(expected), atol=1e-6)
     assert np.abs(got - encoders["all"].encode_documents(texts)).max() > 1e-3
     assert np.abs(got - encoders["mean"].encode_documents(texts)).max() > 1e-3
@@ -67,7 +67,7 @@ def test_alone_in_a_batch_and_beside_other_poolings(encoders: dict[str, GlotEnco
 def test_a_text_of_which_nothing_is_dropped_is_mean_pooled(
     minilm: Backbone, make_head: MakeHead, encoders: dict[str, GlotEncoder], mixed_texts: list[str]
 ) -> None:
-    head = make_head(form="drop", layers=(2,), trust=TRUST)
+    head = make_head(form="drop", layers=(2,), mix_weight=MIX_WEIGHT)
     with torch.no_grad():
         head.score_layer[-1].bias.fill_(1e4)  # everything is signal
     got = GlotEncoder(minilm, head).encode_documents(mixed_texts[:8])
@@ -82,7 +82,7 @@ def test_weights_say_what_a_dropped_token_still_counts(
     weights = np.array([token.weight for token in encoders["some"].explain(text).tokens])
     dropped = all_or_none == 0
     assert 0 < dropped.sum() < len(weights)
-    np.testing.assert_allclose(weights, TRUST * all_or_none + (1 - TRUST) / len(weights), rtol=1e-5)
+    np.testing.assert_allclose(weights, MIX_WEIGHT * all_or_none + (1 - MIX_WEIGHT) / len(weights), rtol=1e-5)
     assert weights.sum() == pytest.approx(1)
 
 

@@ -185,8 +185,8 @@ def test_a_decoder_padded_on_the_left(
     if form == "residual":
         save_head(make_head(layers=(1, -1), **settings), tmp_path)
     else:
-        trust = 1.0 if form == "drop" else 0.4
-        save_head(make_head(layers=(1,), form="drop", trust=trust, **settings), tmp_path)
+        mix_weight = 1.0 if form == "drop" else 0.4
+        save_head(make_head(layers=(1,), form="drop", mix_weight=mix_weight, **settings), tmp_path)
     options: dict[str, Any] = {"model_kwargs": {"dtype": torch.float32}, "max_seq_length": 64}
     modules = (
         [Transformer(str(decoder), **options), GlotPooling.from_head(tmp_path)]

@@ -36,8 +36,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "paper": {"form": "paper", "layers": (1, -1), "output_size": 64},
     "adapool": {"pooling": "adapool", "layers": (2, -1)},
     "drop": {"form": "drop", "layers": (0, 2), "scale": 4.0},
-    "drop-some": {"form": "drop", "layers": (2,), "scale": 4.0, "trust": 0.4},
-    "drop-queries": {"form": "drop", "layers": (2,), "queries": "head", "scale": 4.0},
+    "drop-some": {"form": "drop", "layers": (2,), "scale": 4.0, "mix_weight": 0.4},
 }
 
 
@@ -47,7 +46,7 @@ def pair(
 ) -> tuple[GlotEncoder, SentenceTransformer]:
     """An encoder with a random head, and what `from_encoder` makes of it."""
     head = make_head(seed=1, **FORMS[request.param])
-    queries = BaselinePooling("mean", 384) if head.config.queries == "mean" else None
+    queries = BaselinePooling("mean", 384) if head.config.mean_queries else None
     encoder = GlotEncoder(minilm, head, query_pooling=queries)
     return encoder, from_encoder(encoder)
 
