@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 # Before huggingface_hub is imported, which reads it once: no test may reach for a network.
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Likewise read once, by torch: where the cores are shared, threads that wait for each other make tests several times
-# slower, and the batches here are small.
+# torch reads this once, too. One thread for each worker: workers share the cores, and threads that wait for each other
+# make the tests several times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Among the workers of `make test` likewise: a tokeniser would take all cores for itself.
+# A tokenizer would take all cores for itself.
 os.environ.setdefault("RAYON_NUM_THREADS", "1")
 
 import pytest
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 # torch and the library's torch side are imported in the fixtures: the tests that need neither start at once.
 
 MOST_WORKERS = 8  # each holds torch and the models that its tests load: up to 2 GB
-# The files that take longest, slowest first. A worker that began one of them when the others are nearly done would keep
-# them all waiting.
+# The files that take longest, slowest first: if a worker began one of them last, the others would wait for it.
 SLOWEST = (
     "test_examples.py",
     "exports/test_onnx_bundle.py",
