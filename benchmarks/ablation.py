@@ -30,7 +30,7 @@ from rich.console import Console
 from sklearn.metrics import roc_auc_score
 from speed_tables import ablation_rows, terminal_table
 
-from glot_rag import GlotEncoder
+from glot_rag import TorchEncoder
 from glot_rag.embedder import Vectors
 from glot_rag.evaluation import corrupt, load_beir, measure, parse_noise, search
 from glot_rag.head import load_head
@@ -134,7 +134,7 @@ def main(
     """Train the heads and print the table."""
     texts = read_texts(text)
     real = read_lines(lines)
-    mean = GlotEncoder.from_pretrained("minilm", pooling="mean")
+    mean = TorchEncoder.from_pretrained("minilm", pooling="mean")
     backbone = mean.backbone
     data = load_beir(dataset, queries)  # type: ignore[arg-type]  # load_beir refuses any other half
     noisy = corrupt(list(data.documents.values()), parse_noise(noise), seed=NOISE_SEED)

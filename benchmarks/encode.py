@@ -126,7 +126,7 @@ def row(
         "tokens_a_second": tokens / seconds,
         "times_stock": ratio(stock.seconds, ours.seconds),
         # Pruning runs the backbone over other tokens than those counted.
-        "of_peak": None if system.pooling == "glot+prune" else of_peak / seconds,
+        "of_peak": None if system.pooling == "glot+denoise" else of_peak / seconds,
         "long_documents_a_second": long / statistics.median(ours.long) if long else None,
         "query_p50_ms": statistics.median(p50),
         "query_p50_of_stock": ratio(p50, [statistics.median(each) for each in stock.queries]),

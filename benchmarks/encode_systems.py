@@ -34,7 +34,7 @@ class System:
     Attributes:
         tool: what runs it.
         precision: of the weights; what is computed in is `computes_in`.
-        pooling: "mean", "glot" or "glot+prune".
+        pooling: "mean", "glot" or "glot+denoise".
     """
 
     tool: str
@@ -79,7 +79,9 @@ def systems() -> list[System]:
         if importlib.util.find_spec("openvino") is not None:
             made += [System("OpenVINO", precision, pooling) for precision in ("float32", "bfloat16")]
         made += [System("ONNX Runtime", precision, pooling) for precision in ("float32", "float16", "bfloat16", "int8")]
-    made += [System("torch", p, pooling) for pooling in ("mean", "glot", "glot+prune") for p in ("float32", "bfloat16")]
+    made += [
+        System("torch", p, pooling) for pooling in ("mean", "glot", "glot+denoise") for p in ("float32", "bfloat16")
+    ]
     return made
 
 
@@ -163,9 +165,9 @@ def load(system: System, folder: Path, threads: int) -> tuple[Encode, Encode]:
         return stock, stock
     from glot_rag import GlotEncoder
 
-    pooling, _, prune = system.pooling.partition("+")
+    pooling, _, denoise = system.pooling.partition("+")
     encoder = GlotEncoder.from_pretrained(
-        "minilm", pooling=pooling, dtype=system.precision, device="cpu", prune=bool(prune)
+        "minilm", pooling=pooling, dtype=system.precision, device="cpu", denoise=bool(denoise)
     )
     return encoder.encode_documents, encoder.encode_queries
 

@@ -29,7 +29,7 @@ from encode_systems import System, export_bundles
 from rich.console import Console
 from rich.table import Table
 
-from glot_rag import GlotEncoder, OnnxEncoder
+from glot_rag import OnnxEncoder, TorchEncoder
 from glot_rag.encoder.encoding import join_layers
 from glot_rag.evaluation import load_stdlib
 from glot_rag.models.tokenizer import TokenBatch
@@ -39,7 +39,7 @@ BATCH_LENGTH = 128  # tokens of the texts whose number varies
 SHARE_TOKENS = 2_048  # tokens of the batches that the head's share is measured on
 
 
-def long_text(encoder: GlotEncoder, tokens: int) -> str:
+def long_text(encoder: TorchEncoder, tokens: int) -> str:
     """Real text of so many tokens, special ones not counted: one document after the other."""
     words = " ".join(load_stdlib(None).documents.values()).split()
     tokenizer = encoder.backbone.tokenizer
@@ -48,7 +48,7 @@ def long_text(encoder: GlotEncoder, tokens: int) -> str:
     return " ".join(words[:tokens])[: ends[min(tokens, len(ends)) - 1]]
 
 
-def batch_of(encoder: GlotEncoder, count: int, length: int) -> TokenBatch:
+def batch_of(encoder: TorchEncoder, count: int, length: int) -> TokenBatch:
     """Texts of exactly so many tokens, special ones included: each a stretch of one long text."""
     text = long_text(encoder, length * min(count, 16))
     ids = [id for window in encoder.backbone.tokenizer.windows(text) for id in window.ids[1:-1]]
@@ -68,7 +68,7 @@ def median_seconds(points: dict[Any, Callable[[], object]], rounds: int) -> dict
     return {point: statistics.median(each) for point, each in seconds.items()}
 
 
-def by_length(encoder: GlotEncoder, longest: int, rounds: int) -> list[dict[str, Any]]:
+def by_length(encoder: TorchEncoder, longest: int, rounds: int) -> list[dict[str, Any]]:
     """One text of more and more tokens."""
     lengths = [2**power for power in range(4, longest.bit_length())]
     texts = {length: long_text(encoder, length) for length in lengths}
@@ -89,7 +89,7 @@ def by_length(encoder: GlotEncoder, longest: int, rounds: int) -> list[dict[str,
     ]
 
 
-def by_batch(encoder: GlotEncoder, exported: OnnxEncoder, largest: int, rounds: int) -> list[dict[str, Any]]:
+def by_batch(encoder: TorchEncoder, exported: OnnxEncoder, largest: int, rounds: int) -> list[dict[str, Any]]:
     """More and more texts of one length."""
     sizes = [2**power for power in range(largest.bit_length())]
     text = long_text(encoder, BATCH_LENGTH - 2)
@@ -105,7 +105,7 @@ def by_batch(encoder: GlotEncoder, exported: OnnxEncoder, largest: int, rounds: 
     return [{"texts": size, **{kind: seconds[kind, size] / size for kind in ("torch", "onnx")}} for size in sizes]
 
 
-def head_share(encoder: GlotEncoder, rounds: int) -> list[dict[str, Any]]:
+def head_share(encoder: TorchEncoder, rounds: int) -> list[dict[str, Any]]:
     """The head's time beside the backbone's, over batches of about as many tokens."""
     rows: list[dict[str, Any]] = []
     layers = encoder.pooling.layers
@@ -186,7 +186,7 @@ def main(
     if picture is not None and picture.suffix not in (".svg", ".png"):
         raise typer.BadParameter(f"a picture is saved as .svg or .png, got {picture}", param_hint="--picture")
     torch.set_num_threads(threads)
-    encoder = GlotEncoder.from_pretrained("minilm", pooling="glot", dtype="float32", device="cpu")
+    encoder = TorchEncoder.from_pretrained("minilm", pooling="glot", dtype="float32", device="cpu")
     curves: dict[str, list[dict[str, Any]]] = {}
     with bar() as progress:
         task = progress.add_task("", total=4)

@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from speed_tables import terminal_table, unseen_rows
 
-from glot_rag import GlotEncoder
+from glot_rag import TorchEncoder
 from glot_rag.embedder import Vectors
 from glot_rag.evaluation import MemoryCollection, load_beir, measure, search
 from glot_rag.head.config import HeadConfig
@@ -90,7 +90,7 @@ def main(
         (out / "done").touch()
         return out
 
-    mean = GlotEncoder.from_pretrained(pooling="mean")
+    mean = TorchEncoder.from_pretrained(pooling="mean")
     asked = mean.encode_queries(list(data.queries.values()))
     everything = head(())
     rows: list[dict[str, Any]] = []
@@ -102,10 +102,10 @@ def main(
         row["mean"] = ndcg(data, mean.encode_documents(documents), asked)
         row["ceiling"] = ndcg(data, mean.encode_documents([view.signal for view in views]), asked)
         for name, trained in (("unseen", path), ("seen", everything)):
-            for prune in (False, True):
-                encoder = mean.with_pooling("glot", trained, prune=prune)
+            for denoise in (False, True):
+                encoder = mean.with_pooling("glot", trained, denoise=denoise)
                 value = ndcg(data, encoder.encode_documents(documents), asked)
-                key = name + "+prune" * prune
+                key = name + "+denoise" * denoise
                 row[key] = value
                 row[f"recovery {key}"] = (value - row["mean"]) / (row["ceiling"] - row["mean"])
         rows.append(row)

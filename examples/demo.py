@@ -2,7 +2,7 @@
 
 The documents are the docstrings of Python's standard library; each one's first sentence is the query that it answers.
 Noise goes between their words, several kinds and amounts of it. Three ways to embed the noisy documents are measured:
-mean pooling, GLOT, and GLOT adapted to the collection, which has counted what these documents repeat. Writes
+mean pooling, GLOT, and GLOT fitted to the documents, which has counted what these documents repeat. Writes
 demo-output/: a picture, the results as JSON, and two indexes.
 """
 
@@ -17,31 +17,37 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from glot_rag import Document, GlotEncoder, GlotIndex, Hit
+from glot_rag import (
+    Document,
+    GlotIndex,
+    Hit,
+    TorchEncoder,
+    encode_documents_together,
+    encode_queries_together,
+)
 from glot_rag.embedder import Vectors
-from glot_rag.encoder.torch_encoder import encode_documents_together, encode_queries_together
 from glot_rag.evaluation import NoiseSpec, corrupt, evaluate, load_stdlib, print_report, save_picture
 
 NOISES = [NoiseSpec.parse(text) for text in ("none", "words:0.5", "words:0.8", "boilerplate:0.8", "gibberish:0.5")]
 SEARCHED = NoiseSpec("gibberish", 0.5)
 SEED = 0
-ADAPTED = "glot+adapt"
+FITTED = "glot, fitted"
 
 console = Console()
 
 
 def main() -> None:
     options = parse_arguments()
-    glot = GlotEncoder.from_pretrained(head=options.head)
-    encoders = {"mean": glot.with_pooling("mean"), "glot": glot, ADAPTED: glot}  # adapted once there are documents
+    glot = TorchEncoder.from_pretrained(head=options.head)
+    encoders = {"mean": glot.with_pooling("mean"), "glot": glot, FITTED: glot}  # fitted once there are documents
     dataset = load_stdlib(limit=options.documents, seed=SEED)
-    done: dict[tuple[str, ...], tuple[dict[str, GlotEncoder], dict[str, Vectors]]] = {}
+    done: dict[tuple[str, ...], tuple[dict[str, TorchEncoder], dict[str, Vectors]]] = {}
 
-    def embed(texts: Sequence[str]) -> tuple[dict[str, GlotEncoder], dict[str, Vectors]]:
+    def embed(texts: Sequence[str]) -> tuple[dict[str, TorchEncoder], dict[str, Vectors]]:
         """Encoders and vectors, all from one run of the backbone; kept, because the index takes the same again."""
         key = tuple(texts)
         if key not in done:
-            chosen = {**encoders, ADAPTED: glot.adapt(key)}
+            chosen = {**encoders, FITTED: glot.fit(key)}
             done[key] = chosen, encode_documents_together(chosen, key, show_progress=True)
         return done[key]
 
@@ -54,7 +60,7 @@ def main() -> None:
         seed=SEED,
         embed_ceiling=lambda texts: encode_documents_together({"mean": encoders["mean"]}, texts, show_progress=True),
         encoders={name: encoder.fingerprint for name, encoder in encoders.items()},
-        batch_size=options.documents,  # all at once, as `embed` adapts to what it is given
+        batch_size=options.documents,  # all at once, as `embed` fits to what it is given
         progress=lambda message: console.print(f"Embedding {message}", style="dim", highlight=False),
     )
     output = options.output
@@ -69,7 +75,7 @@ def main() -> None:
     masks = {name: each.signal_mask for name, each in zip(dataset.documents, noisy, strict=True)}
     found = {}
     chosen, vectors = embed(texts)
-    for pooling, path in (("mean", output / "index-mean"), (ADAPTED, output / "index-glot")):
+    for pooling, path in (("mean", output / "index-mean"), (FITTED, output / "index-glot")):
         shutil.rmtree(path, ignore_errors=True)
         with GlotIndex.create(path, encoder=chosen[pooling]) as index:
             index.add_vectors(
@@ -89,7 +95,7 @@ def show_search(queries: dict[str, str], found: dict[str, dict[str, list[Hit]]],
     }
     # The query has the name of the document that answers it.
     differing = sorted(
-        first[ADAPTED] - first["mean"],
+        first[FITTED] - first["mean"],
         # Rather one that mean pooling does not find at all, and an object that people know.
         key=lambda name: (name in {hit.id for hit in found["mean"][name]}, "_" in name, name),
     )
@@ -97,13 +103,13 @@ def show_search(queries: dict[str, str], found: dict[str, dict[str, list[Hit]]],
     console.rule("One search", style="dim")
     console.print(
         f"The same documents in two indexes, {SEARCHED.ratio:.0%} of their words {SEARCHED.kind}. Right answer first: "
-        f"mean {len(first['mean'])}, GLOT adapted {len(first[ADAPTED])} of {len(queries)} queries.",
+        f"mean {len(first['mean'])}, GLOT fitted {len(first[FITTED])} of {len(queries)} queries.",
         highlight=False,
     )
     if differing:
         console.print(
             f"Shown is one of the {len(differing)} queries that only GLOT answers first (only mean: "
-            f"{len(first['mean'] - first[ADAPTED])}).",
+            f"{len(first['mean'] - first[FITTED])}).",
             highlight=False,
         )
     console.print(Text("\nQuery: ").append(queries[name], style="bold"))

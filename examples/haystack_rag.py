@@ -1,6 +1,6 @@
 """RAG with Haystack on noisy product pages: what mean pooling and GLOT find for a question. Offline, seconds.
 
-The pages are a shop's: a sentence or two about the thing itself between menus and offers. GLOT is adapted to them: it
+The pages are a shop's: a sentence or two about the thing itself between menus and offers. GLOT is fitted to them: it
 has counted what recurs there, and drops that. A pipeline for each embeds and searches the pages; one of them, with a
 filter, builds the prompt for a language model. Some sixty pages show how it is used, not how much better it is: for
 that, see `glot-rag evaluate`.
@@ -96,11 +96,11 @@ def main() -> None:
     print(f"{len(documents)} noisy pages. One of them:\n  {documents[2].content}\n")
     with tempfile.TemporaryDirectory() as folder:
         # Adapted to these pages and saved; the folder is named wherever a model is. It holds counts, no text.
-        GlotEncoder.from_pretrained().adapt([document.content or "" for document in documents]).save(folder)
+        GlotEncoder.from_pretrained().fit([document.content or "" for document in documents]).save(folder)
         pipelines = {
             "mean": pipeline(documents, pooling="mean"),
             "glot": pipeline(documents),
-            "adapted": pipeline(documents, folder),
+            "fitted": pipeline(documents, folder),
         }
         right = dict.fromkeys(pipelines, 0)
         for question, answer in QUESTIONS.items():
@@ -113,7 +113,7 @@ def main() -> None:
                     print(f"  {name:7} {mark} {document.score:.2f} {says[document.id]}")
         print(f"\nThe answer (*) first: {', '.join(f'{name} {n} of {len(QUESTIONS)}' for name, n in right.items())}.")
 
-    rag, question = pipelines["adapted"], next(iter(QUESTIONS))
+    rag, question = pipelines["fitted"], next(iter(QUESTIONS))
     rag.add_component("prompt", PromptBuilder(TEMPLATE, required_variables=["documents", "question"]))
     rag.connect("retriever.documents", "prompt.documents")
     tools = {"field": "meta.aisle", "operator": "==", "value": "tools"}

@@ -1,6 +1,6 @@
 """RAG with LangChain on noisy web pages: what mean pooling and GLOT find for a question. No network, under a minute.
 
-Each page is a sentence or two among the menus, cookie banners and footers that a scraper brings along. GLOT is adapted
+Each page is a sentence or two among the menus, cookie banners and footers that a scraper brings along. GLOT is fitted
 to the pages: it has counted what recurs in them, and drops that. The same pages and questions go through
 `GlotVectorStore` twice, once for each; then follow a metadata filter with the evidence, and a chain whose chat model is
 a fake one that quotes its prompt. Some seventy pages show how it is used, not how much better it is: for that, see
@@ -88,11 +88,11 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         # Adapted to these pages and saved; the folder is named wherever a model is. It holds counts, no text.
-        GlotEncoder.from_pretrained().adapt([document.page_content for document in documents]).save(folder)
+        GlotEncoder.from_pretrained().fit([document.page_content for document in documents]).save(folder)
         embeddings = {
             "mean": GlotEmbeddings(pooling="mean"),
             "glot": GlotEmbeddings(),
-            "adapted": GlotEmbeddings(model=folder),
+            "fitted": GlotEmbeddings(model=folder),
         }
 
     # Without a path, a store is temporary. With one it is kept, and opened again the next time:
@@ -109,7 +109,7 @@ def main() -> None:
                 print(f"  {name:7} {mark} {cosine:.2f} {texts[str(document.id)]}")
     print(f"\nThe answer (*) first: {', '.join(f'{name} {n} of {len(QUESTIONS)}' for name, n in right.items())}.")
 
-    store, question = stores["adapted"], next(iter(QUESTIONS))
+    store, question = stores["fitted"], next(iter(QUESTIONS))
     print("\nOnly pages in German, by filter={'lang': 'de'}, and with evidence=True what the head kept of them:")
     for document in store.similarity_search(question, k=3, filter={"lang": "de"}, evidence=True):
         print(f"  {document.id}: {document.metadata['glot_evidence']['text']}")

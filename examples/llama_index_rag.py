@@ -1,8 +1,8 @@
 """The same questions to mean pooling and to GLOT, through LlamaIndex. Under a minute, offline.
 
 A small town's website, as a crawler brings it home: in every page a sentence or two that answer something, between
-menus, cookie banners and serial numbers. GLOT is adapted to the pages: it has counted what recurs in them, and drops
-that. Each embedding fills a `GlotVectorStore` from the same documents; the passages that mean pooling and adapted GLOT
+menus, cookie banners and serial numbers. GLOT is fitted to the pages: it has counted what recurs in them, and drops
+that. Each embedding fills a `GlotVectorStore` from the same documents; the passages that mean pooling and fitted GLOT
 find are printed side by side, right or wrong.
 """
 
@@ -81,11 +81,11 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         # Adapted to these pages and saved; the folder is named wherever a model is. It holds counts, no text.
-        GlotEncoder.from_pretrained().adapt([document.get_content() for document in documents]).save(folder)
+        GlotEncoder.from_pretrained().fit([document.get_content() for document in documents]).save(folder)
         embeddings = {
             "mean": GlotEmbedding(pooling="mean"),
             "glot": GlotEmbedding(),
-            "adapted": GlotEmbedding(model_name=folder),
+            "fitted": GlotEmbedding(model_name=folder),
         }
 
     found: dict[str, dict[str, list[NodeWithScore]]] = {}
@@ -100,7 +100,7 @@ def main() -> None:
             in_waste = filtered.retrieve("Who has to shovel in winter?")
 
     for question, answer in QUESTIONS.items():
-        shown = {name: found[name][question] for name in ("mean", "adapted")}
+        shown = {name: found[name][question] for name in ("mean", "fitted")}
         console.print()
         console.print(side_by_side(question, answer, shown, says))
     console.print(f"\nRight page first, and among the first {TOP_K}:", style="bold")

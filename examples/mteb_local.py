@@ -1,7 +1,7 @@
 """Noisy documents of your own as a retrieval task of mteb: mean pooling and GLOT, measured by mteb. Offline, seconds.
 
 `LocalRetrieval` takes a folder in BEIR layout, or, as here, a dataset in memory: docstrings of Python's standard
-library, whose first sentences are the queries, with noise between their words. An encoder that is adapted to the noisy
+library, whose first sentences are the queries, with noise between their words. An encoder that is fitted to the noisy
 documents is a model like any other. Sixty documents show how it is used, not how much better it is: for that, take a
 collection of your own, or see `glot-rag evaluate`.
 """
@@ -45,8 +45,8 @@ def main() -> None:
     print(f"{'noise':17}{'model':9}" + "".join(f"{measure:>13}" for measure in MEASURES))
     for noise in NOISES:
         collection = noisy(dataset, noise)
-        adapted = models["glot"].model.adapt(list(collection.documents.values()))
-        for name, model in {**models, "adapted": GlotModel(adapted, "my/adapted")}.items():
+        fitted = models["glot"].model.fit(list(collection.documents.values()))
+        for name, model in {**models, "fitted": GlotModel(fitted, "my/fitted")}.items():
             result = mteb.evaluate(
                 model, LocalRetrieval(collection), cache=None, show_progress_bar=False, co2_tracker=False
             )

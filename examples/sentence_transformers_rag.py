@@ -1,6 +1,6 @@
 """GLOT inside sentence-transformers: the same noisy notes and questions to mean pooling and to GLOT. Offline, seconds.
 
-The notes are a support team's: a line that says something, pasted between log output and mail footers. GLOT is adapted
+The notes are a support team's: a line that says something, pasted between log output and mail footers. GLOT is fitted
 to them: it has counted what recurs there, and drops that inside the transformer, where `GlotTransformer` stands for
 `Transformer`. At the end the model is saved and loaded again. Some sixty notes show how it is used, not how much better
 it is: for that, see `glot-rag evaluate`.
@@ -15,7 +15,7 @@ import warnings
 from sentence_transformers_glot import from_encoder, load
 from transformers.utils import logging
 
-from glot_rag import GlotEncoder
+from glot_rag import TorchEncoder
 
 SEED = 0
 NOTES = {
@@ -72,13 +72,13 @@ def main() -> None:
     documents = [noisy(text, source) for text in notes.values()]
     print(f"One of {len(documents)} notes:\n{documents[7]}\n")
 
-    encoder = GlotEncoder.from_pretrained()
+    encoder = TorchEncoder.from_pretrained()
     models = {
         "mean": from_encoder(encoder.with_pooling("mean")),
         "glot": from_encoder(encoder),
-        "adapted": from_encoder(encoder.adapt(documents)),
+        "fitted": from_encoder(encoder.fit(documents)),
     }
-    print(f"Modules: {', '.join(type(module).__name__ for module in models['adapted'])}\n")
+    print(f"Modules: {', '.join(type(module).__name__ for module in models['fitted'])}\n")
 
     names, texts = list(notes), list(notes.values())
     vectors = {name: model.encode_document(documents) for name, model in models.items()}
@@ -94,9 +94,9 @@ def main() -> None:
     print(f"\nThe answer (*) first: {', '.join(f'{name} {n} of {len(QUESTIONS)}' for name, n in right.items())}.")
 
     with tempfile.TemporaryDirectory() as folder:
-        models["adapted"].save(folder)  # with what it has counted: no text
+        models["fitted"].save(folder)  # with what it has counted: no text
         again = load(folder)  # SentenceTransformer(folder) would want trust_remote_code=True
-    same = float(abs(again.encode_document(documents) - vectors["adapted"]).max())
+    same = float(abs(again.encode_document(documents) - vectors["fitted"]).max())
     print(f"Saved and loaded: the largest difference of a number is {same:.0e}.")
 
 

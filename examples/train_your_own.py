@@ -15,8 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from glot_rag import GlotEncoder
-from glot_rag.encoder.torch_encoder import encode_documents_together, encode_queries_together
+from glot_rag import TorchEncoder, encode_documents_together, encode_queries_together
 from glot_rag.evaluation import MemoryCollection, NoiseSpec, evaluate, load_stdlib, print_report
 from glot_rag.head.config import HeadConfig
 from glot_rag.models.backbone import Backbone
@@ -58,7 +57,7 @@ def main() -> None:
     train(texts, backbone, head, settings, options.out, show_progress=True)
 
     # The head is a directory that every part of the library takes: GlotEmbeddings(head="my-head"), for one.
-    glot = GlotEncoder.from_pretrained(options.backbone, head=options.out)
+    glot = TorchEncoder.from_pretrained(options.backbone, head=options.out)
     encoders = {"mean": glot.with_pooling("mean"), "glot": glot}
     report = evaluate(
         # The query of a document has the document's name.

@@ -9,31 +9,41 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from glot_rag.classification.estimator import GlotClassifier
-    from glot_rag.encoder.loading import load_encoder
-    from glot_rag.encoder.torch_encoder import GlotEncoder
+    from glot_rag.denoise.denoiser import Denoised, Denoiser
+    from glot_rag.encoder.base import GlotEncoder
+    from glot_rag.encoder.together import encode_documents_together, encode_queries_together
+    from glot_rag.encoder.torch_encoder import TorchEncoder
     from glot_rag.index import Document, GlotIndex, Hit
     from glot_rag.onnx.encoder import OnnxEncoder
 
 __version__ = "0.2.0"
 __all__ = [
+    "Denoised",
+    "Denoiser",
     "Document",
     "GlotClassifier",
     "GlotEncoder",
     "GlotIndex",
     "Hit",
     "OnnxEncoder",
+    "TorchEncoder",
     "__version__",
-    "load_encoder",
+    "encode_documents_together",
+    "encode_queries_together",
 ]
 
 _HOMES = {
-    "GlotClassifier": "glot_rag.classification.estimator",
-    "GlotEncoder": "glot_rag.encoder.torch_encoder",
-    "GlotIndex": "glot_rag.index",
+    "Denoised": "glot_rag.denoise.denoiser",
+    "Denoiser": "glot_rag.denoise.denoiser",
     "Document": "glot_rag.index",
+    "GlotClassifier": "glot_rag.classification.estimator",
+    "GlotEncoder": "glot_rag.encoder.base",
+    "GlotIndex": "glot_rag.index",
     "Hit": "glot_rag.index",
     "OnnxEncoder": "glot_rag.onnx.encoder",
-    "load_encoder": "glot_rag.encoder.loading",
+    "TorchEncoder": "glot_rag.encoder.torch_encoder",
+    "encode_documents_together": "glot_rag.encoder.together",
+    "encode_queries_together": "glot_rag.encoder.together",
 }
 
 

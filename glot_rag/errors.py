@@ -11,6 +11,10 @@ class InputError(GlotError, ValueError):
     """An argument, a text, a vector or a filter that cannot be used."""
 
 
+class UnsupportedError(GlotError, NotImplementedError):
+    """This encoder cannot do what was asked of it (`GlotEncoder.capabilities`); the message names what can."""
+
+
 class MissingExtraError(GlotError, ImportError):
     """A feature needs a package that is not installed; the message carries the install line."""
 

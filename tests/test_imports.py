@@ -16,7 +16,7 @@ OUTSIDE = sorted(path for folder in ("integrations", "exports") for path in (ROO
 # The way of the data: a room imports from itself and from the rooms above it in this list. Every room has a place.
 LAYERS = [
     ("errors",),
-    ("checks", "files"),
+    ("checks", "files", "fingerprint"),
     ("progress",),
     ("embedder",),
     ("documents",),

@@ -13,17 +13,21 @@ from pathlib import Path
 import onnx
 import torch
 
-from glot_onnx.graphs import OPSET, adaptation_of, export_graph, save_graph
+from glot_onnx.graphs import OPSET, export_graph, fitted_of, save_graph
 from glot_onnx.parity import REPORT, ParityReport, measure, to_json
 from glot_onnx.precision import PRECISIONS, convert
 from glot_onnx.serving import write_server_files
 from glot_rag.checks import choose
 from glot_rag.denoise.corpus_statistics import FEATURES
-from glot_rag.encoder.torch_encoder import GlotEncoder
+from glot_rag.denoise.storage import save_fitted_head
+from glot_rag.encoder.base import GlotEncoder
+from glot_rag.encoder.loading import BUNDLE_RECORD as RECORD
+from glot_rag.encoder.loading import is_bundle
+from glot_rag.encoder.torch_encoder import TorchEncoder, as_torch
 from glot_rag.errors import InputError
-from glot_rag.head import AdaPool, GlotHead, save_head
+from glot_rag.head import AdaPool, GlotHead
 from glot_rag.onnx import corpus_features
-from glot_rag.onnx.encoder import FORMAT, FORMAT_VERSION, MODEL, RECORD, TOKENIZER, OnnxEncoder, is_bundle
+from glot_rag.onnx.encoder import FORMAT, FORMAT_VERSION, MODEL, TOKENIZER, OnnxEncoder
 
 
 def export_encoder(
@@ -42,9 +46,9 @@ def export_encoder(
     that other servers read (`glot_onnx.serving`), and `head/`, from which `check_bundle` repeats the check. It replaces
     an older bundle as a whole; on failure nothing changes.
 
-    The graph of an encoder that is adapted to a collection has a third input, `corpus_features` (batch, seq, F),
-    which `OnnxEncoder` computes from the counts in `head/` (`glot_rag.onnx.corpus_features`). Other servers cannot, so
-    the files for them are left out.
+    The graph of an encoder that is fitted to a corpus has a third input, `corpus_features` (batch, seq, F),
+    which `OnnxEncoder` computes from the corpus statistics in `head/` (`glot_rag.onnx.corpus_features`). Other servers
+    cannot, so the files for them are left out.
 
     Args:
         encoder: over a backbone in float32 on the CPU.
@@ -62,11 +66,12 @@ def export_encoder(
 
     Raises:
         InputError: the directory holds something else, the backbone is in another dtype or elsewhere, or the encoder
-            prunes or embeds queries with a head adapted to another collection than the documents'; no such precision;
+            denoises or embeds queries with a head fitted to another corpus than the documents'; no such precision;
             `graph_of` is another encoder's or in another precision.
         ParityError: the graph does not give the encoder's vectors.
     """
     choose("precision", precision, PRECISIONS)
+    encoder = as_torch(encoder)
     target = Path(path)
     if target.exists() and not is_bundle(target) and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target} is not empty and not an exported encoder: choose another directory")
@@ -95,8 +100,9 @@ def export_encoder(
             save_graph(convert(onnx.load(made / MODEL), precision), made / MODEL)
         (made / TOKENIZER).write_text(backbone.tokenizer.core.to_str(), encoding="utf-8")
         if isinstance(encoder.pooling, (GlotHead, AdaPool)):
-            save_head(encoder.pooling, made / "head", {"backbone_fingerprint": backbone.fingerprint})
-        if adaptation_of(encoder.pooling) is None:
+            details = {"backbone": backbone.source.name, "backbone_fingerprint": backbone.fingerprint}
+            save_fitted_head(encoder.pooling, encoder.classifier, made / "head", details)
+        if fitted_of(encoder.pooling) is None:
             write_server_files(encoder, made)
         _write_record(encoder, made, precision, encoder.fingerprint)
         report = measure(encoder, OnnxEncoder(made), texts, documents)
@@ -112,10 +118,10 @@ def export_encoder(
     return report
 
 
-def _write_record(encoder: GlotEncoder, made: Path, precision: str, fingerprint: str) -> None:
+def _write_record(encoder: TorchEncoder, made: Path, precision: str, fingerprint: str) -> None:
     backbone = encoder.backbone
-    adapted = adaptation_of(encoder.pooling) is not None
-    files = (MODEL, TOKENIZER, *(corpus_features.FILES if adapted else ()))
+    fitted = fitted_of(encoder.pooling) is not None
+    files = (MODEL, TOKENIZER, *(corpus_features.FILES if fitted else ()))
     record = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -133,7 +139,7 @@ def _write_record(encoder: GlotEncoder, made: Path, precision: str, fingerprint:
             "pooling": encoder.pooling.name,
             "fingerprint": encoder.fingerprint,
         },
-        **({corpus_features.INPUT: list(FEATURES)} if adapted else {}),
+        **({corpus_features.INPUT: list(FEATURES)} if fitted else {}),
         "opset": OPSET,
         "ir_version": onnx.load(made / MODEL, load_external_data=False).ir_version,
         "sha256": {name: hashlib.sha256((made / name).read_bytes()).hexdigest() for name in files},

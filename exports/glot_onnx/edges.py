@@ -16,7 +16,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from glot_rag.encoder.encoding import pool_batch, unit
-from glot_rag.encoder.torch_encoder import GlotEncoder
+from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.head import GlotHead
 from glot_rag.models.tokenizer import TokenBatch
 from glot_rag.onnx.encoder import DOCUMENTS, MODEL, OnnxEncoder
@@ -38,7 +38,7 @@ class SideBySide(NamedTuple):
     flipped: int
 
 
-def compare_batches(encoder: GlotEncoder, exported: OnnxEncoder, sequences: Sequence[Sequence[int]]) -> SideBySide:
+def compare_batches(encoder: TorchEncoder, exported: OnnxEncoder, sequences: Sequence[Sequence[int]]) -> SideBySide:
     """Run both over batches of several sizes, padded on the left and on the right.
 
     Args:

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 import glot_rag
-from glot_rag.denoise.classifier import Adaptation
+from glot_rag.denoise.classifier import FittedClassifier
 from glot_rag.denoise.corpus_statistics import FEATURES
 from glot_rag.encoder.encoding import pool_ids, unit
-from glot_rag.encoder.torch_encoder import GlotEncoder
+from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.errors import InputError
 from glot_rag.head import AdaPool, GlotHead, Pooled, Pooling
 from glot_rag.head.pooling import TrainedPooling
@@ -42,32 +42,32 @@ class HeadGraph(nn.Module):
         return _outputs(self.pooling(hidden_states, mask), mask)
 
 
-class _Given(Adaptation):
-    """An adaptation inside a graph: the collection's features come in from outside."""
+class _Given(FittedClassifier):
+    """A fitted classifier inside a graph: the corpus features come in from outside."""
 
     given: Tensor
 
-    def features(self, ids: Tensor) -> Tensor:
+    def features(self, ids: Tensor, groups: Sequence[str] | None = None) -> Tensor:
         return self.given
 
 
 class EncoderGraph(nn.Module):
     """Token ids and mask -> a document's unit vector, a query's where it differs, and the tokens' part in it.
 
-    For an adapted encoder the collection's features come with them.
+    For a fitted encoder the corpus features come with them.
     """
 
-    def __init__(self, encoder: GlotEncoder) -> None:
+    def __init__(self, encoder: TorchEncoder) -> None:
         super().__init__()
         self.model = encoder.backbone.model
         self.documents = _dense(encoder.pooling)
         self.queries = None if encoder.query_pooling is encoder.pooling else _dense(encoder.query_pooling)
         self._backbone = encoder.backbone
         self._given: _Given | None = None
-        if (adaptation := adaptation_of(encoder.pooling)) is not None:
+        if (fitted := fitted_of(encoder.pooling)) is not None:
             assert isinstance(self.documents, TrainedPooling)
-            self._given = _Given(adaptation.calibration, adaptation.statistics)
-            self.documents.adaptation = self._given
+            self._given = _Given(fitted.classifier, fitted.statistics)
+            self.documents.adjustment = self._given
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, corpus_features: Tensor | None = None
@@ -98,12 +98,12 @@ def export_head(head: GlotHead | AdaPool, path: str | os.PathLike[str]) -> Path:
         The path.
 
     Raises:
-        InputError: the head is adapted to a collection, which it tells by token ids.
+        InputError: the head is fitted to a corpus, for which it needs token ids.
     """
-    if head.adaptation is not None:
+    if head.adjustment is not None:
         raise InputError(
-            "a head alone sees no token ids, by which an adapted one tells what recurs: export the encoder, or the "
-            "head from before adapt()"
+            "a head alone sees no token ids, by which a fitted one tells what recurs: export the encoder, or the head "
+            "from before fit()"
         )
     states = torch.randn(2, 7, head.config.input_size)
     mask = torch.tensor([[1] * 7, [1] * 5 + [0] * 2])
@@ -113,22 +113,22 @@ def export_head(head: GlotHead | AdaPool, path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def export_graph(encoder: GlotEncoder, path: Path) -> None:
+def export_graph(encoder: TorchEncoder, path: Path) -> None:
     """Write an encoder's fused graph: `input_ids` and `attention_mask` (batch, seq) -> `sentence_embedding` first.
 
-    That of an adapted encoder also takes `corpus_features` (batch, seq, F).
+    That of a fitted encoder also takes `corpus_features` (batch, seq, F).
 
     Raises:
-        InputError: the encoder prunes, which is more than one pass through one graph, or embeds queries with a head
-            adapted to another collection than the documents'.
+        InputError: the encoder denoises documents, which is more than one pass through one graph, or embeds queries
+            with a head fitted to another corpus than the documents'.
     """
-    if encoder.prune:
+    if encoder.denoiser is not None:
         raise InputError(
-            "an encoder that prunes reads every text twice, which one graph cannot hold: export it with prune=False"
+            "an encoder that denoises reads every text twice, which one graph cannot hold: export it with denoise=False"
         )
-    if encoder.query_pooling is not encoder.pooling and adaptation_of(encoder.query_pooling) is not None:
+    if encoder.query_pooling is not encoder.pooling and fitted_of(encoder.query_pooling) is not None:
         raise InputError(
-            "queries have an adapted head of their own, and a graph has a place for one collection: use the documents' "
+            "queries have a fitted head of their own, and a graph has a place for one corpus: use the documents' "
             "pooling for queries, or a fixed one"
         )
     names = [DOCUMENTS]
@@ -147,7 +147,7 @@ def export_graph(encoder: GlotEncoder, path: Path) -> None:
         "document_prompt": encoder.document_prompt,
     }
     inputs = {"input_ids": ids, "attention_mask": mask}
-    if adaptation_of(encoder.pooling) is not None:
+    if fitted_of(encoder.pooling) is not None:
         inputs[corpus_features.INPUT] = torch.randn(*ids.shape, len(FEATURES))
     write_graph(EncoderGraph(encoder), inputs, names, path, encoder.max_tokens, metadata)
 
@@ -194,16 +194,18 @@ def save_graph(model: onnx.ModelProto, path: Path) -> None:
     onnx.save(model, path)
 
 
-def adaptation_of(pooling: Pooling) -> Adaptation | None:
-    """What an adapted head weighs its scores against."""
-    return pooling.adaptation if isinstance(pooling, TrainedPooling) else None
+def fitted_of(pooling: Pooling) -> FittedClassifier | None:
+    """What a fitted head weighs its scores against."""
+    adjustment = pooling.adjustment if isinstance(pooling, TrainedPooling) else None
+    assert adjustment is None or isinstance(adjustment, FittedClassifier)
+    return adjustment
 
 
 def _dense(pooling: Pooling) -> Pooling:
-    """A copy in float32 on the CPU that never takes the sparse path, which has no ONNX form; without a collection."""
+    """A copy in float32 on the CPU that never takes the sparse path, which has no ONNX form; without its adjustment."""
     shallow = copy.copy(pooling)
     if isinstance(shallow, TrainedPooling):
-        shallow.adaptation = None
+        shallow.adjustment = None
     found = copy.deepcopy(shallow).cpu().float().eval()
     if isinstance(found, GlotHead):
         found.path = "dense"

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from glot_onnx.edges import compare_batches
-from glot_rag.encoder.torch_encoder import GlotEncoder
+from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.errors import BundleError, GlotError, InputError
 from glot_rag.evaluation import load_stdlib, search
 from glot_rag.evaluation import measure as measure_ranking
@@ -130,7 +130,7 @@ def sample_texts(seed: int = 0) -> list[str]:
 
 
 def measure(
-    encoder: GlotEncoder, exported: OnnxEncoder, texts: int | None = None, documents: Sequence[str] = ()
+    encoder: TorchEncoder, exported: OnnxEncoder, texts: int | None = None, documents: Sequence[str] = ()
 ) -> ParityReport:
     """Compare a torch encoder, which should be in float32, with an exported one.
 
@@ -193,7 +193,7 @@ def check_bundle(path: str | os.PathLike[str], texts: int | None = None, documen
     """
     exported = OnnxEncoder(path)
     source = exported.record["source"]
-    encoder = GlotEncoder.from_pretrained(
+    encoder = TorchEncoder.from_pretrained(
         source["backbone"],
         pooling=source["pooling"],
         head=Path(path) / "head" if (Path(path) / "head").is_dir() else None,

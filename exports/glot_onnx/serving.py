@@ -25,8 +25,8 @@ must be given, since the image asks for one, but has no effect:
         --model-id /model --pooling mean --auto-truncate
     curl 127.0.0.1:8080/embed -H 'Content-Type: application/json' -d '{"inputs": "a document"}'
 
-An encoder that is adapted to a collection has neither: its graph also takes `corpus_features`, which these servers
-do not compute. Serve `OnnxEncoder`, or export the encoder from before `adapt()`.
+An encoder that is fitted to a corpus has neither: its graph also takes `corpus_features`, which these servers
+do not compute. Serve `OnnxEncoder`, or export the encoder from before `fit()`.
 
 (From its source, `backends/ort/src/lib.rs`: it reads `model.onnx`, `config.json`, `tokenizer.json` and
 `tokenizer_config.json` of a local directory. Not run here.)
@@ -38,21 +38,21 @@ import json
 from pathlib import Path
 from typing import Any
 
-from glot_onnx.graphs import adaptation_of
-from glot_rag.encoder.torch_encoder import GlotEncoder
+from glot_onnx.graphs import fitted_of
+from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.errors import InputError
 
 
-def write_server_files(encoder: GlotEncoder, made: Path) -> None:
+def write_server_files(encoder: TorchEncoder, made: Path) -> None:
     """Write `config.json`, `tokenizer_config.json` and the three small files beside them into a bundle.
 
     Raises:
-        InputError: the encoder is adapted to a collection, of which these servers feed nothing to the graph.
+        InputError: the encoder is fitted to a corpus, of whose statistics these servers feed nothing to the graph.
     """
-    if adaptation_of(encoder.pooling) is not None:
+    if fitted_of(encoder.pooling) is not None:
         raise InputError(
-            "FastEmbed and text-embeddings-inference feed a graph ids and mask only, not what an adapted encoder "
-            "counts in its collection: serve glot_rag.OnnxEncoder, or export the encoder from before adapt()"
+            "FastEmbed and text-embeddings-inference feed a graph ids and mask only, not the corpus features "
+            "of a fitted encoder: serve glot_rag.OnnxEncoder, or export the encoder from before fit()"
         )
     backbone = encoder.backbone
     tokenizer = backbone.tokenizer

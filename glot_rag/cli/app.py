@@ -1,4 +1,4 @@
-"""The command line: `glot-rag index | adapt | search | export`; the other commands are in the modules beside it.
+"""The command line: `glot-rag index | search | export`; the other commands are in the modules beside it.
 
 Results go to stdout, progress to stderr. Exit code 0 on success, 2 on bad arguments or bad input with one message.
 """
@@ -18,15 +18,14 @@ from glot_rag.cli import evaluate as evaluation_commands
 from glot_rag.cli import maintenance as index_commands
 from glot_rag.cli import paper as trial_commands
 from glot_rag.cli import train as training_commands
-from glot_rag.cli.options import Backbone, Device, Dtype, Head, Pooling, console
+from glot_rag.cli.options import ENCODER_HELP, Backbone, Device, Head, console
 from glot_rag.errors import GlotError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from glot_rag.encoder.torch_encoder import GlotEncoder
+    from glot_rag.encoder.base import GlotEncoder
     from glot_rag.index import Hit
-    from glot_rag.onnx.encoder import OnnxEncoder
 
 app = typer.Typer(
     name="glot-rag",
@@ -50,39 +49,44 @@ def main() -> None:
 def index(
     paths: Annotated[list[Path], typer.Argument(help="Files or folders of .txt, .md, .html and .jsonl.")],
     out: Annotated[Path, typer.Option(help="Directory of the index; made if missing, added to if it is one.")],
-    backbone: Backbone = "minilm",
-    pooling: Pooling = "glot",
+    backbone: Annotated[str | None, typer.Option(help=f"{ENCODER_HELP} minilm if not given.")] = None,
+    pooling: Annotated[str | None, typer.Option(help="glot, adapool, mean, max, cls or last.")] = None,
     head: Head = None,
-    onnx: Annotated[Path | None, typer.Option(help="Embed with this exported encoder; needs no torch.")] = None,
-    runtime: Annotated[str, typer.Option(help="Of --onnx: onnxruntime, or openvino, which is faster.")] = "onnxruntime",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable files and lines out.")] = False,
-    adapt: Annotated[
-        bool, typer.Option(help="Take what these documents repeat for noise; with a new index of 50 documents or more.")
+    fit: Annotated[
+        bool, typer.Option(help="Take what recurs in these documents for noise; in a new index of 50 or more.")
     ] = True,
     device: Device = None,
-    dtype: Dtype = None,
 ) -> None:
     """Index documents; those already there with the same id and text are not embedded again."""
-    from glot_rag.errors import IndexNotFoundError
+    from glot_rag.encoder.base import GlotEncoder
+    from glot_rag.errors import FingerprintMismatchError, IndexNotFoundError
     from glot_rag.index import GlotIndex, read_documents
 
     documents = read_documents(paths, on_error="skip" if skip_bad else "raise")
+    asked = {"pooling": pooling, "head": head, "device": device}
+    another = any(each is not None for each in (backbone, pooling, head))
     try:
         GlotIndex.open(out, read_only=True, check=False).close()  # the checks come with the real opening
-        encoder = _exported(onnx, runtime) if onnx else _index_encoder(out, device, dtype)
-        opened = GlotIndex.open(out, encoder=encoder)
     except IndexNotFoundError:
-        if onnx:
-            encoder = _exported(onnx, runtime)
-        else:
-            from glot_rag.encoder.torch_encoder import GlotEncoder
-
-            encoder = GlotEncoder.from_pretrained(backbone, pooling=pooling, head=head, device=device, dtype=dtype)
-            if adapt and encoder.adaptable:
-                again = read_documents(paths, on_error="skip" if skip_bad else "raise")
-                encoder = _adapted(encoder, (each.text for each in again))
+        encoder = GlotEncoder.from_pretrained(backbone or "minilm", **asked)  # type: ignore[arg-type]
+        if fit and "fit" in encoder.capabilities:
+            again = read_documents(paths, on_error="skip" if skip_bad else "raise")
+            encoder = _fitted(encoder, (each.text for each in again))
         opened = GlotIndex.create(out, encoder=encoder)
         encoder.save(out / "encoder")
+    else:
+        own = _index_encoder(out, device)
+        encoder = GlotEncoder.from_pretrained(backbone or "minilm", **asked) if another else own  # type: ignore[arg-type]
+        try:
+            opened = GlotIndex.open(out, encoder=encoder)
+        except FingerprintMismatchError as mismatch:
+            if not another:
+                raise
+            raise InputError(
+                f"{out} was made by another encoder than --backbone, --pooling and --head name: leave them out to add "
+                "to it with its own encoder"
+            ) from mismatch
     with opened:
         ids = opened.add(documents, show_progress=True)
         for error in documents.skipped:
@@ -90,42 +94,20 @@ def index(
         typer.echo(f"{len(ids):,} documents from {len(documents.files):,} files; {len(opened):,} in {out}")
 
 
-@app.command()
-def adapt(
-    paths: Annotated[list[Path], typer.Argument(help="Files or folders of .txt, .md, .html and .jsonl.")],
-    out: Annotated[Path, typer.Option(help="Directory for the encoder, which every integration loads by its path.")],
-    backbone: Backbone = "minilm",
-    pooling: Pooling = "glot",
-    head: Head = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable files and lines out.")] = False,
-) -> None:
-    """Save an encoder that takes what these documents repeat for noise."""
-    from glot_rag.encoder.torch_encoder import GlotEncoder
-    from glot_rag.index import read_documents
-
-    documents = read_documents(paths, on_error="skip" if skip_bad else "raise")
-    texts = sampled(each.text for each in documents)
-    for error in documents.skipped:
-        typer.echo(f"Left out: {error}", err=True)
-    encoder = GlotEncoder.from_pretrained(backbone, pooling=pooling, head=head)
-    encoder.adapt(texts, show_progress=True).save(out)
-    typer.echo(f"{out}: adapted to {len(texts):,} documents. Use it with GlotEncoder.from_pretrained({str(out)!r})")
-
-
-def _adapted(encoder: GlotEncoder, texts: Iterable[str]) -> GlotEncoder:
-    """The encoder adapted to documents of any number; as it was where there are too few."""
+def _fitted(encoder: GlotEncoder, texts: Iterable[str]) -> GlotEncoder:
+    """The encoder fitted to documents of any number; unchanged where there are too few."""
     from glot_rag.denoise.corpus_statistics import FEWEST_DOCUMENTS
 
     kept = sampled(texts)
     if len(kept) < FEWEST_DOCUMENTS:
-        typer.echo(f"Not adapted: {len(kept)} documents are too few to tell what they repeat.", err=True)
+        typer.echo(f"Not fitted: {len(kept)} documents are too few to tell what recurs in them.", err=True)
         return encoder
-    return encoder.adapt(kept, show_progress=True)
+    return encoder.fit(kept, show_progress=True)
 
 
 def sampled(texts: Iterable[str]) -> list[str]:
-    """As many as `GlotEncoder.adapt` counts; memory does not grow with the collection (Vitter 1985, algorithm R)."""
-    from glot_rag.encoder.torch_encoder import MOST_COUNTED
+    """As many as `GlotEncoder.fit` counts; memory does not grow with the corpus (Vitter 1985, algorithm R)."""
+    from glot_rag.denoise.fitting import MOST_COUNTED
 
     kept: list[str] = []
     draw = random.Random(0)
@@ -137,25 +119,19 @@ def sampled(texts: Iterable[str]) -> list[str]:
     return kept
 
 
-def _exported(path: Path, runtime: str = "onnxruntime") -> OnnxEncoder:
-    from glot_rag.onnx.encoder import OnnxEncoder
+def _index_encoder(directory: Path, device: str | None) -> GlotEncoder:
+    from glot_rag.encoder.base import GlotEncoder
+    from glot_rag.encoder.loading import is_bundle
 
-    return OnnxEncoder(path, runtime=runtime)
-
-
-def _index_encoder(directory: Path, device: str | None, dtype: str | None) -> GlotEncoder | OnnxEncoder:
-    from glot_rag.onnx.encoder import is_bundle
-
-    if is_bundle(directory / "encoder"):
-        return _exported(directory / "encoder")
-    if not (directory / "encoder" / "encoder.json").is_file():
+    saved = directory / "encoder"
+    if is_bundle(saved):
+        return GlotEncoder.from_pretrained(saved)
+    if not (saved / "encoder.json").is_file():
         raise InputError(
             f"{directory} does not say which encoder made it (no encoder/encoder.json, which `glot-rag index` writes): "
             f"open it from Python with GlotIndex.open(path, encoder=...)"
         )
-    from glot_rag.encoder.torch_encoder import GlotEncoder
-
-    return GlotEncoder.from_pretrained(directory / "encoder", device=device, dtype=dtype)
+    return GlotEncoder.from_pretrained(saved, device=device)
 
 
 @app.command()
@@ -164,16 +140,18 @@ def search(
     query: Annotated[str, typer.Argument(help="What to look for.")],
     k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print the hits as a JSON list.")] = False,
-    onnx: Annotated[Path | None, typer.Option(help="Embed with this exported encoder; needs no torch.")] = None,
+    encoder: Annotated[
+        Path | None, typer.Option(help="Embed with this saved or exported encoder; the index's own if not given.")
+    ] = None,
     device: Device = None,
-    dtype: Dtype = None,
 ) -> None:
     """Search an index that `glot-rag index` made."""
+    from glot_rag.encoder.base import GlotEncoder
     from glot_rag.index import GlotIndex
 
     GlotIndex.open(directory, read_only=True, check=False).close()  # a wrong path is told before a model is loaded
-    encoder = _exported(onnx) if onnx else _index_encoder(directory, device, dtype)
-    with GlotIndex.open(directory, encoder=encoder, read_only=True) as opened:
+    chosen = GlotEncoder.from_pretrained(encoder, device=device) if encoder else _index_encoder(directory, device)
+    with GlotIndex.open(directory, encoder=chosen, read_only=True) as opened:
         hits = opened.search(query, k=k)
     if as_json:
         records = [{"id": h.id, "score": h.score, "text": h.text, "metadata": dict(h.metadata)} for h in hits]
@@ -210,7 +188,7 @@ def export(
     texts: Annotated[int | None, typer.Option(min=1, help="Documents to measure over; 200 or 1,000.")] = None,
     text: Annotated[list[Path] | None, typer.Option(help="JSONL with texts of your own to measure over, too.")] = None,
 ) -> None:
-    """Write backbone and head as one ONNX graph, which `--onnx` and OnnxEncoder run without torch."""
+    """Write backbone and head as one ONNX graph, which `GlotEncoder.from_pretrained(DIR)` runs without torch."""
     if (out is None) == (check is None):
         raise InputError("give --out DIR to export, or --check DIR to measure a bundle again")
     # What exports is built on this library, so it is looked up only here.
@@ -223,11 +201,11 @@ def export(
     if check is not None:
         path, report = check, exporter.check_bundle(check, texts, own)
     else:
-        from glot_rag.encoder.torch_encoder import GlotEncoder
+        from glot_rag.encoder.base import GlotEncoder
 
         assert out is not None
         encoder = GlotEncoder.from_pretrained(
-            backbone, pooling=pooling, head=head, max_tokens=max_tokens, dtype="float32", device="cpu", prune=False
+            backbone, pooling=pooling, head=head, max_tokens=max_tokens, dtype="float32", device="cpu", denoise=False
         )
         path = out
         report = exporter.export_encoder(

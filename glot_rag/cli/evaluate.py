@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from glot_rag.embedder import Vectors
-    from glot_rag.encoder.torch_encoder import GlotEncoder
+    from glot_rag.encoder.torch_encoder import TorchEncoder
     from glot_rag.evaluation.baselines import StartSearch
 
     Embed = Callable[[Sequence[str]], Vectors]
@@ -113,7 +113,7 @@ def evaluate(
 
     import torch
 
-    from glot_rag.encoder.torch_encoder import GlotEncoder
+    from glot_rag.encoder.torch_encoder import TorchEncoder
     from glot_rag.evaluation import evaluate, parse_noise, print_report, save_csv, save_page, save_picture
     from glot_rag.evaluation.baselines import load_stock
     from glot_rag.evaluation.collections.registry import open_collection
@@ -129,7 +129,7 @@ def evaluate(
             dataset, queries.value, limit=limit, seed=seed, query_from=query_from.value, max_queries=max_queries
         )
         stack.callback(data.close)
-        mean = GlotEncoder.from_pretrained(backbone, pooling="mean", device=device, dtype=dtype)
+        mean = TorchEncoder.from_pretrained(backbone, pooling="mean", device=device, dtype=dtype)
         encoders, adapting = _encoders(poolings, mean, head or [])
         fused = "glot+adapt" if "glot+adapt" in poolings else "glot"  # with BM25
         if "hybrid" in chosen and fused not in encoders:
@@ -238,7 +238,7 @@ def _chosen_systems(names: str) -> list[str]:
     return [*([] if "bm25" in chosen or "hybrid" not in chosen else ["bm25"]), *dict.fromkeys(chosen)]
 
 
-def _encoders(poolings: list[str], mean: GlotEncoder, heads: list[Path]) -> tuple[dict[str, GlotEncoder], set[str]]:
+def _encoders(poolings: list[str], mean: TorchEncoder, heads: list[Path]) -> tuple[dict[str, TorchEncoder], set[str]]:
     """Name -> encoder, mean among them, and the names of those that are adapted."""
     by_pooling = {_head_pooling(path): path for path in heads}
     encoders, adapting = {}, set()
@@ -246,7 +246,7 @@ def _encoders(poolings: list[str], mean: GlotEncoder, heads: list[Path]) -> tupl
         base, *modes = name.split("+")
         if modes not in ([], ["prune"], ["adapt"], ["adapt", "prune"]):
             raise InputError(f"after a pooling's name only +adapt, +prune or +adapt+prune may stand; got {name!r}")
-        encoders[name] = mean.with_pooling(base, by_pooling.get(base), prune="prune" in modes)
+        encoders[name] = mean.with_pooling(base, by_pooling.get(base), denoise="prune" in modes)
         if "adapt" in modes:
             adapting.add(name)
     return {**encoders, "mean": mean}, adapting
@@ -279,7 +279,7 @@ def _index(start: StartSearch, texts: Sequence[str]) -> None:
     search_texts(start, texts, texts[:1], 1)
 
 
-def _stock_key(mean: GlotEncoder) -> str:
+def _stock_key(mean: TorchEncoder) -> str:
     """What decides the stock model's vectors."""
     from importlib import metadata
 

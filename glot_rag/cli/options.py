@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+ENCODER_HELP = "minilm, smollm2, a hub id, a directory, a .gguf file, a saved encoder or an exported one;"
 Backbone = Annotated[
     str, typer.Option("--backbone", help="minilm, smollm2, a hub id, a directory, a .gguf file or a saved encoder.")
 ]

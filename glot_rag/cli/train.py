@@ -160,7 +160,7 @@ def train(
 
 
 def calibrate(
-    head: Annotated[Path, typer.Argument(help="Directory of a trained head; gets calibration.safetensors.")],
+    head: Annotated[Path, typer.Argument(help="Directory of a trained head; gets noise_classifier.safetensors.")],
     text: Annotated[list[Path], typer.Option(help='.jsonl or .jsonl.gz with "text" and perhaps "source".')],
     lines: Annotated[
         list[Path] | None, typer.Option(help='.jsonl or .jsonl.gz of real page lines: "line" and "family".')
@@ -177,14 +177,14 @@ def calibrate(
 ) -> None:
     """Teach a trained head to weigh what a collection repeats, which `adapt` needs."""
     from glot_rag.head import load_head
-    from glot_rag.head.registry import fit
+    from glot_rag.head.registry import freeze
     from glot_rag.models.backbone import Backbone as FrozenBackbone
     from glot_rag.training.calibration import calibrate
     from glot_rag.training.texts import read_lines, read_texts
 
-    loaded, _ = load_head(head, calibration=False)
+    loaded, _ = load_head(head)
     frozen = FrozenBackbone.load(backbone, device=device, dtype=dtype)
-    fit(loaded, frozen)
+    loaded = freeze(loaded, frozen)
     calibration, report = calibrate(
         loaded,
         frozen,

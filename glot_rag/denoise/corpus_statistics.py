@@ -1,22 +1,24 @@
-"""What a collection repeats: its tokens and phrases, counted over the documents before any is encoded.
+"""What recurs in a corpus: its tokens and phrases, counted over the documents before any is encoded. No torch.
 
 Navigation, cookie notices, footers, log formats: noise recurs from document to document, whatever each is about. Four
 numbers say so of a token, and none of these needs a label or a model:
 
 - phrase: in how many documents the most frequent run of three tokens around it stands;
 - share: the same as a share of all documents;
-- excess: how much more often it stands in this collection than in text at large;
-- burst: how much it gathers in few documents instead of being strewn over all of them by chance (residual inverse
+- excess: how much more often it stands in this corpus than in text at large;
+- burst: how much it gathers in few documents instead of being spread over all of them by chance (residual inverse
   document frequency, Church & Gale 1995, "Inverse Document Frequency (IDF): A Measure of Deviations from Poisson").
 
 A fifth comes from a head that has weighed these against its own scores:
 
-- opinion: what it makes of the token wherever it stands in the collection (`glot_rag.denoise.token_prior`).
+- token prior: the head's mean judgement of the token over the corpus (`glot_rag.denoise.fitting`).
+
+Documents may come in groups: the pages of a host, the files of a folder, the mails of a sender. What recurs within a
+group counts for the documents of that group, however rare it is in the corpus (`CorpusStatistics.features`).
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,22 +30,19 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from glot_rag.denoise.group_phrases import GROUP_ARRAYS, GroupPhrases, look_up
 from glot_rag.errors import BundleError, InputError
 from glot_rag.files import write_atomically
+from glot_rag.fingerprint import fingerprint
 
 COUNTED = ("phrase", "share", "excess", "burst")
-FEATURES = (*COUNTED, "opinion")
-STATISTICS_FILE = "collection.safetensors"
+FEATURES = (*COUNTED, "token_prior")
+STATISTICS_FILE = "corpus_statistics.safetensors"
 FEWEST_DOCUMENTS = 50  # below, little can be said of what recurs
 _LARGEST_VOCABULARY = 1 << 21  # three token ids side by side are a 63-bit number
 _LARGEST_FILE = 1 << 30
 _CHUNK = 1 << 20  # phrases merged at a time, so that memory follows the distinct ones
-_ARRAYS = {
-    "occurrences": np.int64,
-    "documents_with_token": np.int64,
-    "phrases": np.int64,
-    "documents_with_phrase": np.int64,
-}
+_COUNTS = ("occurrences", "documents_with_token", "phrases", "documents_with_phrase")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +55,8 @@ class CorpusStatistics:
         documents_with_token: (V,), in how many documents.
         phrases: (P,) ascending, the runs of three tokens that stand in at least two documents, each as one number.
         documents_with_phrase: (P,), in how many documents.
-        opinion: (V,) float32, what is added to a token's score; None adds nothing.
+        by_group: the phrases that recur within groups; None where no groups were given.
+        token_prior: (V,) float32, what is added to a token's score; None adds nothing.
     """
 
     documents: int
@@ -64,11 +64,19 @@ class CorpusStatistics:
     documents_with_token: NDArray[np.int64]
     phrases: NDArray[np.int64]
     documents_with_phrase: NDArray[np.int64]
-    opinion: NDArray[np.float32] | None = None
+    by_group: GroupPhrases | None = None
+    token_prior: NDArray[np.float32] | None = None
 
     @classmethod
-    def count(cls, documents: Iterable[Sequence[int]], vocabulary_size: int) -> CorpusStatistics:
+    def count(
+        cls, documents: Iterable[Sequence[int]], vocabulary_size: int, groups: Sequence[str] | None = None
+    ) -> CorpusStatistics:
         """Count over documents as token ids, without special tokens.
+
+        Args:
+            documents: token ids of each document.
+            vocabulary_size: V.
+            groups: the name of each document's group; None counts no groups.
 
         Raises:
             InputError: fewer than 50 documents, or a vocabulary beyond 2,097,152.
@@ -78,6 +86,7 @@ class CorpusStatistics:
         occurrences, having = np.zeros(vocabulary_size, np.int64), np.zeros(vocabulary_size, np.int64)
         phrases, counts = np.empty(0, np.int64), np.empty(0, np.int64)
         pending: list[NDArray[np.int64]] = []
+        of_documents: list[NDArray[np.int64]] = []
         number = 0
         for document in documents:
             number += 1
@@ -85,24 +94,33 @@ class CorpusStatistics:
             np.add.at(occurrences, ids, 1)
             having[np.unique(ids)] += 1
             pending.append(np.unique(_phrases(ids, vocabulary_size)))
+            if groups is not None:
+                of_documents.append(pending[-1])
             if sum(map(len, pending)) >= _CHUNK:
                 phrases, counts = _merge(phrases, counts, pending)
                 pending = []
         if number < FEWEST_DOCUMENTS:
             raise InputError(
-                f"what a collection repeats cannot be told from {number} documents: expected at least "
-                f"{FEWEST_DOCUMENTS}; leave adapt() out for fewer"
+                f"what recurs in a corpus cannot be told from {number} documents: expected at least "
+                f"{FEWEST_DOCUMENTS}; leave fit() out for fewer"
             )
         phrases, counts = _merge(phrases, counts, pending)
         often = counts > 1
-        return cls(number, occurrences, having, phrases[often], counts[often])
+        by_group = None if groups is None else GroupPhrases.count(of_documents, groups)
+        return cls(number, occurrences, having, phrases[often], counts[often], by_group)
 
-    def features(self, ids: NDArray[np.int64], background: NDArray[np.float32]) -> NDArray[np.float32]:
+    def features(
+        self, ids: NDArray[np.int64], background: NDArray[np.float32], groups: Sequence[str] | None = None
+    ) -> NDArray[np.float32]:
         """The five numbers of every token.
+
+        Where a phrase recurs in a larger share of the text's group than of the corpus, it counts as if it stood in that
+        share of the whole corpus: the classifier sees what it learned to weigh, whatever the size of the group.
 
         Args:
             ids: (B, L).
             background: (V,), each token's log-probability in text at large.
+            groups: the name of each text's group, B of them; None looks at no group.
 
         Returns:
             (B, L, 5) float32, natural logarithms. A token or phrase that was not counted is taken to stand in one
@@ -113,19 +131,21 @@ class CorpusStatistics:
         excess = np.log(count / max(1, int(self.occurrences.sum()))) - background[ids]
         # In how many documents a token would stand that is thrown into them at random: N (1 - exp(-count / N)).
         by_chance = self.documents * -np.expm1(-count / self.documents)
-        phrase = self._phrase(ids)
+        phrase = self._phrase(ids, groups)
         share = phrase - np.log(self.documents)
-        opinion = np.zeros(ids.shape) if self.opinion is None else self.opinion[ids]
-        return np.stack([phrase, share, excess, np.log(by_chance / having), opinion], axis=-1).astype(np.float32)
+        prior = np.zeros(ids.shape) if self.token_prior is None else self.token_prior[ids]
+        return np.stack([phrase, share, excess, np.log(by_chance / having), prior], axis=-1).astype(np.float32)
 
-    def _phrase(self, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _phrase(self, ids: NDArray[np.int64], groups: Sequence[str] | None) -> NDArray[np.float64]:
         """(B, L): the logarithm of the document count of the most frequent phrase that each token is part of."""
         best = np.ones(ids.shape)
-        if ids.shape[1] < 3 or not len(self.phrases):
+        if ids.shape[1] < 3:
             return np.log(best)
         keys = _phrases(ids, len(self.occurrences))  # (B, L - 2)
-        place = np.searchsorted(self.phrases, keys).clip(max=len(self.phrases) - 1)
-        found = np.where(self.phrases[place] == keys, self.documents_with_phrase[place], 1)
+        found = look_up(keys, self.phrases, self.documents_with_phrase).astype(np.float64)
+        if groups is not None and self.by_group is not None:
+            for row, group in enumerate(groups):
+                np.maximum(found[row], self.documents * self.by_group.share(keys[row], group), out=found[row])
         for shift in range(3):
             inside = best[:, shift : shift + found.shape[1]]
             np.maximum(inside, found, out=inside)
@@ -133,61 +153,78 @@ class CorpusStatistics:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the counts and the opinion."""
-        return hashlib.sha256(self._to_bytes()).hexdigest()
+        """Hash of the counts, and of whether there is a token prior.
+
+        The values of the prior are left out: they follow from the head and the documents that were counted, and another
+        processor may round one of them otherwise.
+        """
+        return fingerprint({**self._arrays(prior=False), "token_prior": None if self.token_prior is None else True})
+
+    @cached_property
+    def checksum(self) -> str:
+        """Hash of all that `save` writes, by name and value."""
+        return fingerprint(self._arrays())
+
+    def _arrays(self, prior: bool = True) -> dict[str, NDArray[Any]]:
+        found: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _COUNTS}
+        found["documents"] = np.array([self.documents], np.int64)
+        if self.by_group is not None:
+            found |= {name: getattr(self.by_group, name) for name in GROUP_ARRAYS}
+        if prior and self.token_prior is not None:
+            found["token_prior"] = self.token_prior
+        return {name: np.ascontiguousarray(array) for name, array in found.items()}
 
     def save(self, path: Path) -> None:
         """Write a safetensors file."""
-        write_atomically(path, self._to_bytes())
-
-    def _to_bytes(self) -> bytes:
-        arrays: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
-        if self.opinion is not None:
-            arrays["opinion"] = np.ascontiguousarray(self.opinion)
-        return save({**arrays, "documents": np.array([self.documents], np.int64)})
+        write_atomically(path, save(self._arrays()))
 
     @classmethod
-    def load(cls, path: Path, fingerprint: str | None = None) -> CorpusStatistics:
+    def load(cls, path: Path) -> CorpusStatistics:
         """Read what `save` wrote.
 
-        Args:
-            path: the file.
-            fingerprint: of the counts that are expected; None takes any.
-
         Raises:
-            BundleError: it is missing, damaged, contradicts itself or holds other counts.
+            BundleError: it is missing, damaged, or contradicts itself.
         """
+        again = "fit the encoder again and save it"
         try:
             if path.stat().st_size > _LARGEST_FILE:
-                raise BundleError(f"{path} is larger than {_LARGEST_FILE} bytes: not a collection's counts")
+                raise BundleError(f"{path} is larger than {_LARGEST_FILE} bytes: these are no corpus statistics")
             arrays = load(path.read_bytes())
         except OSError as error:
-            raise BundleError(f"{path} cannot be read ({error.strerror})") from error
+            raise BundleError(f"{path} cannot be read ({error.strerror}): {again}") from error
         except (SafetensorError, ValueError) as error:
-            raise BundleError(f"{path} is damaged ({error}): adapt the encoder again") from error
-        opinion = arrays.pop("opinion", None)
-        expected = {**_ARRAYS, "documents": np.int64}
-        if {name: array.dtype for name, array in arrays.items()} != {k: np.dtype(v) for k, v in expected.items()}:
-            raise BundleError(f"{path} does not hold a collection's counts: adapt the encoder again")
-        documents = arrays.pop("documents")
-        found = cls(int(documents[0]) if documents.shape == (1,) else 0, **arrays, opinion=opinion)
-        fits = (
-            found.documents >= FEWEST_DOCUMENTS
-            and all(array.ndim == 1 and (array >= 0).all() for array in arrays.values())
-            and len(found.occurrences) == len(found.documents_with_token)
-            and len(found.phrases) == len(found.documents_with_phrase)
-            and bool((np.diff(found.phrases) > 0).all())
-            and (opinion is None or _is_opinion(opinion, len(found.occurrences)))
+            raise BundleError(f"{path} is damaged ({error}): {again}") from error
+        prior = arrays.pop("token_prior", None)
+        names = {*_COUNTS, "documents", *(GROUP_ARRAYS if "groups" in arrays else ())}
+        if set(arrays) != names or any(array.dtype != np.int64 for array in arrays.values()):
+            raise BundleError(f"{path} does not hold corpus statistics: {again}")
+        documents = arrays["documents"]
+        by_group = GroupPhrases(*(arrays[name] for name in GROUP_ARRAYS)) if "groups" in arrays else None
+        found = cls(
+            documents=int(documents[0]) if documents.shape == (1,) else 0,
+            occurrences=arrays["occurrences"],
+            documents_with_token=arrays["documents_with_token"],
+            phrases=arrays["phrases"],
+            documents_with_phrase=arrays["documents_with_phrase"],
+            by_group=by_group,
+            token_prior=prior,
         )
-        if not fits:
-            raise BundleError(f"{path} holds counts that contradict each other: adapt the encoder again")
-        if fingerprint not in (None, found.fingerprint):
-            raise BundleError(f"{path} is not the one that was saved here: adapt the encoder again and save it")
+        if not found._fits():
+            raise BundleError(f"{path} holds counts that contradict each other: {again}")
         return found
 
-
-def _is_opinion(opinion: NDArray[Any], vocabulary_size: int) -> bool:
-    return opinion.dtype == np.float32 and opinion.shape == (vocabulary_size,) and bool(np.isfinite(opinion).all())
+    def _fits(self) -> bool:
+        prior = self.token_prior
+        return (
+            self.documents >= FEWEST_DOCUMENTS
+            and all(getattr(self, name).ndim == 1 and (getattr(self, name) >= 0).all() for name in _COUNTS)
+            and len(self.occurrences) == len(self.documents_with_token)
+            and len(self.phrases) == len(self.documents_with_phrase)
+            and bool((np.diff(self.phrases) > 0).all())
+            and (self.by_group is None or self.by_group.fits())
+            and (prior is None or (prior.dtype == np.float32 and prior.shape == self.occurrences.shape))
+            and (prior is None or bool(np.isfinite(prior).all()))
+        )
 
 
 def _phrases(ids: NDArray[np.int64], vocabulary_size: int) -> NDArray[np.int64]:

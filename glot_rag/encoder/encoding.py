@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from glot_rag.denoise.corpus_statistics import CorpusStatistics
 from glot_rag.embedder import Vectors
 from glot_rag.head import Pooled, Pooling
 from glot_rag.head.pooling import real_states
@@ -59,20 +58,6 @@ def pool_texts(
                     out[name][start + batch.rows] = unit(read.pooled.vector).cpu().numpy()
                 progress.advance(task, len(batch.rows))
     return out
-
-
-def count_corpus(backbone: Backbone, texts: Sequence[str], *, show_progress: bool = False) -> CorpusStatistics:
-    """Count what a collection repeats, over its documents' whole length; the transformer is not run."""
-
-    def documents() -> Iterator[list[int]]:
-        with bar(disable=not show_progress) as progress:
-            task = progress.add_task("counting", total=len(texts))
-            for start in range(0, len(texts), _WINDOW):
-                for ids in backbone.tokenizer.whole(texts[start : start + _WINDOW]):
-                    yield ids
-                    progress.advance(task)
-
-    return CorpusStatistics.count(documents(), backbone.tokenizer.vocabulary_size)
 
 
 class Read(NamedTuple):

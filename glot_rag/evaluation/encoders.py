@@ -12,7 +12,7 @@ from glot_rag.evaluation.costs import Way
 from glot_rag.evaluation.vector_cache import VectorCache, text_key
 
 if TYPE_CHECKING:
-    from glot_rag.encoder.torch_encoder import GlotEncoder
+    from glot_rag.encoder.torch_encoder import TorchEncoder
 
 # texts, names -> name -> (N, D) unit vectors
 EmbedAs = Callable[[Sequence[str], Sequence[str]], Mapping[str, Vectors]]
@@ -22,7 +22,7 @@ class Encoders:
     """Embeds with all encoders at once, from one run of the backbone.
 
     Args:
-        encoders: by name, `mean` among them; see `glot_rag.encoder.torch_encoder.encode_documents_together`.
+        encoders: by name, `mean` among them; see `glot_rag.encoder.together.encode_documents_together`.
         adapting: those that are adapted to the noisy documents of each noise setting.
         cache: where vectors are kept; None keeps none.
         advance: is told how many more documents are embedded.
@@ -30,7 +30,7 @@ class Encoders:
 
     def __init__(
         self,
-        encoders: Mapping[str, GlotEncoder],
+        encoders: Mapping[str, TorchEncoder],
         adapting: Collection[str] = (),
         cache: VectorCache | None = None,
         advance: Callable[[int], object] | None = None,
@@ -43,10 +43,10 @@ class Encoders:
 
     def prepare(self, sample: Sequence[str]) -> None:
         """Adapt to documents like these, from here on."""
-        from glot_rag.encoder.torch_encoder import adapt_together
+        from glot_rag.encoder.together import fit_together
 
         asked = {name: each for name, each in self._encoders.items() if name in self._adapting}
-        self._now = {**self._encoders, **adapt_together(asked, sample)}
+        self._now = {**self._encoders, **fit_together(asked, sample)}
 
     def documents(self, texts: Sequence[str]) -> dict[str, Vectors]:
         """Every encoder's vectors of documents."""
@@ -57,7 +57,7 @@ class Encoders:
         return self._documents(texts, ["mean"])
 
     def _documents(self, texts: Sequence[str], names: Sequence[str]) -> dict[str, Vectors]:
-        from glot_rag.encoder.torch_encoder import encode_documents_together
+        from glot_rag.encoder.together import encode_documents_together
 
         def embed(texts: Sequence[str], names: Sequence[str]) -> Mapping[str, Vectors]:
             return encode_documents_together({name: self._now[name] for name in names}, texts)
@@ -69,7 +69,7 @@ class Encoders:
 
     def queries(self, texts: Sequence[str]) -> dict[str, Vectors]:
         """Every encoder's vectors of queries."""
-        from glot_rag.encoder.torch_encoder import encode_queries_together
+        from glot_rag.encoder.together import encode_queries_together
 
         def embed(texts: Sequence[str], names: Sequence[str]) -> Mapping[str, Vectors]:
             return encode_queries_together({name: self._encoders[name] for name in names}, texts)
@@ -124,7 +124,7 @@ def embed_missing(
     return {name: np.stack([held[name][key] for key in keys]) for name in encoders}
 
 
-def _key(encoder: GlotEncoder, role: str) -> str:
+def _key(encoder: TorchEncoder, role: str) -> str:
     """Everything that decides a vector; the version, as a pooling may compute otherwise in the next one."""
     from glot_rag import __version__
 

@@ -18,7 +18,7 @@ from glot_rag.evaluation.significance import Loss, compare, holm, interval
 from glot_rag.evaluation.streaming_search import BATCH, EmbedTexts, search_noisy, search_signals, vectors_of
 from glot_rag.models.tokenizer import sample_positions
 
-PREPARED = 20_000  # noisy documents that `prepare` is shown at most: as many as `GlotEncoder.adapt` counts
+PREPARED = 20_000  # noisy documents that `prepare` is shown at most: as many as `GlotEncoder.fit` counts
 
 # metric -> query id -> value
 PerQuery = Mapping[str, Mapping[str, float]]

@@ -35,6 +35,6 @@ class AdaPool(TrainedPooling):
     def forward(self, states: Tensor, mask: Tensor, ids: Tensor | None = None) -> Pooled:
         """Pool a batch (see `Pooling.forward`)."""
         x = real_states(states, mask)
-        logits = self.adapted(self.score_layer(x).squeeze(-1), ids, mask)
+        logits = self.adjusted(self.score_layer(x).squeeze(-1), ids, mask)
         weights = token_weights(logits, mask, self.config, self.min_drop_ratio)
         return Pooled(torch.einsum("bl,bld->bd", weights, x[..., -self.output_size :]), weights, logits)

@@ -82,7 +82,7 @@ class GlotHead(TrainedPooling):
         x = real_states(states, mask)
         refined = self._jump(self.refine(x, mask))
         joint = [x, *refined] if self.config.jumping == "cat" else refined
-        logits = self.adapted(self._scores(joint), ids, mask)  # (B, L)
+        logits = self.adjusted(self._scores(joint), ids, mask)  # (B, L)
         weights = token_weights(logits, mask, self.config, self.min_drop_ratio)
         if self.config.form == "drop":
             return Pooled(_pooled(weights, [x[..., -self.output_size :]]), weights, logits)

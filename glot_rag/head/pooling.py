@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from glot_rag.denoise.classifier import Adaptation, NoiseClassifier
-from glot_rag.denoise.corpus_statistics import CorpusStatistics
 from glot_rag.errors import InputError
 from glot_rag.head.config import HeadConfig
 from glot_rag.head.graph import all_real
@@ -48,8 +47,9 @@ class Pooling(nn.Module, ABC):
         name: one of `glot_rag.head.config.POOLINGS`.
         layers: the backbone layers whose states it reads, concatenated in this order.
         output_size: O, the length of the vector.
-        drops: True if it drops tokens inside the backbone, after the highest of its layers.
-        mix_weight: where it drops, the share of the kept tokens' mean in the vector; the rest is mean pooling's.
+        drops: True if noise tokens leave inside the backbone, after the highest of its layers (token pruning).
+        mix_weight: where tokens are dropped, the share of the kept tokens' mean in the vector; the rest is the mean of
+            the whole text.
     """
 
     name: str
@@ -65,50 +65,84 @@ class Pooling(nn.Module, ABC):
         Args:
             states: (B, L, S·D).
             mask: (B, L) boolean.
-            ids: (B, L) token ids, which only a head that is adapted to a collection reads.
+            ids: (B, L) token ids, which only a head that is fitted to a corpus reads.
         """
 
 
+class ScoreAdjustment(Protocol):
+    """Changes a head's scores by the tokens that they belong to; `glot_rag.denoise.classifier` has one.
+
+    Attributes:
+        fingerprint: hash of what decides the adjusted scores.
+        checksum: hash of everything that `save` writes, by name and value.
+        mix_weight: `Pooling.mix_weight` of a head in the drop form once its scores are adjusted.
+        min_drop_ratio: a text that would lose less than this share of its tokens is left whole.
+    """
+
+    @property
+    def fingerprint(self) -> str:  # noqa: D102 -- above
+        ...
+
+    @property
+    def checksum(self) -> str:  # noqa: D102 -- above
+        ...
+
+    @property
+    def mix_weight(self) -> float:  # noqa: D102 -- above
+        ...
+
+    @property
+    def min_drop_ratio(self) -> float:  # noqa: D102 -- above
+        ...
+
+    def __call__(self, logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """The head's scores, the token ids and the mask, (B, L) each -> scores (B, L)."""
+
+    def save(self, directory: Path) -> None:
+        """Write the adjustment beside the head that it belongs to."""
+
+
 class TrainedPooling(Pooling):
-    """A pooling that scores tokens.
+    """A pooling that scores tokens: how much each looks like signal.
 
     Attributes:
         config: its settings.
-        calibration: how its scores are weighed against what a collection repeats, if that was trained.
-        adaptation: the collection whose repetitions are weighed against its scores, if any.
+        adjustment: changes the scores by token ids; None for a head that is not fitted to a corpus.
         min_drop_ratio: a text that would lose less than this share of its tokens is left whole.
     """
 
     config: HeadConfig
-    calibration: NoiseClassifier | None = None
-    adaptation: Adaptation | None = None
+    adjustment: ScoreAdjustment | None = None
     min_drop_ratio: float = 0.0
 
-    def adapted_to(self, statistics: CorpusStatistics) -> Self:
-        """A copy for one collection, which shares the parameters. The pooling must be calibrated.
-
-        Raises:
-            BundleError: the counts are over another vocabulary than the calibration.
-        """
-        assert self.calibration is not None
+    def with_adjustment(self, adjustment: ScoreAdjustment) -> Self:
+        """A copy whose scores are adjusted. It shares the parameters."""
         found = copy.copy(self)
-        found.adaptation = Adaptation(self.calibration, statistics)
+        found.adjustment = adjustment
         if found.drops:
-            found.mix_weight = self.calibration.mix_weight
-        found.min_drop_ratio = self.calibration.min_drop_ratio
+            found.mix_weight = adjustment.mix_weight
+        found.min_drop_ratio = adjustment.min_drop_ratio
         return found
 
-    def adapted(self, logits: Tensor, ids: Tensor | None, mask: Tensor) -> Tensor:
-        """The scores (B, L) after a look at what the collection repeats; as they were for a head that is not adapted.
+    def without_adjustment(self) -> Self:
+        """A copy that gives the head's own scores. It shares the parameters."""
+        found = copy.copy(self)
+        found.adjustment = None
+        found.mix_weight = self.config.mix_weight
+        found.min_drop_ratio = 0.0
+        return found
+
+    def adjusted(self, logits: Tensor, ids: Tensor | None, mask: Tensor) -> Tensor:
+        """The scores (B, L) after the adjustment; unchanged for a head that has none.
 
         Raises:
-            InputError: the head is adapted, and no ids are given.
+            InputError: the head has an adjustment, and no ids are given.
         """
-        if self.adaptation is None:
+        if self.adjustment is None:
             return logits
         if ids is None:
             raise InputError(
-                "a head that is adapted to a collection needs the token ids, which are not at hand here: use the "
-                "encoder as it was before adapt()"
+                "a head that is fitted to a corpus needs the token ids beside the states: pass ids=, or use the head "
+                "from before fit()"
             )
-        return self.adaptation(logits, ids, mask)
+        return self.adjustment(logits, ids, mask)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import copy
+import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 from glot_rag.checks import choose
 from glot_rag.errors import BundleError, InputError, ModelNotFoundError
-from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooling, load_head
-from glot_rag.head.config import BASELINE_POOLINGS, POOLINGS
+from glot_rag.fingerprint import fingerprint
+from glot_rag.head import AdaPool, GlotHead, Pooling
+from glot_rag.head.config import BASELINE_POOLINGS, POOLINGS, HeadConfig
+from glot_rag.head.pooling import TrainedPooling
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.registry import PACKAGED
 
+AnyPooling = TypeVar("AnyPooling", bound=Pooling)
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
 
@@ -40,31 +45,31 @@ def find_head(name: str, pooling: str, head: str | os.PathLike[str] | None) -> P
     return Path(head) if head is not None else _shipped_head(name, pooling)
 
 
-def load_poolings(pooling: str, head: Path | None, backbone: Backbone) -> tuple[Pooling, Pooling]:
-    """The documents' pooling and the queries' (`HeadConfig.mean_queries`).
+def check_trained_over(details: Mapping[str, Any], path: Path, backbone: Backbone) -> None:
+    """See whether a head was trained over this backbone.
+
+    Args:
+        details: what the head was saved with.
+        path: the head's directory, for the message.
+        backbone: the frozen transformer.
 
     Raises:
-        BundleError: the head is damaged, of another kind, or was trained over another backbone.
+        BundleError: it was trained over another one.
     """
-    if head is None:
-        fixed = BaselinePooling(pooling, backbone.state_size)
-        return fixed, fixed
-    loaded, details = load_head(head)
-    if loaded.name != pooling:
-        raise BundleError(f"{head} holds a head for pooling {loaded.name!r}; {pooling!r} was asked for")
     trained_over = details.get("backbone_fingerprint")
     if trained_over is not None and trained_over != backbone.fingerprint:
         raise BundleError(
-            f"{head} was trained over a backbone with fingerprint {trained_over}; '{backbone.source.name}' has "
+            f"{path} was trained over a backbone with fingerprint {trained_over}; '{backbone.source.name}' has "
             f"{backbone.fingerprint}: use the same model files, or train a head for these"
         )
-    if loaded.config.mean_queries:
-        return loaded, BaselinePooling("mean", backbone.state_size)
-    return loaded, loaded
 
 
-def fit(pooling: Pooling, backbone: Backbone) -> Pooling:
-    """Put a pooling on the backbone's device, after a look at whether it fits."""
+def freeze(pooling: AnyPooling, backbone: Backbone) -> AnyPooling:
+    """A frozen copy of a pooling on the backbone's device; the pooling itself may go on being trained.
+
+    Raises:
+        BundleError: the pooling was made for states of another width, or reads layers that the backbone lacks.
+    """
     if isinstance(pooling, (GlotHead, AdaPool)):
         if pooling.config.state_size != backbone.state_size:
             raise BundleError(
@@ -78,7 +83,8 @@ def fit(pooling: Pooling, backbone: Backbone) -> Pooling:
                 raise BundleError(f"the head does not fit the backbone: {error}") from error
             if pooling.drops and number == backbone.num_layers:
                 raise BundleError(f"the head does not fit the backbone: {nothing_above(layer, backbone)}")
-    return pooling.to(backbone.device).eval().requires_grad_(False)
+    shared = {id(pooling.adjustment): pooling.adjustment} if isinstance(pooling, TrainedPooling) else {}
+    return copy.deepcopy(pooling, shared).to(backbone.device).eval().requires_grad_(False)
 
 
 def nothing_above(layer: int, backbone: Backbone) -> str:
@@ -90,15 +96,20 @@ def nothing_above(layer: int, backbone: Backbone) -> str:
 
 
 def pooling_fingerprint(pooling: Pooling) -> str:
-    """SHA-256 of a pooling's settings and parameters."""
-    digest = hashlib.sha256(pooling.name.encode())
+    """Hash of a pooling's settings, as far as they are not the defaults, its parameters and its score adjustment."""
+    values: dict[str, object] = {"pooling": pooling.name}
     if isinstance(pooling, (GlotHead, AdaPool)):
-        digest.update(json.dumps(pooling.config.to_dict(), sort_keys=True).encode())
-        for name, value in sorted(pooling.state_dict().items()):
-            digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
-        if pooling.adaptation is not None:
-            digest.update(pooling.adaptation.fingerprint.encode())
-    return digest.hexdigest()
+        values |= {f"config.{name}": value for name, value in changed_settings(pooling.config).items()}
+        values |= {f"parameter.{name}": value.cpu().numpy() for name, value in pooling.state_dict().items()}
+        values["adjustment"] = None if pooling.adjustment is None else pooling.adjustment.fingerprint
+    return fingerprint(values)
+
+
+def changed_settings(config: HeadConfig) -> dict[str, Any]:
+    """A head's settings that are not the defaults, by name."""
+    fields = dataclasses.fields(config)
+    values = {field.name: getattr(config, field.name) for field in fields}
+    return {field.name: values[field.name] for field in fields if values[field.name] != field.default}
 
 
 def _shipped_head(name: str, pooling: str) -> Path:

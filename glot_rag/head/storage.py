@@ -1,6 +1,6 @@
 """A trained head on disk: `config.json` and `head.safetensors`. No pickle, and checksums that are checked.
 
-Beside them `calibration.safetensors` for a calibrated head, and `collection.safetensors` for an adapted one.
+What a head was fitted with lies beside it in the same folder: see `glot_rag.denoise.storage`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from glot_rag.denoise.classifier import NoiseClassifier
-from glot_rag.denoise.corpus_statistics import STATISTICS_FILE, CorpusStatistics
 from glot_rag.errors import BundleError, InputError
 from glot_rag.files import read_json_record, write_atomically
 from glot_rag.head.adapool import AdaPool
@@ -35,7 +33,7 @@ def build_head(config: HeadConfig) -> GlotHead | AdaPool:
 
 
 def save_head(head: GlotHead | AdaPool, path: str | os.PathLike[str], details: Mapping[str, Any] | None = None) -> None:
-    """Write a head, with its calibration and its collection's counts if it has them, into a directory.
+    """Write a head, and its score adjustment if it has one, into a directory.
 
     Args:
         head: the head.
@@ -50,27 +48,24 @@ def save_head(head: GlotHead | AdaPool, path: str | os.PathLike[str], details: M
         "format_version": FORMAT_VERSION,
         "head": head.config.to_dict(),
         "sha256": hashlib.sha256(weights).hexdigest(),
-        "collection": None if head.adaptation is None else head.adaptation.statistics.fingerprint,
+        **({} if head.adjustment is None else {"adjustment": head.adjustment.checksum}),
         "details": dict(details or {}),
     }
     write_atomically(directory / "head.safetensors", weights)
-    if head.calibration is not None:
-        head.calibration.save(directory)
-    if head.adaptation is not None:
-        head.adaptation.statistics.save(directory / STATISTICS_FILE)
+    if head.adjustment is not None:
+        head.adjustment.save(directory)
     # The configuration comes last: a directory without it, or with one of other weights, is refused.
     write_atomically(directory / "config.json", json.dumps(record, indent=2).encode() + b"\n")
 
 
-def load_head(path: str | os.PathLike[str], *, calibration: bool = True) -> tuple[GlotHead | AdaPool, dict[str, Any]]:
-    """Read a head that `save_head` wrote.
+def load_head(path: str | os.PathLike[str]) -> tuple[GlotHead | AdaPool, dict[str, Any]]:
+    """Read a head that `save_head` wrote, without its score adjustment (`glot_rag.denoise.storage` reads both).
 
     Args:
         path: its directory.
-        calibration: False leaves its calibration unread, to make another in its place.
 
     Returns:
-        The head in evaluation mode, adapted if it was that, and the details it was saved with.
+        The head in evaluation mode, and the details it was saved with.
 
     Raises:
         BundleError: a file is missing, damaged (SHA-256), of another format or version, or does not fit its settings.
@@ -103,11 +98,4 @@ def load_head(path: str | os.PathLike[str], *, calibration: bool = True) -> tupl
         head.load_state_dict(tensors)
     except (InputError, SafetensorError, RuntimeError) as error:
         raise BundleError(f"{directory}: the weights do not fit the settings: {error}") from error
-    if not calibration:
-        return head.eval(), details
-    head.calibration = NoiseClassifier.load(directory)
-    if (collection := record.get("collection")) is not None:
-        if head.calibration is None:
-            raise BundleError(f"{directory} holds an adapted head without its calibration: adapt and save it again")
-        head = head.adapted_to(CorpusStatistics.load(directory / STATISTICS_FILE, str(collection)))
     return head.eval(), details

@@ -1,7 +1,7 @@
-"""What an exported encoder that is adapted to a collection needs beside its graph: each token's numbers. No torch.
+"""The corpus features that a fitted encoder's exported graph takes beside the token ids. No torch.
 
-The counts are searched by runs of three tokens, which a graph of standard operators is not good at; so they stay
-outside of it, and their numbers go in with the ids. The network that weighs them is in the graph.
+Corpus statistics are searched by runs of three tokens, which a graph of standard operators is not good at. So they stay
+outside of the graph, and the features of every token go in with the ids. The network that weighs them is in the graph.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from glot_rag.denoise.corpus_statistics import FEATURES, STATISTICS_FILE, Corpus
 from glot_rag.errors import BundleError
 
 INPUT = "corpus_features"  # of the graph: (batch, seq, F)
-# In a bundle; the folder is the adapted head as `glot_rag.head.save_head` writes it.
-FILES = (f"head/{STATISTICS_FILE}", "head/calibration.safetensors")
+# In a bundle; the folder is the fitted head as `glot_rag.denoise.storage` writes it.
+FILES = (f"head/{STATISTICS_FILE}", "head/noise_classifier.safetensors")
 
 
 class CorpusFeatures:
-    """Token ids -> the collection's numbers of every token.
+    """Token ids -> the corpus features of every token.
 
     Args:
         directory: the bundle's.
-        record: what the bundle says of itself; names the files, whose checksums have been compared, and the numbers.
+        record: the bundle's record: which files it has, whose checksums have been compared, and which features its
+            graph takes.
 
     Raises:
-        BundleError: a file is not named, damaged or does not fit the other, or the graph takes other numbers.
+        BundleError: a file is not named, damaged or does not fit the other, or the graph takes other features.
     """
 
     def __init__(self, directory: Path, record: Mapping[str, Any]) -> None:
@@ -39,18 +40,18 @@ class CorpusFeatures:
             raise BundleError(f"the record of {directory} lacks {', '.join(missing)}: export the encoder again")
         if record.get(INPUT) != list(FEATURES):
             raise BundleError(
-                f"{directory} takes {record.get(INPUT)} from its collection, this glot-rag computes {list(FEATURES)}: "
-                "adapt and export the encoder again"
+                f"the graph in {directory} takes the corpus features {record.get(INPUT)}, this glot-rag computes "
+                f"{list(FEATURES)}: fit and export the encoder again"
             )
-        counts, calibration = (directory / name for name in FILES)
+        counts, classifier = (directory / name for name in FILES)
         self._statistics = CorpusStatistics.load(counts)
         try:
-            self._background = load(calibration.read_bytes())["background"].astype(np.float32)
+            self._background = load(classifier.read_bytes())["background"].astype(np.float32)
         except (OSError, SafetensorError, KeyError) as error:
-            raise BundleError(f"{calibration} is not a calibration ({error}): export the encoder again") from error
+            raise BundleError(f"{classifier} is not a noise classifier ({error}): export the encoder again") from error
         expected, found = len(self._statistics.occurrences), self._background.shape
         if found != (expected,):
-            raise BundleError(f"{calibration} is for {found} tokens, {counts} for {expected}: export the encoder again")
+            raise BundleError(f"{classifier} is for {found} tokens, {counts} for {expected}: export the encoder again")
 
     def __call__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """(B, L) -> (B, L, F)."""
@@ -58,5 +59,5 @@ class CorpusFeatures:
 
     @staticmethod
     def none(ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """What to feed where nothing reads them: (B, L) -> (B, L, F)."""
+        """Zeros for an output that reads no corpus features: (B, L) -> (B, L, F)."""
         return np.zeros((*ids.shape, len(FEATURES)), np.float32)

@@ -1,7 +1,7 @@
 """An exported encoder: one graph from token ids to vectors, run by ONNX Runtime or OpenVINO. No torch, no transformers.
 
 `glot_onnx.export_encoder` (`glot-rag export`) makes the bundle: `model.onnx`, `tokenizer.json`, `onnx.json`, and the
-counts of an adapted encoder (`glot_rag.onnx.corpus_features`).
+corpus statistics of a fitted encoder (`glot_rag.onnx.corpus_features`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from glot_rag.checks import choose
 from glot_rag.embedder import Vectors
+from glot_rag.encoder.base import GlotEncoder
+from glot_rag.encoder.loading import BUNDLE_RECORD as RECORD
+from glot_rag.encoder.loading import is_bundle
 from glot_rag.errors import BundleError, InputError, MissingExtraError
 from glot_rag.files import read_json_record
 from glot_rag.models.tokenizer import TokenBatch, Tokenizer, check_texts, pack
@@ -28,7 +31,7 @@ from glot_rag.progress import bar
 
 FORMAT = "glot-rag/onnx"
 FORMAT_VERSION = 1
-RECORD, MODEL, TOKENIZER = "onnx.json", "model.onnx", "tokenizer.json"
+MODEL, TOKENIZER = "model.onnx", "tokenizer.json"
 DOCUMENTS, QUERIES = "sentence_embedding", "query_embedding"  # outputs of the graph
 # B·L and B·L² of a batch, fewer than in torch: here every head's attention scores are held, L² floats each, and stay in
 # the caches. With twice as many of either, a text takes a tenth to a fifth longer.
@@ -41,22 +44,17 @@ _FIELDS = {
 }
 
 
-def is_bundle(path: str | os.PathLike[str]) -> bool:
-    """Whether a directory holds an exported encoder."""
-    return (Path(path) / RECORD).is_file()
+class OnnxEncoder(GlotEncoder):
+    """Texts -> unit vectors through an exported bundle. `GlotEncoder.from_pretrained` makes one for a bundle.
 
-
-class OnnxEncoder:
-    """Texts -> unit vectors through an exported bundle. An `Embedder`; calls are safe between threads.
-
-    It has the fingerprint of the `GlotEncoder` that it was exported from, so an index made by one serves the other.
+    It has the fingerprint of the encoder that it was exported from, so an index made by one serves the other.
 
     Args:
         path: the bundle's directory.
         threads: to compute with; None takes the physical cores.
         runtime: "onnxruntime", or "openvino", which embeds many texts faster.
         dtype: for OpenVINO, what it computes in: "float32" or "bfloat16", whose cosines to float32 are about 0.999;
-            None is bfloat16 where the processor multiplies faster in it, as for `GlotEncoder`.
+            None is bfloat16 where the processor multiplies faster in it, as for torch.
 
     Raises:
         InputError: threads below 1, an unknown runtime or dtype, a dtype for ONNX Runtime, int8 weights for OpenVINO.
@@ -92,7 +90,6 @@ class OnnxEncoder:
         self.record: dict[str, Any] = record
         self.query_prompt: str = record["query_prompt"]
         self.document_prompt: str = record["document_prompt"]
-        self.max_tokens: int = record["max_tokens"]
         self.runtime = runtime
         if runtime == "openvino" and self.precision == "int8":
             raise InputError(f"{self.path} has int8 weights, which ONNX Runtime computes in: export it in float32")
@@ -111,12 +108,22 @@ class OnnxEncoder:
             special_ids=record["special_ids"],
         )
         self._query_output = QUERIES if QUERIES in self._graph.outputs else DOCUMENTS
-        adapted = corpus_features.INPUT in self._graph.inputs
-        self._collection = CorpusFeatures(self.path, record) if adapted else None
+        fitted = corpus_features.INPUT in self._graph.inputs
+        self._corpus_features = CorpusFeatures(self.path, record) if fitted else None
+
+    @property
+    def backend(self) -> str:
+        """What runs the graph: "onnx" or "openvino"."""
+        return "openvino" if self.runtime == "openvino" else "onnx"
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """None beside encoding: a bundle is one graph from token ids to vectors."""
+        return frozenset()
 
     @property
     def dimension(self) -> int:
-        """The length of every vector."""
+        """D, the length of every vector."""
         return int(self.record["dimension"])
 
     @property
@@ -135,6 +142,11 @@ class OnnxEncoder:
         return str(self.record["fingerprint"])
 
     @property
+    def max_tokens(self) -> int:
+        """Longest input in tokens, special tokens included; what is beyond is cut."""
+        return int(self.record["max_tokens"])
+
+    @property
     def embeds_alike(self) -> bool:
         """Whether a text has the same vector as a query and as a document."""
         return self._query_output == DOCUMENTS and self.query_prompt == self.document_prompt
@@ -144,17 +156,13 @@ class OnnxEncoder:
         return f"OnnxEncoder({str(self.path)!r}, {told}, runtime={self.runtime!r}, dtype={self.dtype!r})"
 
     def encode_documents(
-        self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int = _BATCH_TOKENS
+        self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int | None = None
     ) -> Vectors:
-        """N texts -> (N, D) float32 with rows of norm 1, as `GlotEncoder.encode_documents`.
-
-        Raises:
-            InputError: not a list of strings, or a budget below 1.
-        """
+        """N texts -> (N, D) float32 with rows of norm 1: see `GlotEncoder.encode_documents`."""
         return self._encode(texts, self.document_prompt, DOCUMENTS, show_progress, batch_tokens)
 
     def encode_queries(
-        self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int = _BATCH_TOKENS
+        self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int | None = None
     ) -> Vectors:
         """As `encode_documents`, with the query's prompt and pooling."""
         return self._encode(texts, self.query_prompt, self._query_output, show_progress, batch_tokens)
@@ -176,17 +184,18 @@ class OnnxEncoder:
             shutil.copyfile(self.path / name, target / name)
 
     def feed(self, batch: TokenBatch, output: str = DOCUMENTS) -> dict[str, NDArray[Any]]:
-        """The graph's inputs for a batch: ids, mask and, for an adapted encoder, the collection's numbers."""
+        """The graph's inputs for a batch: ids, mask and, for a fitted encoder, the corpus features of each token."""
         feed: dict[str, NDArray[Any]] = {"input_ids": batch.ids, "attention_mask": batch.mask.astype(np.int64)}
-        if self._collection is not None:
-            of = self._collection if output == DOCUMENTS else self._collection.none
+        if self._corpus_features is not None:
+            of = self._corpus_features if output == DOCUMENTS else self._corpus_features.none
             feed[corpus_features.INPUT] = of(batch.ids)
         return feed
 
     def _encode(
-        self, texts: Sequence[str], prompt: str, output: str, show_progress: bool, batch_tokens: int
+        self, texts: Sequence[str], prompt: str, output: str, show_progress: bool, batch_tokens: int | None
     ) -> Vectors:
         checked = check_texts(texts)
+        batch_tokens = _BATCH_TOKENS if batch_tokens is None else batch_tokens
         if batch_tokens < 1:
             raise InputError(f"batch_tokens must be at least 1; got {batch_tokens}")
         if prompt:
@@ -204,10 +213,25 @@ class OnnxEncoder:
         return out
 
 
+def load(
+    name_or_path: str | os.PathLike[str], backend: str, *, dtype: str | None = None, **settings: object
+) -> OnnxEncoder:
+    """Load a bundle for `GlotEncoder.from_pretrained`, whose arguments and errors these are."""
+    built_in = settings if backend == "openvino" else {**settings, "dtype": dtype}
+    if given := [name for name, value in built_in.items() if value is not None]:
+        raise InputError(
+            f"an exported encoder has its settings built in; got {', '.join(given)}: leave them out, or export one "
+            f"with them (`glot-rag export`)"
+        )
+    if backend == "openvino":
+        return OnnxEncoder(name_or_path, runtime="openvino", dtype=dtype)
+    return OnnxEncoder(name_or_path)
+
+
 def _files(sha256: Mapping[str, object]) -> dict[str, object]:
     """What running a bundle needs, with the checksums; nothing else that a record may name is touched."""
-    adapted = [name for name in corpus_features.FILES if name in sha256]
-    return {name: sha256.get(name) for name in (TOKENIZER, MODEL, *adapted)}
+    fitted = [name for name in corpus_features.FILES if name in sha256]
+    return {name: sha256.get(name) for name in (TOKENIZER, MODEL, *fitted)}
 
 
 def _checked(path: Path, sha256: object) -> bytes:

@@ -27,7 +27,7 @@ class GraphRuntime(Protocol):
 
     Attributes:
         inputs: their names.
-        outputs: likewise.
+        outputs: their names.
         dtype: what matrix products are computed in.
     """
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.embeddings import Embeddings
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from glot_rag.encoder.loading import load_encoder
-
-if TYPE_CHECKING:
-    from glot_rag.encoder.torch_encoder import GlotEncoder
-    from glot_rag.onnx.encoder import OnnxEncoder
+from glot_rag.encoder.base import GlotEncoder
 
 
 class GlotEmbeddings(BaseModel, Embeddings):
@@ -32,13 +28,13 @@ class GlotEmbeddings(BaseModel, Embeddings):
         max_tokens: longest input; None is the model's own limit.
         query_prompt: put before queries.
         document_prompt: put before documents.
-        prune: True drops what looks like noise from documents before they are embedded; None is the saved encoder's
+        denoise: True drops what looks like noise from documents before they are embedded; None is the saved encoder's
             choice, or no.
         show_progress: draw a progress bar for `embed_documents`.
 
     Raises:
-        ModelNotFoundError, MissingExtraError: as `glot_rag.load_encoder`.
-        pydantic.ValidationError: an unknown argument, or one that `glot_rag.load_encoder` refuses with an
+        ModelNotFoundError, MissingExtraError: as `GlotEncoder.from_pretrained`.
+        pydantic.ValidationError: an unknown argument, or one that `GlotEncoder.from_pretrained` refuses with an
             InputError or BundleError; its message is in it.
 
     Example:
@@ -58,14 +54,14 @@ class GlotEmbeddings(BaseModel, Embeddings):
     max_tokens: int | None = None
     query_prompt: str | None = None
     document_prompt: str | None = None
-    prune: bool | None = None
+    denoise: bool | None = None
     show_progress: bool = False
 
-    _encoder: GlotEncoder | OnnxEncoder = PrivateAttr()
+    _encoder: GlotEncoder = PrivateAttr()
 
     def model_post_init(self, context: Any, /) -> None:
         """Load the encoder."""
-        self._encoder = load_encoder(
+        self._encoder = GlotEncoder.from_pretrained(
             self.model,
             backend=self.backend,
             pooling=self.pooling,
@@ -75,11 +71,11 @@ class GlotEmbeddings(BaseModel, Embeddings):
             max_tokens=self.max_tokens,
             query_prompt=self.query_prompt,
             document_prompt=self.document_prompt,
-            prune=self.prune,
+            denoise=self.denoise,
         )
 
     @property
-    def encoder(self) -> GlotEncoder | OnnxEncoder:
+    def encoder(self) -> GlotEncoder:
         """The encoder, for `GlotIndex` and `explain`."""
         return self._encoder
 

@@ -12,16 +12,13 @@ from mteb.models.model_meta import FRAMEWORKS, ModelMeta, ScoringFunction
 from mteb.types import PromptType
 
 from glot_rag.embedder import Embedder, Vectors
-from glot_rag.encoder.loading import load_encoder
+from glot_rag.encoder.base import GlotEncoder
 from glot_rag.errors import FingerprintMismatchError
-from glot_rag.onnx.encoder import OnnxEncoder
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata
     from mteb.types import BatchedInput
     from torch.utils.data import DataLoader
-
-    from glot_rag.encoder.torch_encoder import GlotEncoder
 
 
 class GlotModel(AbsEncoder):
@@ -74,20 +71,20 @@ def get_model(
     """Load a model, as `mteb.get_model` does.
 
     Args:
-        model_name: as `glot_rag.load_encoder`: a saved or an exported encoder's directory, too.
+        model_name: as `GlotEncoder.from_pretrained`: a saved or an exported encoder's directory, too.
         revision: the first characters of the encoder's fingerprint that are expected; None for any.
         device: "cpu", "cuda", …; None chooses.
-        kwargs: as `glot_rag.load_encoder`: backend, pooling, head, dtype, ….
+        kwargs: as `GlotEncoder.from_pretrained`: backend, pooling, head, dtype, ….
 
     Raises:
-        ModelNotFoundError, BundleError, InputError, MissingExtraError: as `glot_rag.load_encoder`.
+        ModelNotFoundError, BundleError, InputError, MissingExtraError: as `GlotEncoder.from_pretrained`.
         FingerprintMismatchError: the files make another encoder than `revision` says.
 
     Example:
         >>> import mteb
         >>> mteb.evaluate(get_model("minilm"), mteb.get_tasks(["SciFact"]))  # doctest: +SKIP
     """
-    encoder = load_encoder(model_name, device=device, **kwargs)
+    encoder = GlotEncoder.from_pretrained(model_name, device=device, **kwargs)
     if revision is not None and not encoder.fingerprint.startswith(revision):
         raise FingerprintMismatchError(
             f"'{model_name}' makes an encoder with fingerprint {encoder.fingerprint}, revision {revision!r} was asked "
@@ -113,18 +110,18 @@ def _load(name: str, revision: str | None = None, *, model: str, device: str | N
     return get_model(model, revision, device, **kwargs)
 
 
-def _name(model_name: str, encoder: GlotEncoder | OnnxEncoder) -> str:
+def _name(model_name: str, encoder: GlotEncoder) -> str:
     """With one slash, as mteb wants it; what else was chosen is in the revision."""
     own = Path(model_name).name if Path(model_name).is_dir() else model_name.replace("/", "--")
-    if isinstance(encoder, OnnxEncoder):
-        return f"glot-rag/{own}-{encoder.runtime}"
-    return f"glot-rag/{own}-{encoder.pooling.name}{'-prune' * encoder.prune}"
+    pooling, denoiser = getattr(encoder, "pooling", None), getattr(encoder, "denoiser", None)
+    if pooling is None:
+        return f"glot-rag/{own}-{encoder.backend}"
+    return f"glot-rag/{own}-{pooling.name}{'-denoised' * (denoiser is not None)}"
 
 
 def _framework(encoder: Embedder) -> FRAMEWORKS:
-    if not isinstance(encoder, OnnxEncoder):
-        return "PyTorch"
-    return "OpenVINO" if encoder.runtime == "openvino" else "ONNX"
+    names: dict[str, FRAMEWORKS] = {"onnx": "ONNX", "openvino": "OpenVINO"}
+    return names.get(getattr(encoder, "backend", "torch"), "PyTorch")
 
 
 def _meta(name: str, encoder: Embedder) -> ModelMeta:

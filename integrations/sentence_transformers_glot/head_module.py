@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from glot_rag.denoise.storage import load_fitted_head
 from glot_rag.errors import BundleError
-from glot_rag.head import AdaPool, GlotHead, load_head, save_head
+from glot_rag.head import AdaPool, GlotHead, save_head
 from glot_rag.head.registry import find_head
 
 Head = GlotHead | AdaPool
@@ -56,7 +57,7 @@ def read_head(name_or_path: str | os.PathLike[str], pooling: str) -> tuple[Head,
     given = Path(name_or_path) if (Path(name_or_path) / "config.json").is_file() else None
     directory = given or find_head(os.fspath(name_or_path), pooling, None)
     assert directory is not None
-    head, details = load_head(directory)
+    head, _, details = load_fitted_head(directory)
     if given is None and head.name != pooling:
         raise BundleError(f"{directory} holds a head for pooling {head.name!r}; {pooling!r} was asked for")
     return head, details

@@ -13,7 +13,8 @@ from sentence_transformers.base.modules import Module, Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from sentence_transformers.util import import_from_string
 
-from glot_rag.encoder.torch_encoder import GlotEncoder
+from glot_rag.encoder.base import GlotEncoder
+from glot_rag.encoder.torch_encoder import as_torch
 from glot_rag.errors import BundleError, InputError
 from glot_rag.head import AdaPool, GlotHead
 from sentence_transformers_glot.pooling import GlotPooling
@@ -27,15 +28,16 @@ def from_encoder(encoder: GlotEncoder) -> SentenceTransformer:
     """The same backbone, pooling, prompts and limit as a `SentenceTransformer`, on the encoder's device and dtype.
 
     `encode_query` and `encode_document` give the encoder's `encode_queries` and `encode_documents`: in float32 the
-    vectors differ by less than 1e-5, those of an adapted encoder (`GlotEncoder.adapt`), too. The backbone is loaded
+    vectors differ by less than 1e-5, those of a fitted encoder (`GlotEncoder.fit`), too. The backbone is loaded
     again from its files and frozen; the head can be trained.
 
     Args:
         encoder: `GlotEncoder.from_pretrained(...)`.
 
     Raises:
-        InputError: the encoder prunes, has two poolings of which the queries' is not mean pooling, or its backbone is a
-            GGUF file, which sentence-transformers does not read.
+        InputError: the encoder denoises, has two poolings of which the queries' is not mean pooling, or its backbone is
+            a GGUF file, which sentence-transformers does not read.
+        UnsupportedError: the encoder does not run through torch.
 
     Example:
         >>> from glot_rag import GlotEncoder
@@ -43,9 +45,10 @@ def from_encoder(encoder: GlotEncoder) -> SentenceTransformer:
         >>> model.save("my-model")  # doctest: +SKIP
         >>> model = load("my-model")  # doctest: +SKIP
     """
+    encoder = as_torch(encoder)
     backbone, pooling = encoder.backbone, encoder.pooling
-    if encoder.prune:
-        raise InputError("a pruning encoder reads a document in windows, which no module can: use prune=False")
+    if encoder.denoiser is not None:
+        raise InputError("an encoder that denoises reads a document in windows, which no module can: use denoise=False")
     expected = "mean" if isinstance(pooling, (GlotHead, AdaPool)) and pooling.config.mean_queries else pooling.name
     if encoder.query_pooling.name != expected:
         raise InputError(
@@ -62,9 +65,8 @@ def from_encoder(encoder: GlotEncoder) -> SentenceTransformer:
         # A copy: training the model must not change the encoder.
         head = type(pooling)(pooling.config)
         head.load_state_dict(pooling.state_dict())
-        head.calibration = pooling.calibration
-        if pooling.adaptation is not None:
-            head = head.adapted_to(pooling.adaptation.statistics)
+        if pooling.adjustment is not None:
+            head = head.with_adjustment(pooling.adjustment)
         if pooling.drops:
             modules = [
                 GlotTransformer._over(location, head, {}, **options),

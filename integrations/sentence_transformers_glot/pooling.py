@@ -10,8 +10,9 @@ from sentence_transformers.base.modules import Module, Transformer
 from sentence_transformers.util import load_dir_path, repad_flattened_features
 from torch import Tensor
 
+from glot_rag.denoise.storage import load_fitted_head
 from glot_rag.errors import BundleError, InputError
-from glot_rag.head import BaselinePooling, load_head
+from glot_rag.head import BaselinePooling
 from glot_rag.head.config import HeadConfig
 from glot_rag.head.storage import build_head
 from sentence_transformers_glot.head_module import Float32Head, Head, read_head, write_head
@@ -27,7 +28,7 @@ class GlotPooling(Module):
     `encode_query` pools by mean pooling (`HeadConfig.mean_queries`; queries carry no noise), or in the paper form with
     the head; `encode` and `encode_document` pool with the head. Arithmetic and vectors are float32 in any model.
 
-    A head that is adapted to a collection (`GlotEncoder.adapt`) also needs `input_ids`, as a `Transformer` leaves them
+    A head that is fitted to a corpus (`GlotEncoder.fit`) also needs `input_ids`, as a `Transformer` leaves them
     among the features; its counts are saved with it.
 
     Heads in the drop form work inside the transformer: see `GlotTransformer`.
@@ -99,7 +100,7 @@ class GlotPooling(Module):
         """Set `sentence_embedding`, (B, O) float32, not normalised.
 
         Args:
-            features: `token_embeddings` (B, L, D) and, for an adapted head, `input_ids` (B, L), or both flattened to
+            features: `token_embeddings` (B, L, D) and, for a fitted head, `input_ids` (B, L), or both flattened to
                 (1, ΣL, …) with `cu_seq_lens_q`; the other layers that the head reads, from `on_model_ready`;
                 `attention_mask` (B, L), padded on either side; without it every token counts;
                 `prompt_length`, an int, or a tensor of equal ones, read where `include_prompt` is False.
@@ -107,7 +108,7 @@ class GlotPooling(Module):
             kwargs: of other modules; not read.
 
         Raises:
-            InputError: the layers that the head reads are not there, or the ids that an adapted head needs.
+            InputError: the layers that the head reads are not there, or the ids that a fitted head needs.
             BundleError: the head was made for states of another width.
         """
         query = (task or features.get("task")) == "query" and self.head.config.mean_queries
@@ -173,7 +174,8 @@ class GlotPooling(Module):
         directory = load_dir_path(model_name_or_path, subfolder=subfolder, **where)
         if directory is None:
             raise BundleError(f"{model_name_or_path} has no folder {subfolder!r}")
-        return cls._over(*load_head(directory))
+        head, _, details = load_fitted_head(directory)
+        return cls._over(head, details)
 
 
 def _padded(states: Tensor, features: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor | None]:

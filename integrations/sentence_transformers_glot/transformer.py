@@ -11,8 +11,8 @@ from sentence_transformers.base.modules import Transformer
 from sentence_transformers.util import load_dir_path
 from torch import Tensor
 
+from glot_rag.denoise.storage import load_fitted_head
 from glot_rag.errors import BundleError, InputError, TrainingError
-from glot_rag.head import load_head
 from glot_rag.head.config import HeadConfig
 from glot_rag.head.storage import build_head
 from glot_rag.models.pruning import Drop, LayerTap, Run
@@ -39,7 +39,7 @@ class GlotTransformer(Transformer):
     so a mean `Pooling` after it gives the head's vector. Where `HeadConfig.mean_queries` holds, `encode_query` drops
     none.
 
-    A head that is adapted to a collection (`from_encoder`, or `from_head` with a saved encoder's folder `head`) tells
+    A head that is fitted to a corpus (`from_encoder`, or `from_head` with a saved encoder's folder `head`) tells
     by the token ids what recurs there; its counts are saved with it.
 
     The choice of tokens has no gradient: such a head is trained with `glot-rag train`, not with a trainer of
@@ -176,7 +176,7 @@ class GlotTransformer(Transformer):
         directory = load_dir_path(model_name_or_path, subfolder=str(Path(subfolder) / _FOLDER), **where)
         if directory is None:
             raise BundleError(f"{model_name_or_path} has no folder {_FOLDER!r} with the head")
-        head, details = load_head(directory)
+        head, _, details = load_fitted_head(directory)
         defaults = {**(kwargs.pop("init_defaults", None) or {}), "head": head.config}
         module: GlotTransformer = super().load(
             model_name_or_path, subfolder=subfolder, init_defaults=defaults, **kwargs

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
+from glot_rag.denoise.token_prior import prior_of_scores
 
 from glot_rag import GlotEncoder
-from glot_rag.denoise.token_prior import prior_of_scores
 from glot_rag.head import GlotHead
 
 

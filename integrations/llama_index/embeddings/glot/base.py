@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from glot_rag.encoder.loading import load_encoder
+from glot_rag.encoder.base import GlotEncoder
 from glot_rag.errors import InputError
-
-if TYPE_CHECKING:
-    from glot_rag.encoder.torch_encoder import GlotEncoder
-    from glot_rag.onnx.encoder import OnnxEncoder
 
 
 class GlotEmbedding(BaseEmbedding):
@@ -34,16 +30,16 @@ class GlotEmbedding(BaseEmbedding):
         max_tokens: longest input; None is the model's own limit.
         query_prompt: put before queries.
         document_prompt: put before documents.
-        prune: True drops what looks like noise from documents before they are embedded; None is the saved encoder's
+        denoise: True drops what looks like noise from documents before they are embedded; None is the saved encoder's
             choice, or no.
         show_progress: draw LlamaIndex's progress bar for every list of texts, not only where a call asks for it.
         embeddings_cache: LlamaIndex's cache of vectors. It knows a vector by its text alone, so that a query that is
             also a document's text would get the document's vector: only an encoder that treats both alike may have one.
 
     Raises:
-        ModelNotFoundError, MissingExtraError: as `glot_rag.load_encoder`.
+        ModelNotFoundError, MissingExtraError: as `GlotEncoder.from_pretrained`.
         pydantic.ValidationError: an unknown argument, a cache where queries and documents differ, or an argument that
-            `glot_rag.load_encoder` refuses with an InputError or BundleError; its message is in it.
+            `GlotEncoder.from_pretrained` refuses with an InputError or BundleError; its message is in it.
 
     Example:
         >>> from llama_index.embeddings.glot import GlotEmbedding
@@ -63,17 +59,17 @@ class GlotEmbedding(BaseEmbedding):
     max_tokens: int | None = Field(default=None, frozen=True)
     query_prompt: str | None = Field(default=None, frozen=True)
     document_prompt: str | None = Field(default=None, frozen=True)
-    prune: bool | None = Field(default=None, frozen=True)
+    denoise: bool | None = Field(default=None, frozen=True)
     embeddings_cache: Any | None = Field(default=None, frozen=True)
     show_progress: bool = False
     # Batches are packed by tokens further down: the larger the list that arrives there, the less padding.
     embed_batch_size: int = Field(default=512, gt=0, le=2048)
 
-    _encoder: GlotEncoder | OnnxEncoder = PrivateAttr()
+    _encoder: GlotEncoder = PrivateAttr()
 
     def model_post_init(self, context: Any, /) -> None:
         """Load the encoder."""
-        self._encoder = load_encoder(
+        self._encoder = GlotEncoder.from_pretrained(
             self.model_name,
             backend=self.backend,
             pooling=self.pooling,
@@ -83,7 +79,7 @@ class GlotEmbedding(BaseEmbedding):
             max_tokens=self.max_tokens,
             query_prompt=self.query_prompt,
             document_prompt=self.document_prompt,
-            prune=self.prune,
+            denoise=self.denoise,
         )
         if self.embeddings_cache is not None and not self._encoder.embeds_alike:
             raise InputError(
@@ -108,7 +104,7 @@ class GlotEmbedding(BaseEmbedding):
         return "GlotEmbedding"
 
     @property
-    def encoder(self) -> GlotEncoder | OnnxEncoder:
+    def encoder(self) -> GlotEncoder:
         """The encoder, for `GlotIndex` and `explain`."""
         return self._encoder
 

@@ -5,27 +5,23 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 from haystack import Document, component, default_from_dict, default_to_dict
 from typing_extensions import Unpack
 
-from glot_rag.encoder.loading import load_encoder
+from glot_rag.encoder.base import GlotEncoder
 from glot_rag.errors import InputError
-
-if TYPE_CHECKING:
-    from glot_rag.encoder.torch_encoder import GlotEncoder
-    from glot_rag.onnx.encoder import OnnxEncoder
 
 
 @functools.lru_cache(maxsize=2)
-def _encoder(options: tuple[tuple[str, Any], ...]) -> GlotEncoder | OnnxEncoder:
+def _encoder(options: tuple[tuple[str, Any], ...]) -> GlotEncoder:
     """One encoder for the two components of a pipeline that were made with the same settings."""
-    return load_encoder(**dict(options))
+    return GlotEncoder.from_pretrained(**dict(options))
 
 
 class EncoderOptions(TypedDict, total=False):
-    """Keywords of both components; as `glot_rag.load_encoder`, which has the default for each."""
+    """Keywords of both components; as `GlotEncoder.from_pretrained`, which has the default for each."""
 
     backend: str | None
     pooling: str | None
@@ -35,7 +31,7 @@ class EncoderOptions(TypedDict, total=False):
     max_tokens: int | None
     query_prompt: str | None
     document_prompt: str | None
-    prune: bool | None
+    denoise: bool | None
 
 
 class _Embedder:
@@ -48,10 +44,10 @@ class _Embedder:
             )
         self.model = model
         self._options = options
-        self._loaded: GlotEncoder | OnnxEncoder | None = None
+        self._loaded: GlotEncoder | None = None
 
     @property
-    def encoder(self) -> GlotEncoder | OnnxEncoder:
+    def encoder(self) -> GlotEncoder:
         """The encoder, loaded when it is first asked for."""
         if self._loaded is None:
             self._loaded = _encoder((("name_or_path", self.model), *sorted(self._options.items())))
@@ -61,7 +57,7 @@ class _Embedder:
         """Load the encoder; a pipeline does this before its first run.
 
         Raises:
-            ModelNotFoundError, BundleError, InputError, MissingExtraError: as `glot_rag.load_encoder`.
+            ModelNotFoundError, BundleError, InputError, MissingExtraError: as `GlotEncoder.from_pretrained`.
         """
         _ = self.encoder
 
@@ -78,7 +74,7 @@ class GlotTextEmbedder(_Embedder):
         model: "minilm", "smollm2", a hub id, a directory, a saved encoder (`GlotEncoder.from_pretrained`), or an
             exported one (`glot-rag export`).
         options: `EncoderOptions`: backend ("torch", "onnx" or "openvino"), pooling ("glot", "adapool", "mean", "max",
-            "cls" or "last"), head, device, dtype, max_tokens, query_prompt, document_prompt, prune. Give both
+            "cls" or "last"), head, device, dtype, max_tokens, query_prompt, document_prompt, denoise. Give both
             components the same.
 
     Raises:

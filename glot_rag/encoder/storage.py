@@ -1,0 +1,225 @@
+"""A torch encoder's parts, by name or from a directory, and the directory that an encoder is saved in.
+
+The directory: `encoder.json`, `head/` for a trained pooling (`glot_rag.denoise.storage`), and `denoiser/` for a
+denoiser with another head than the pooling's.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from glot_rag.denoise.classifier import NoiseClassifier
+from glot_rag.denoise.denoiser import Denoiser
+from glot_rag.denoise.storage import load_fitted_head, save_fitted_head
+from glot_rag.errors import BundleError, InputError
+from glot_rag.files import read_json_record, write_atomically
+from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooling
+from glot_rag.head.config import BASELINE_POOLINGS, POOLINGS
+from glot_rag.head.registry import check_trained_over, find_head, pooling_fingerprint
+from glot_rag.models.backbone import Backbone
+
+if TYPE_CHECKING:
+    from glot_rag.encoder.torch_encoder import TorchEncoder
+
+FORMAT = "glot-rag/encoder"
+FORMAT_VERSION = 1
+RECORD = "encoder.json"
+HEAD, DENOISER = "head", "denoiser"  # folders
+
+logger = logging.getLogger(__name__)
+
+
+class Poolings(NamedTuple):
+    """What pools documents and queries, and the documents' noise classifier, if there is one."""
+
+    documents: Pooling
+    queries: Pooling
+    classifier: NoiseClassifier | None
+
+
+class Parts(NamedTuple):
+    """What a `TorchEncoder` is made of."""
+
+    backbone: Backbone
+    poolings: Poolings
+    query_prompt: str
+    document_prompt: str
+    denoiser: Denoiser | None
+
+
+def load_parts(
+    name_or_path: str | os.PathLike[str],
+    *,
+    pooling: str | None,
+    head: str | os.PathLike[str] | None,
+    denoise: bool | Denoiser | None,
+    device: str | None,
+    dtype: str | None,
+    max_tokens: int | None,
+    query_prompt: str | None,
+    document_prompt: str | None,
+) -> Parts:
+    """Find and load everything that `GlotEncoder.from_pretrained` names. Arguments and errors are the same."""
+    directory = Path(name_or_path)
+    saved: dict[str, Any] = {}
+    as_saved = False
+    backbone_name = name_or_path
+    if (directory / RECORD).is_file():
+        saved = _read_record(directory / RECORD)
+        backbone_name = saved["backbone"]
+        pooling = pooling or saved["pooling"]
+        max_tokens = saved["max_tokens"] if max_tokens is None else max_tokens
+        as_saved = head is None and pooling == saved["pooling"]
+        if as_saved and pooling not in BASELINE_POOLINGS:
+            head = directory / HEAD
+    pooling = pooling or "glot"
+    head_path = find_head(os.fspath(backbone_name), pooling, head)  # a wrong name is told before a model is loaded
+    backbone = Backbone.load(backbone_name, device=device, dtype=dtype, max_tokens=max_tokens)
+    if saved and saved.get("backbone_fingerprint") != backbone.fingerprint:
+        raise BundleError(
+            f"{name_or_path} was saved over a backbone with fingerprint {saved.get('backbone_fingerprint')}, but "
+            f"'{backbone_name}' here has {backbone.fingerprint}: use the same files, or train a head for these"
+        )
+    poolings = load_poolings(pooling, head_path, backbone)
+    if as_saved:
+        if saved.get("pooling_fingerprint") != pooling_fingerprint(poolings.documents):
+            raise BundleError(
+                f"{directory / HEAD} is not the head, or not the corpus statistics, that the encoder was saved with: "
+                "make the encoder again and save it"
+            )
+        if saved["query_pooling"] == pooling:
+            poolings = poolings._replace(queries=poolings.documents)
+        else:
+            poolings = poolings._replace(queries=BaselinePooling(saved["query_pooling"], backbone.state_size))
+    if denoise is None and as_saved:
+        denoise = _saved_denoiser(directory, saved, backbone, poolings)
+    where = (backbone.device, backbone.dtype)
+    logger.info("loaded '%s' with pooling %s on %s in %s", backbone.source.name, pooling, *where)
+    return Parts(
+        backbone,
+        poolings,
+        str(saved.get("query_prompt", "")) if query_prompt is None else query_prompt,
+        str(saved.get("document_prompt", "")) if document_prompt is None else document_prompt,
+        denoiser_for(denoise, backbone, poolings),
+    )
+
+
+def load_poolings(pooling: str, head: Path | None, backbone: Backbone) -> Poolings:
+    """Load the poolings that belong to a name.
+
+    Args:
+        pooling: one of `glot_rag.head.config.POOLINGS`.
+        head: the directory of a trained head; None for a pooling without parameters (`find_head`).
+        backbone: the frozen transformer.
+
+    Raises:
+        BundleError: the head is damaged, of another kind, or was trained over another backbone.
+    """
+    if head is None:
+        fixed = BaselinePooling(pooling, backbone.state_size)
+        return Poolings(fixed, fixed, None)
+    loaded = load_fitted_head(head)
+    if loaded.head.name != pooling:
+        raise BundleError(f"{head} holds a head for pooling {loaded.head.name!r}; {pooling!r} was asked for")
+    check_trained_over(loaded.details, head, backbone)
+    in_mean_space = loaded.head.config.mean_queries
+    queries = BaselinePooling("mean", backbone.state_size) if in_mean_space else loaded.head
+    return Poolings(loaded.head, queries, loaded.classifier)
+
+
+def denoiser_for(denoise: bool | Denoiser | None, backbone: Backbone, poolings: Poolings) -> Denoiser | None:
+    """The denoiser that `denoise=` asks for.
+
+    Raises:
+        InputError: neither a boolean nor a denoiser.
+        ModelNotFoundError: True for a pooling without a head, and none ships for the backbone.
+    """
+    if isinstance(denoise, Denoiser):
+        return denoise
+    if denoise is None or denoise is False:
+        return None
+    if denoise is not True:
+        raise InputError(f"denoise must be True, False, None or a Denoiser; got {denoise!r:.80}")
+    if isinstance(poolings.documents, (GlotHead, AdaPool)):
+        return Denoiser(backbone, poolings.documents, poolings.classifier)
+    shipped = load_poolings("glot", find_head(backbone.source.name, "glot", None), backbone)
+    assert isinstance(shipped.documents, GlotHead)
+    return Denoiser(backbone, shipped.documents, shipped.classifier)
+
+
+def save_encoder(encoder: TorchEncoder, path: str | os.PathLike[str]) -> None:
+    """Write an encoder into a directory: `GlotEncoder.save`.
+
+    The backbone's own files are not copied: it is frozen, so its name and fingerprint are enough, and loading refuses
+    any other.
+
+    Raises:
+        InputError: the directory holds something else, or queries have a trained pooling of their own.
+    """
+    directory = Path(path)
+    documents, queries, denoiser = encoder.pooling, encoder.query_pooling, encoder.denoiser
+    if queries is not documents and queries.name not in BASELINE_POOLINGS:
+        raise InputError("a saved encoder holds one trained head: use it for queries, too, or a fixed pooling")
+    if directory.exists() and not (directory / RECORD).is_file() and any(directory.iterdir()):
+        raise InputError(f"{directory} is not empty and not a saved encoder: choose another directory")
+    directory.mkdir(parents=True, exist_ok=True)
+    if isinstance(documents, (GlotHead, AdaPool)):
+        details = {
+            "backbone": encoder.backbone.source.name,
+            "backbone_fingerprint": encoder.backbone.fingerprint,
+            "max_tokens": encoder.max_tokens,
+        }
+        save_fitted_head(documents, encoder.classifier, directory / HEAD, details)
+    denoised_by = None
+    if denoiser is not None:
+        own = denoiser.backbone is encoder.backbone and _same(denoiser.head, documents)
+        denoised_by = HEAD if own else DENOISER
+        if not own:
+            denoiser.save(directory / DENOISER)
+    record = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "backbone": encoder.backbone.source.name,
+        "backbone_fingerprint": encoder.backbone.fingerprint,
+        "pooling": documents.name,
+        "pooling_fingerprint": pooling_fingerprint(documents),
+        "query_pooling": queries.name,
+        "max_tokens": encoder.max_tokens,
+        "query_prompt": encoder.query_prompt,
+        "document_prompt": encoder.document_prompt,
+        "denoiser": denoised_by,
+        "fingerprint": encoder.fingerprint,
+    }
+    # The record comes last: without it there is no encoder.
+    write_atomically(directory / RECORD, json.dumps(record, indent=2).encode() + b"\n")
+
+
+def _same(one: Pooling, other: Pooling) -> bool:
+    return pooling_fingerprint(one) == pooling_fingerprint(other)
+
+
+def _saved_denoiser(directory: Path, saved: dict[str, Any], backbone: Backbone, poolings: Poolings) -> Denoiser | None:
+    if saved.get("denoiser") is None:
+        return None
+    if saved["denoiser"] == HEAD and isinstance(poolings.documents, (GlotHead, AdaPool)):
+        return Denoiser(backbone, poolings.documents, poolings.classifier)
+    loaded = load_fitted_head(directory / DENOISER)
+    if loaded.details.get("backbone_fingerprint") == backbone.fingerprint:
+        return Denoiser(backbone, loaded.head, loaded.classifier)
+    return Denoiser.from_pretrained(directory / DENOISER, device=str(backbone.device))
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """The record that `save_encoder` wrote, every field that loading needs checked."""
+    record = read_json_record(path, FORMAT, FORMAT_VERSION)
+    kinds = {"backbone": str, "max_tokens": int, "query_prompt": str, "document_prompt": str}
+    wrong = [key for key, kind in kinds.items() if not isinstance(record.get(key), kind)]
+    wrong += [key for key in ("pooling", "query_pooling") if record.get(key) not in POOLINGS]
+    wrong += [] if record.get("denoiser") in (None, HEAD, DENOISER) else ["denoiser"]
+    if wrong:
+        raise BundleError(f"{path} lacks {', '.join(wrong)}, or holds no such thing there: make the bundle again")
+    return record
