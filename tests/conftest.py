@@ -32,7 +32,7 @@ MOST_WORKERS = 8  # each holds torch and the models that its tests load: up to 2
 SLOWEST = (
     "test_examples.py",
     "exports/test_onnx_bundle.py",
-    "exports/test_onnx_adapted.py",
+    "exports/test_onnx_fitted.py",
     "training/test_training_loop.py",
     "index/test_index_crash.py",
     "index/test_index_faults.py",
@@ -116,8 +116,8 @@ def make_head() -> Callable[..., GlotHead | AdaPool]:
 
 
 @pytest.fixture(scope="session")
-def make_calibration() -> Callable[[int], NoiseClassifier]:
-    """A calibration over a vocabulary of some size that is random, so that every number of the collection has a say."""
+def make_classifier() -> Callable[[int], NoiseClassifier]:
+    """A random noise classifier over a vocabulary of some size, so that every corpus feature has a say."""
     import torch
 
     from glot_rag.denoise.classifier import ClassifierNetwork, NoiseClassifier

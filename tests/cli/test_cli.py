@@ -57,7 +57,7 @@ def test_index_then_search(
         assert sorted(document.id for document in index) == ["bicycle.md", "kettle.html", "tea.txt"]
 
 
-def test_a_large_enough_index_is_adapted_to_what_it_holds(
+def test_a_large_enough_index_is_fitted_to_what_it_holds(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -68,13 +68,11 @@ def test_a_large_enough_index_is_adapted_to_what_it_holds(
     records = [{"id": name, "text": f"{bar} {text[:300]}"} for name, text in prose[:60]]
     pages.write_text("".join(json.dumps(record) + "\n" for record in records))
     assert run(monkeypatch, "index", pages, "--out", tmp_path / "index") == 0
-    assert run(monkeypatch, "index", pages, "--out", tmp_path / "plain", "--no-adapt") == 0
-    assert run(monkeypatch, "adapt", pages, "--out", tmp_path / "saved") == 0
-    assert "adapted to 60 documents" in capsys.readouterr().out
-    adapted, plain = (GlotEncoder.from_pretrained(tmp_path / name / "encoder") for name in ("index", "plain"))
-    assert "cookies" not in adapted.denoise(records[0]["text"]).text
-    assert adapted.fingerprint == GlotEncoder.from_pretrained(tmp_path / "saved").fingerprint
-    assert adapted.fingerprint != plain.fingerprint == GlotEncoder.from_pretrained().fingerprint
+    assert run(monkeypatch, "index", pages, "--out", tmp_path / "plain", "--no-fit") == 0
+    capsys.readouterr()
+    fitted, plain = (GlotEncoder.from_pretrained(tmp_path / name / "encoder") for name in ("index", "plain"))
+    assert "cookies" not in fitted.denoise([records[0]["text"]])[0].text
+    assert fitted.fingerprint != plain.fingerprint == GlotEncoder.from_pretrained().fingerprint
     # Added to and searched with the same counts, from whatever is given.
     (tmp_path / "more.txt").write_text(f"{bar} {KETTLE}")
     assert run(monkeypatch, "index", tmp_path / "more.txt", "--out", tmp_path / "index") == 0
@@ -116,7 +114,7 @@ def test_evaluate_writes_the_documented_json(
 def test_evaluate_with_a_cache_encodes_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    from glot_rag.encoder import torch_encoder as encoder
+    from glot_rag.encoder import together as encoder
 
     encoded: list[list[str]] = []
     encode = encoder.encode_documents_together

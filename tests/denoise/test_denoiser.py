@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from glot_rag.denoise.denoiser import denoise_texts
-from glot_rag.encoder.torch_encoder import GlotEncoder, encode_documents_together
+from glot_rag.encoder.together import encode_documents_together
+from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.errors import BundleError, InputError
 from glot_rag.head import BaselinePooling, GlotHead
 from glot_rag.head.readout import keep_tokens
@@ -24,8 +25,8 @@ def head(make_head: MakeHead) -> GlotHead:
     return make_head(layers=(2,), form="drop", convolution="transformer", norm="layer", hidden_size=16, scale=2.0)
 
 
-def pruning(minilm: Backbone, head: GlotHead) -> GlotEncoder:
-    return GlotEncoder(minilm, head, query_pooling=BaselinePooling("mean", 384), prune=True)
+def pruning(minilm: Backbone, head: GlotHead) -> TorchEncoder:
+    return TorchEncoder(minilm, head, query_pooling=BaselinePooling("mean", 384), prune=True)
 
 
 def test_what_stays_by_hand() -> None:
@@ -64,7 +65,7 @@ def test_a_text_that_keeps_all_is_as_it_was(minilm: Backbone, make_head: MakeHea
     (denoised,) = denoise_texts(minilm, head, [text])
     assert denoised.text == text
     assert denoised.spans == ((2, len(text) - 1),)
-    mean = GlotEncoder(minilm, BaselinePooling("mean", 384))
+    mean = TorchEncoder(minilm, BaselinePooling("mean", 384))
     assert np.array_equal(pruning(minilm, head).encode_documents([text]), mean.encode_documents([text]))
 
 
@@ -113,14 +114,14 @@ def test_a_text_does_not_depend_on_its_neighbours(
 
 def test_pruned_and_unpruned_side_by_side(minilm: Backbone, head: GlotHead, prose: list[tuple[str, str]]) -> None:
     texts = [text for _, text in prose[:8]]
-    plain = GlotEncoder(minilm, head, query_pooling=BaselinePooling("mean", 384))
+    plain = TorchEncoder(minilm, head, query_pooling=BaselinePooling("mean", 384))
     encoders = {"pruned": pruning(minilm, head), "plain": plain}
     together = encode_documents_together(encoders, texts)
     assert list(together) == ["pruned", "plain"]
     for name, encoder in encoders.items():
         assert np.allclose(together[name], encoder.encode_documents(texts), atol=1e-5)
     assert encoders["pruned"].fingerprint != plain.fingerprint
-    mean = GlotEncoder(minilm, BaselinePooling("mean", 384))
+    mean = TorchEncoder(minilm, BaselinePooling("mean", 384))
     kept = [each.text for each in denoise_texts(minilm, head, texts)]
     assert np.allclose(together["pruned"], mean.encode_documents(kept), atol=1e-5)
     assert plain.denoise(texts[0]).text == kept[0]
@@ -128,22 +129,22 @@ def test_pruned_and_unpruned_side_by_side(minilm: Backbone, head: GlotHead, pros
 
 def test_only_a_trained_pooling_can_prune(minilm: Backbone) -> None:
     with pytest.raises(InputError, match="needs a trained head"):
-        GlotEncoder(minilm, BaselinePooling("mean", 384), prune=True)
+        TorchEncoder(minilm, BaselinePooling("mean", 384), prune=True)
     with pytest.raises(InputError, match="'mean' is not trained"):
-        GlotEncoder(minilm, BaselinePooling("mean", 384)).denoise("a")
+        TorchEncoder(minilm, BaselinePooling("mean", 384)).denoise("a")
 
 
 def test_a_saved_encoder_prunes_again(minilm: Backbone, head: GlotHead, tmp_path: object) -> None:
     encoder = pruning(minilm, head)
     encoder.save(f"{tmp_path}/saved")
-    again = GlotEncoder.from_pretrained(f"{tmp_path}/saved", dtype="float32")
+    again = TorchEncoder.from_pretrained(f"{tmp_path}/saved", dtype="float32")
     assert again.prune
     assert again.fingerprint == encoder.fingerprint
-    assert not GlotEncoder.from_pretrained(f"{tmp_path}/saved", dtype="float32", prune=False).prune
+    assert not TorchEncoder.from_pretrained(f"{tmp_path}/saved", dtype="float32", prune=False).prune
 
 
 def test_the_drop_form_is_the_mean_of_what_goes_on(minilm: Backbone, head: GlotHead) -> None:
-    encoder = GlotEncoder(minilm, head, query_pooling=BaselinePooling("mean", 384))
+    encoder = TorchEncoder(minilm, head, query_pooling=BaselinePooling("mean", 384))
     evidence = encoder.explain("a wing of finite span in a slipstream, and the lift that it has")
     weights = np.array([token.weight for token in evidence.tokens])
     assert weights.sum() == pytest.approx(1)

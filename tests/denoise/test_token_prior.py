@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from glot_rag.denoise.token_prior import prior_of_scores
 
-from glot_rag import GlotEncoder
+from glot_rag import TorchEncoder
 from glot_rag.head import GlotHead
 
 
@@ -42,8 +42,8 @@ def test_scores_out_of_all_bounds(score: float) -> None:
 
 
 def test_the_bar_of_every_page_has_a_bad_name(pages: list[str]) -> None:
-    shipped = GlotEncoder.from_pretrained("minilm", dtype="float32")
-    adapted = shipped.adapt(pages)
+    shipped = TorchEncoder.from_pretrained("minilm", dtype="float32")
+    adapted = shipped.fit(pages)
     assert isinstance(adapted.pooling, GlotHead)
     assert adapted.pooling.adaptation is not None
     opinion = adapted.pooling.adaptation.statistics.opinion
@@ -52,4 +52,4 @@ def test_the_bar_of_every_page_has_a_bad_name(pages: list[str]) -> None:
     (cookies,) = (opinion[ids[1:-1]] for ids in backbone.tokenizer(["cookies preferences pricing"]))
     assert cookies.max() < 0
     # The same again, of the same documents: adapting has no random part.
-    assert shipped.adapt(pages).fingerprint == adapted.fingerprint
+    assert shipped.fit(pages).fingerprint == adapted.fingerprint

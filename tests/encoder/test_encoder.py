@@ -13,7 +13,8 @@ import torch
 
 from glot_rag.embedder import Embedder, Vectors
 from glot_rag.encoder import torch_encoder as encoder_module
-from glot_rag.encoder.torch_encoder import GlotEncoder, encode_documents_together, encode_queries_together
+from glot_rag.encoder.together import encode_documents_together, encode_queries_together
+from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.errors import BundleError, InputError, ModelNotFoundError
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead, save_head
 from glot_rag.head.registry import PRETRAINED
@@ -24,17 +25,17 @@ POOLINGS = ("mean", "max", "cls", "last", "adapool", "glot", "glot-paper")
 
 
 @pytest.fixture(scope="module")
-def encoders(minilm: Backbone, make_head: MakeHead) -> dict[str, GlotEncoder]:
+def encoders(minilm: Backbone, make_head: MakeHead) -> dict[str, TorchEncoder]:
     """One of each pooling over MiniLM; the trained ones with random weights, reading two layers."""
     poolings: dict[str, Any] = {name: BaselinePooling(name, 384) for name in POOLINGS[:4]}
     poolings["adapool"] = make_head(pooling="adapool", layers=(2, -1), scale=4.0)
     poolings["glot"] = make_head(layers=(2, -1), hidden_size=64)
     poolings["glot-paper"] = make_head(form="paper", hidden_size=64, output_size=100, threshold=0.6)
-    return {name: GlotEncoder(minilm, pooling) for name, pooling in poolings.items()}
+    return {name: TorchEncoder(minilm, pooling) for name, pooling in poolings.items()}
 
 
 @pytest.fixture
-def bundle(encoders: dict[str, GlotEncoder], tmp_path: Path) -> Path:
+def bundle(encoders: dict[str, TorchEncoder], tmp_path: Path) -> Path:
     encoders["glot-paper"].save(tmp_path / "bundle")
     return tmp_path / "bundle"
 
@@ -47,7 +48,7 @@ def cosines(one: Vectors, other: Vectors) -> Vectors:
 
 
 def test_mean_pooling_equals_sentence_transformers(
-    encoders: dict[str, GlotEncoder], minilm_folder: Path, mixed_texts: list[str]
+    encoders: dict[str, TorchEncoder], minilm_folder: Path, mixed_texts: list[str]
 ) -> None:
     sentence_transformers = pytest.importorskip("sentence_transformers")
     model = sentence_transformers.SentenceTransformer(
@@ -61,14 +62,14 @@ def test_mean_pooling_equals_sentence_transformers(
 
 
 @pytest.fixture(scope="module")
-def alone(encoders: dict[str, GlotEncoder], mixed_texts: list[str]) -> dict[str, Vectors]:
+def alone(encoders: dict[str, TorchEncoder], mixed_texts: list[str]) -> dict[str, Vectors]:
     """Every text on its own: no batch, no padding."""
     rows = [encode_documents_together(encoders, [text]) for text in mixed_texts]
     return {name: np.concatenate([row[name] for row in rows]) for name in encoders}
 
 
 def test_a_vector_does_not_depend_on_batch_place_or_padding(
-    encoders: dict[str, GlotEncoder], mixed_texts: list[str], alone: dict[str, Vectors]
+    encoders: dict[str, TorchEncoder], mixed_texts: list[str], alone: dict[str, Vectors]
 ) -> None:
     rng = np.random.default_rng(0)
     worst = dict.fromkeys(encoders, 1.0)
@@ -86,7 +87,7 @@ def test_a_vector_does_not_depend_on_batch_place_or_padding(
 
 @pytest.mark.parametrize("pad", [False, True])
 def test_left_padding_gives_the_same_vectors(
-    pad: bool, encoders: dict[str, GlotEncoder], minilm: Backbone, mixed_texts: list[str], alone: dict[str, Vectors]
+    pad: bool, encoders: dict[str, TorchEncoder], minilm: Backbone, mixed_texts: list[str], alone: dict[str, Vectors]
 ) -> None:
     """A pooling may be given batches that others padded (the sentence-transformers module)."""
     (ids,) = minilm.tokenizer([mixed_texts[3]])
@@ -105,13 +106,13 @@ def test_left_padding_gives_the_same_vectors(
 
 
 def test_bfloat16_is_close_to_float32(
-    encoders: dict[str, GlotEncoder],
+    encoders: dict[str, TorchEncoder],
     mixed_texts: list[str],
     alone: dict[str, Vectors],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     half = Backbone.load("minilm", device="cpu", dtype="bfloat16")
-    over_half = {name: GlotEncoder(half, encoder.pooling) for name, encoder in encoders.items()}
+    over_half = {name: TorchEncoder(half, encoder.pooling) for name, encoder in encoders.items()}
     vectors = encode_documents_together(over_half, mixed_texts)
     single = [encode_documents_together(over_half, [text]) for text in mixed_texts[::2]]
     to_float32 = {name: cosines(vectors[name], alone[name]).min() for name in encoders}
@@ -135,7 +136,7 @@ BFLOAT16_FLOOR = 0.999
 # ---- odd texts
 
 
-def test_an_empty_list(encoders: dict[str, GlotEncoder]) -> None:
+def test_an_empty_list(encoders: dict[str, TorchEncoder]) -> None:
     for name, encoder in encoders.items():
         vectors = encoder.encode_documents([])
         assert (vectors.shape, vectors.dtype) == ((0, encoder.dimension), np.float32), name
@@ -143,7 +144,7 @@ def test_an_empty_list(encoders: dict[str, GlotEncoder]) -> None:
 
 
 @pytest.mark.parametrize("name", POOLINGS)
-def test_odd_texts_have_finite_unit_vectors_of_the_right_value(name: str, encoders: dict[str, GlotEncoder]) -> None:
+def test_odd_texts_have_finite_unit_vectors_of_the_right_value(name: str, encoders: dict[str, TorchEncoder]) -> None:
     texts = ["", " \t\n\r\u00a0", "\0", "a\0b", "ab", "x\ud83dy", "x\ufffdy", "\ud83d\ude00", "😀", "word " * 100_000,
              "word " * 254, "ZÜRICH", "zurich"]  # fmt: skip
     rows = dict(zip(texts, encoders[name].encode_documents(texts), strict=True))
@@ -171,20 +172,20 @@ def test_odd_texts_have_finite_unit_vectors_of_the_right_value(name: str, encode
         (3, "got int"),
     ],
 )
-def test_what_is_not_a_list_of_strings(texts: Any, message: str, encoders: dict[str, GlotEncoder]) -> None:
+def test_what_is_not_a_list_of_strings(texts: Any, message: str, encoders: dict[str, TorchEncoder]) -> None:
     with pytest.raises(InputError, match=message):
         encoders["mean"].encode_documents(texts)
     with pytest.raises(InputError, match=message):
         encoders["mean"].encode_queries(texts)
 
 
-def test_a_budget_below_one(encoders: dict[str, GlotEncoder]) -> None:
+def test_a_budget_below_one(encoders: dict[str, TorchEncoder]) -> None:
     with pytest.raises(InputError, match="batch_tokens must be at least 1; got 0"):
         encoders["mean"].encode_documents(["a"], batch_tokens=0)
 
 
 def test_windows_of_texts_are_put_back_in_order(
-    encoders: dict[str, GlotEncoder], monkeypatch: pytest.MonkeyPatch, mixed_texts: list[str], alone: dict[str, Vectors]
+    encoders: dict[str, TorchEncoder], monkeypatch: pytest.MonkeyPatch, mixed_texts: list[str], alone: dict[str, Vectors]
 ) -> None:
     monkeypatch.setattr("glot_rag.encoder.encoding._WINDOW", 7)
     short = [i for i, text in enumerate(mixed_texts) if len(text) < 200]
@@ -193,7 +194,7 @@ def test_windows_of_texts_are_put_back_in_order(
     assert cosines(vectors, alone["mean"][short]).min() > 0.99999
 
 
-def test_progress_goes_to_stderr(encoders: dict[str, GlotEncoder], capfd: pytest.CaptureFixture[str]) -> None:
+def test_progress_goes_to_stderr(encoders: dict[str, TorchEncoder], capfd: pytest.CaptureFixture[str]) -> None:
     shown = encoders["mean"].encode_documents(["one", "two"], show_progress=True)
     out, err = capfd.readouterr()
     assert out == ""
@@ -207,8 +208,8 @@ def test_progress_goes_to_stderr(encoders: dict[str, GlotEncoder], capfd: pytest
 
 
 def test_prompts_are_put_before_the_texts(minilm: Backbone) -> None:
-    plain = GlotEncoder(minilm, BaselinePooling("mean", 384))
-    prompted = GlotEncoder(minilm, BaselinePooling("mean", 384), query_prompt="query: ", document_prompt="passage: ")
+    plain = TorchEncoder(minilm, BaselinePooling("mean", 384))
+    prompted = TorchEncoder(minilm, BaselinePooling("mean", 384), query_prompt="query: ", document_prompt="passage: ")
     texts = ["What is a token graph?", ""]
     assert np.array_equal(prompted.encode_queries(texts), plain.encode_documents([f"query: {t}" for t in texts]))
     assert np.array_equal(prompted.encode_documents(texts), plain.encode_documents([f"passage: {t}" for t in texts]))
@@ -216,9 +217,9 @@ def test_prompts_are_put_before_the_texts(minilm: Backbone) -> None:
 
 
 def test_queries_have_a_pooling_of_their_own(minilm: Backbone, make_head: MakeHead) -> None:
-    encoder = GlotEncoder(minilm, make_head(), query_pooling=BaselinePooling("mean", 384))
-    mean = GlotEncoder(minilm, BaselinePooling("mean", 384))
-    head = GlotEncoder(minilm, make_head())
+    encoder = TorchEncoder(minilm, make_head(), query_pooling=BaselinePooling("mean", 384))
+    mean = TorchEncoder(minilm, BaselinePooling("mean", 384))
+    head = TorchEncoder(minilm, make_head())
     texts = ["How do graphs filter noise?"]
     assert np.array_equal(encoder.encode_queries(texts), mean.encode_documents(texts))
     assert np.array_equal(encoder.encode_documents(texts), head.encode_documents(texts))
@@ -226,7 +227,7 @@ def test_queries_have_a_pooling_of_their_own(minilm: Backbone, make_head: MakeHe
     assert encoder.encode_queries(texts) @ encoder.encode_documents(texts).T < 0.999
 
 
-def test_together_equals_one_by_one(encoders: dict[str, GlotEncoder], mixed_texts: list[str]) -> None:
+def test_together_equals_one_by_one(encoders: dict[str, TorchEncoder], mixed_texts: list[str]) -> None:
     texts = [text for text in mixed_texts if len(text) < 150][:6]
     together = encode_documents_together(encoders, texts)
     queries = encode_queries_together(encoders, texts)
@@ -238,14 +239,14 @@ def test_together_equals_one_by_one(encoders: dict[str, GlotEncoder], mixed_text
 
 def test_together_needs_one_backbone_and_one_prompt(minilm: Backbone) -> None:
     mean = BaselinePooling("mean", 384)
-    one, other = GlotEncoder(minilm, mean), GlotEncoder(minilm, mean, document_prompt="passage: ")
+    one, other = TorchEncoder(minilm, mean), TorchEncoder(minilm, mean, document_prompt="passage: ")
     with pytest.raises(
         InputError, match="encoder 'b' has another backbone or other prompts: make it with with_pooling"
     ):
         encode_documents_together({"a": one, "b": other}, ["x"])
     twin = Backbone(minilm.source, minilm.model, *_parts(minilm))
     with pytest.raises(InputError, match="encoder 'b' has another backbone"):
-        encode_queries_together({"a": one, "b": GlotEncoder(twin, mean)}, ["x"])
+        encode_queries_together({"a": one, "b": TorchEncoder(twin, mean)}, ["x"])
     with pytest.raises(InputError, match="expected at least one encoder, got none"):
         encode_documents_together({}, ["x"])
 
@@ -257,31 +258,31 @@ def _parts(backbone: Backbone) -> tuple[Any, int]:
 
 
 def test_with_pooling_keeps_backbone_and_prompts(minilm: Backbone, make_head: MakeHead, tmp_path: Path) -> None:
-    encoder = GlotEncoder(minilm, BaselinePooling("mean", 384), query_prompt="q: ", document_prompt="d: ")
+    encoder = TorchEncoder(minilm, BaselinePooling("mean", 384), query_prompt="q: ", document_prompt="d: ")
     other = encoder.with_pooling("cls")
     assert other.backbone is minilm
     assert (other.query_prompt, other.document_prompt, other.pooling.name) == ("q: ", "d: ", "cls")
     head = make_head(hidden_size=8)
     save_head(head, tmp_path / "head")
     trained = encoder.with_pooling("glot", head=tmp_path / "head")
-    expected = GlotEncoder(minilm, head, document_prompt="d: ").encode_documents(["text"])
+    expected = TorchEncoder(minilm, head, document_prompt="d: ").encode_documents(["text"])
     assert np.array_equal(trained.encode_documents(["text"]), expected)
     # The residual form's queries are mean-pooled.
     assert trained.query_pooling.name == "mean"
     assert np.array_equal(trained.encode_queries(["text"]), encoder.encode_queries(["text"]))
 
 
-def test_it_is_an_embedder(encoders: dict[str, GlotEncoder]) -> None:
+def test_it_is_an_embedder(encoders: dict[str, TorchEncoder]) -> None:
     assert isinstance(encoders["glot"], Embedder)
     assert encoders["glot-paper"].dimension == 100
     assert encoders["mean"].dimension == 384
     assert encoders["mean"].max_tokens == 256
     assert repr(encoders["mean"]) == (
-        "GlotEncoder('minilm', pooling='mean', dimension=384, dtype=float32, device='cpu')"
+        "TorchEncoder('minilm', pooling='mean', dimension=384, dtype=float32, device='cpu')"
     )
 
 
-def test_eight_threads_at_once(encoders: dict[str, GlotEncoder], mixed_texts: list[str]) -> None:
+def test_eight_threads_at_once(encoders: dict[str, TorchEncoder], mixed_texts: list[str]) -> None:
     lists = [[text[:150] for text in mixed_texts[i::8]] for i in range(8)]
     encoder = encoders["glot"]
     expected = [encoder.encode_documents(texts) for texts in lists]
@@ -302,18 +303,18 @@ def test_what_the_fingerprint_depends_on(minilm: Backbone, make_head: MakeHead) 
     mean = BaselinePooling("mean", 384)
     shorter = Backbone(minilm.source, minilm.model, _parts(minilm)[0], 255)
     encoders = [
-        GlotEncoder(minilm, head),
-        GlotEncoder(minilm, nudged),
-        GlotEncoder(minilm, make_head(hidden_size=8, threshold=0.31)),
-        GlotEncoder(minilm, head, query_pooling=mean),
-        GlotEncoder(minilm, head, query_prompt="q: "),
-        GlotEncoder(minilm, head, document_prompt="q: "),
-        GlotEncoder(shorter, head),
-        GlotEncoder(minilm, mean),
-        GlotEncoder(minilm, BaselinePooling("cls", 384)),
+        TorchEncoder(minilm, head),
+        TorchEncoder(minilm, nudged),
+        TorchEncoder(minilm, make_head(hidden_size=8, threshold=0.31)),
+        TorchEncoder(minilm, head, query_pooling=mean),
+        TorchEncoder(minilm, head, query_prompt="q: "),
+        TorchEncoder(minilm, head, document_prompt="q: "),
+        TorchEncoder(shorter, head),
+        TorchEncoder(minilm, mean),
+        TorchEncoder(minilm, BaselinePooling("cls", 384)),
     ]
     assert len({encoder.fingerprint for encoder in encoders}) == len(encoders)
-    assert GlotEncoder(minilm, make_head(hidden_size=8)).fingerprint == encoders[0].fingerprint
+    assert TorchEncoder(minilm, make_head(hidden_size=8)).fingerprint == encoders[0].fingerprint
 
 
 # ---- explain
@@ -323,7 +324,7 @@ TEXT = "The Danube’s bridges – naïve café, 東京 😀 unquestionably!"
 
 
 @pytest.mark.parametrize("name", POOLINGS)
-def test_explain(name: str, encoders: dict[str, GlotEncoder], minilm: Backbone) -> None:
+def test_explain(name: str, encoders: dict[str, TorchEncoder], minilm: Backbone) -> None:
     encoder = encoders[name]
     evidence = encoder.explain(TEXT)
     (tokenised,) = minilm.tokenizer.with_offsets([TEXT])
@@ -344,7 +345,7 @@ def test_explain(name: str, encoders: dict[str, GlotEncoder], minilm: Backbone) 
     assert all((token.noise is not None) == trained for token in evidence.tokens)
 
 
-def test_explained_weights_are_those_of_the_vector(encoders: dict[str, GlotEncoder], minilm: Backbone) -> None:
+def test_explained_weights_are_those_of_the_vector(encoders: dict[str, TorchEncoder], minilm: Backbone) -> None:
     from glot_rag.models.tokenizer import TokenBatch
 
     evidence = encoders["adapool"].explain(TEXT)
@@ -357,20 +358,20 @@ def test_explained_weights_are_those_of_the_vector(encoders: dict[str, GlotEncod
 
 def test_noise_is_the_scores_sigmoid(minilm: Backbone, make_head: MakeHead) -> None:
     """With sigmoid scores a token's weight is its share of the probability of being signal."""
-    evidence = GlotEncoder(minilm, make_head(readout="sigmoid", scale=3.0)).explain(TEXT)
+    evidence = TorchEncoder(minilm, make_head(readout="sigmoid", scale=3.0)).explain(TEXT)
     signal = np.array([1 - (token.noise or 0.0) for token in evidence.tokens])
     assert np.allclose([token.weight for token in evidence.tokens], signal / signal.sum(), atol=1e-5)
     assert signal.std() > 0.01
 
 
 def test_spans_are_in_the_text_and_not_in_the_prompt(minilm: Backbone) -> None:
-    encoder = GlotEncoder(minilm, BaselinePooling("mean", 384), document_prompt="passage: ")
+    encoder = TorchEncoder(minilm, BaselinePooling("mean", 384), document_prompt="passage: ")
     evidence = encoder.explain("Two words")
     spans = {token.token: token.span for token in evidence.tokens}
     assert spans == {"[CLS]": (0, 0), "passage": (0, 0), ":": (0, 0), "two": (0, 3), "words": (4, 9), "[SEP]": (0, 0)}
 
 
-def test_explain_shows_the_text_that_was_read(encoders: dict[str, GlotEncoder]) -> None:
+def test_explain_shows_the_text_that_was_read(encoders: dict[str, TorchEncoder]) -> None:
     evidence = encoders["mean"].explain("a\ud83d b")
     assert evidence.text == "a\ufffd b"
     assert [evidence.text[slice(*token.span)] for token in evidence.tokens][-2] == "b"
@@ -390,10 +391,10 @@ def test_round_trip(name: str, minilm: Backbone, make_head: MakeHead, tmp_path: 
         "glot-paper": {"form": "paper", "hidden_size": 8, "output_size": 50, "layers": (2, -1)},
     }
     pooling = BaselinePooling("mean", 384) if name == "mean" else make_head(**settings[name])
-    encoder = GlotEncoder(minilm, pooling, query_prompt="q: ", document_prompt="Zürich: ")
+    encoder = TorchEncoder(minilm, pooling, query_prompt="q: ", document_prompt="Zürich: ")
     encoder.save(tmp_path / "a" / "bundle")
     encoder.save(tmp_path / "a" / "bundle")  # over itself
-    loaded = GlotEncoder.from_pretrained(tmp_path / "a" / "bundle", device="cpu", dtype="float32")
+    loaded = TorchEncoder.from_pretrained(tmp_path / "a" / "bundle", device="cpu", dtype="float32")
     assert loaded.fingerprint == encoder.fingerprint
     assert (loaded.query_prompt, loaded.document_prompt) == ("q: ", "Zürich: ")
     assert np.array_equal(loaded.encode_documents(mixed_texts[:3]), encoder.encode_documents(mixed_texts[:3]))
@@ -403,11 +404,11 @@ def test_round_trip(name: str, minilm: Backbone, make_head: MakeHead, tmp_path: 
 def test_round_trip_of_a_head_from_a_directory(minilm: Backbone, make_head: MakeHead, tmp_path: Path) -> None:
     """The usual case: documents by the residual head, queries by mean pooling, shorter inputs."""
     save_head(make_head(hidden_size=8), tmp_path / "head", {"backbone_fingerprint": minilm.fingerprint})
-    encoder = GlotEncoder.from_pretrained(
+    encoder = TorchEncoder.from_pretrained(
         "minilm", head=tmp_path / "head", device="cpu", dtype="float32", max_tokens=20, query_prompt="q: "
     )
     encoder.save(tmp_path / "bundle")
-    loaded = GlotEncoder.from_pretrained(tmp_path / "bundle", device="cpu", dtype="float32")
+    loaded = TorchEncoder.from_pretrained(tmp_path / "bundle", device="cpu", dtype="float32")
     assert loaded.max_tokens == 20
     assert loaded.fingerprint == encoder.fingerprint
     assert loaded.query_pooling.name == "mean"
@@ -415,7 +416,7 @@ def test_round_trip_of_a_head_from_a_directory(minilm: Backbone, make_head: Make
     assert np.array_equal(loaded.encode_documents(texts), encoder.encode_documents(texts))
     assert np.array_equal(loaded.encode_queries(texts), encoder.encode_queries(texts))
     # A keyword wins over what was saved.
-    other = GlotEncoder.from_pretrained(tmp_path / "bundle", pooling="mean", query_prompt="", device="cpu")
+    other = TorchEncoder.from_pretrained(tmp_path / "bundle", pooling="mean", query_prompt="", device="cpu")
     assert (other.pooling.name, other.query_prompt) == ("mean", "")
 
 
@@ -423,21 +424,21 @@ def test_a_query_pooling_that_loading_would_not_give_is_not_lost(
     minilm: Backbone, make_head: MakeHead, tmp_path: Path
 ) -> None:
     """Made from parts, the head pools queries as well, though its settings say mean pooling."""
-    encoder = GlotEncoder(minilm, make_head(hidden_size=8))
+    encoder = TorchEncoder(minilm, make_head(hidden_size=8))
     encoder.save(tmp_path / "bundle")
-    loaded = GlotEncoder.from_pretrained(tmp_path / "bundle", device="cpu", dtype="float32")
+    loaded = TorchEncoder.from_pretrained(tmp_path / "bundle", device="cpu", dtype="float32")
     assert loaded.fingerprint == encoder.fingerprint
     assert np.array_equal(loaded.encode_queries(["a"]), encoder.encode_queries(["a"]))
 
 
 def test_a_second_trained_head_cannot_be_saved(minilm: Backbone, make_head: MakeHead, tmp_path: Path) -> None:
-    encoder = GlotEncoder(minilm, make_head(hidden_size=8), query_pooling=make_head(seed=1, hidden_size=8))
+    encoder = TorchEncoder(minilm, make_head(hidden_size=8), query_pooling=make_head(seed=1, hidden_size=8))
     with pytest.raises(InputError, match="a saved encoder holds one trained head"):
         encoder.save(tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 
 
-def test_save_does_not_write_into_a_strange_directory(encoders: dict[str, GlotEncoder], tmp_path: Path) -> None:
+def test_save_does_not_write_into_a_strange_directory(encoders: dict[str, TorchEncoder], tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("months of work")
     with pytest.raises(InputError, match="is not empty and not a saved encoder: choose another directory"):
         encoders["mean"].save(tmp_path)
@@ -464,57 +465,57 @@ def test_a_damaged_record(bundle: Path, changes: dict[str, Any], message: str) -
     record = json.loads((bundle / "encoder.json").read_text()) | changes
     (bundle / "encoder.json").write_text(json.dumps(record))
     with pytest.raises(BundleError, match=message):
-        GlotEncoder.from_pretrained(bundle, device="cpu", dtype="float32")
+        TorchEncoder.from_pretrained(bundle, device="cpu", dtype="float32")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff"])
 def test_a_record_that_is_none(bundle: Path, content: bytes) -> None:
     (bundle / "encoder.json").write_bytes(content)
     with pytest.raises(BundleError, match=r"encoder\.json (is not JSON|says format None)"):
-        GlotEncoder.from_pretrained(bundle, device="cpu")
+        TorchEncoder.from_pretrained(bundle, device="cpu")
 
 
 def test_a_bundle_without_its_head(bundle: Path) -> None:
     shutil.rmtree(bundle / "head")
     with pytest.raises(BundleError, match=r"head/config\.json cannot be read"):
-        GlotEncoder.from_pretrained(bundle, device="cpu")
+        TorchEncoder.from_pretrained(bundle, device="cpu")
 
 
 def test_a_head_of_another_backbone(make_head: MakeHead, tmp_path: Path) -> None:
     save_head(make_head(hidden_size=8), tmp_path / "other", {"backbone_fingerprint": "1" * 64})
     with pytest.raises(BundleError, match="was trained over a backbone with fingerprint 1111"):
-        GlotEncoder.from_pretrained("minilm", head=tmp_path / "other", device="cpu")
+        TorchEncoder.from_pretrained("minilm", head=tmp_path / "other", device="cpu")
     save_head(make_head(state_size=100), tmp_path / "narrow")
     with pytest.raises(BundleError, match="made for states of width 100, 'minilm' gives 384: train a head for it"):
-        GlotEncoder.from_pretrained("minilm", head=tmp_path / "narrow", device="cpu")
+        TorchEncoder.from_pretrained("minilm", head=tmp_path / "narrow", device="cpu")
     save_head(make_head(layers=(20,)), tmp_path / "deep")
     with pytest.raises(BundleError, match=r"the head does not fit the backbone: 'minilm' has layers 0 to 6 .* got 20"):
-        GlotEncoder.from_pretrained("minilm", head=tmp_path / "deep", device="cpu")
+        TorchEncoder.from_pretrained("minilm", head=tmp_path / "deep", device="cpu")
 
 
 def test_poolings_of_different_lengths(minilm: Backbone, make_head: MakeHead) -> None:
     with pytest.raises(BundleError, match="documents get vectors of length 100, queries of 384"):
-        GlotEncoder(minilm, make_head(form="paper", output_size=100), query_pooling=BaselinePooling("mean", 384))
+        TorchEncoder(minilm, make_head(form="paper", output_size=100), query_pooling=BaselinePooling("mean", 384))
 
 
 def test_arguments_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="dtype must be one of"):
-        GlotEncoder.from_pretrained(dtype="float8")
+        TorchEncoder.from_pretrained(dtype="float8")
     with pytest.raises(InputError, match="pooling must be one of glot, adapool, mean, max, cls, last; got 'sum'"):
-        GlotEncoder.from_pretrained(pooling="sum")
+        TorchEncoder.from_pretrained(pooling="sum")
     with pytest.raises(InputError, match="pooling 'mean' has no parameters: leave head= out"):
-        GlotEncoder.from_pretrained(pooling="mean", head=tmp_path)
+        TorchEncoder.from_pretrained(pooling="mean", head=tmp_path)
     with pytest.raises(ModelNotFoundError, match="no trained glot head for 'someone/bert' ships with glot-rag"):
-        GlotEncoder.from_pretrained("someone/bert")
+        TorchEncoder.from_pretrained("someone/bert")
 
 
 @pytest.mark.skipif(not (PRETRAINED / "minilm" / "config.json").is_file(), reason="no head has been shipped yet")
 def test_the_shipped_encoder(minilm: Backbone) -> None:
-    encoder = GlotEncoder.from_pretrained(device="cpu", dtype="float32")
+    encoder = TorchEncoder.from_pretrained(device="cpu", dtype="float32")
     assert (encoder.pooling.name, encoder.query_pooling.name, encoder.dimension) == ("glot", "mean", 384)
     clean = "The Danube flows through ten countries, more than any other river in the world."
     noisy = clean + " Accept cookies Menu Home > News | Sign in" * 6
-    mean = GlotEncoder(minilm, BaselinePooling("mean", 384))
+    mean = TorchEncoder(minilm, BaselinePooling("mean", 384))
     target = mean.encode_documents([clean])[0]
     assert encoder.encode_documents([noisy])[0] @ target > mean.encode_documents([noisy])[0] @ target + 0.05
 

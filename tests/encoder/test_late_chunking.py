@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from glot_rag import GlotEncoder
+from glot_rag import TorchEncoder
 from glot_rag.errors import InputError
 from glot_rag.head import BaselinePooling
 from glot_rag.models.backbone import Backbone
@@ -31,11 +31,11 @@ def states_of(backbone: Backbone, text: str) -> tuple[np.ndarray, list[tuple[int
 
 
 @pytest.fixture(scope="module")
-def mean(minilm: Backbone) -> GlotEncoder:
-    return GlotEncoder(minilm, BaselinePooling("mean", 384))
+def mean(minilm: Backbone) -> TorchEncoder:
+    return TorchEncoder(minilm, BaselinePooling("mean", 384))
 
 
-def test_mean_pooled_chunks_by_hand(mean: GlotEncoder) -> None:
+def test_mean_pooled_chunks_by_hand(mean: TorchEncoder) -> None:
     states, spans = states_of(mean.backbone, TEXT)
     chunks = [[i for i, (a, b) in enumerate(spans) if start <= a < b <= end] for start, end in SPANS]
     assert [len(chunk) for chunk in chunks] == [8, 4, 8]
@@ -43,14 +43,14 @@ def test_mean_pooled_chunks_by_hand(mean: GlotEncoder) -> None:
     np.testing.assert_allclose(mean.encode_chunks(TEXT, SPANS), expected, atol=1e-6)
 
 
-def test_a_prompt_is_seen_and_in_no_chunk(mean: GlotEncoder) -> None:
-    prompted = GlotEncoder(mean.backbone, mean.pooling, document_prompt="passage: ")
+def test_a_prompt_is_seen_and_in_no_chunk(mean: TorchEncoder) -> None:
+    prompted = TorchEncoder(mean.backbone, mean.pooling, document_prompt="passage: ")
     shifted = [(start + 9, end + 9) for start, end in SPANS]
     expected = mean.encode_chunks("passage: " + TEXT, shifted)
     np.testing.assert_allclose(prompted.encode_chunks(TEXT, SPANS), expected, atol=1e-6)
 
 
-def test_a_chunk_of_several_windows_is_the_mean_over_all_its_tokens(minilm: Backbone, mean: GlotEncoder) -> None:
+def test_a_chunk_of_several_windows_is_the_mean_over_all_its_tokens(minilm: Backbone, mean: TorchEncoder) -> None:
     words = (TEXT + " ") * 30
     windows = minilm.tokenizer.windows(words)
     assert len(windows) > 2
@@ -69,7 +69,7 @@ def test_a_chunk_of_several_windows_is_the_mean_over_all_its_tokens(minilm: Back
     assert ((mean.encode_chunks(words, spans) * expected).sum(1) > 0.99999).all()
 
 
-def test_long_texts_need_no_more_than_a_window(mean: GlotEncoder) -> None:
+def test_long_texts_need_no_more_than_a_window(mean: TorchEncoder) -> None:
     long = " ".join(f"word{i % 97}" for i in range(20_000))
     spans = [(i * 1000, (i + 1) * 1000) for i in range(len(long) // 1000)]
     vectors = mean.encode_chunks(long, spans, batch_tokens=1024)
@@ -84,7 +84,7 @@ def test_heads_read_the_chunks_own_tokens(
     settings: dict[str, Any] = {"form": form}
     if form.startswith("drop"):
         settings = {"form": "drop", "layers": (2,), "mix_weight": 1.0 if form == "drop" else 0.4}
-    encoder = GlotEncoder(minilm, make_head(**settings), document_prompt="a: ")
+    encoder = TorchEncoder(minilm, make_head(**settings), document_prompt="a: ")
     alone = np.concatenate([encoder.encode_chunks(TEXT, [span]) for span in SPANS])
     together = encoder.encode_chunks(TEXT, SPANS)
     assert together.shape == (3, encoder.dimension)
@@ -102,12 +102,12 @@ def test_the_drop_form_keeps_something_of_every_chunk(
     with torch.no_grad():
         last.weight.zero_()
         last.bias.fill_(-5.0)  # everything is noise
-    vectors = GlotEncoder(minilm, head).encode_chunks(TEXT, SPANS)
+    vectors = TorchEncoder(minilm, head).encode_chunks(TEXT, SPANS)
     assert np.isfinite(vectors).all()
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
-def test_spans_that_cannot_be_used(mean: GlotEncoder) -> None:
+def test_spans_that_cannot_be_used(mean: TorchEncoder) -> None:
     for spans in ([(0, 10_000)], [(5, 5)], [(-1, 4)]):
         with pytest.raises(InputError, match="does not lie in a text of 95 characters"):
             mean.encode_chunks(TEXT, spans)

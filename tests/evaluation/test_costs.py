@@ -38,7 +38,7 @@ def test_each_way_is_timed_alone_and_not_for_long() -> None:
 def test_positions_are_those_that_adapt_counts() -> None:
     assert sample_positions(3, 5) == [0, 1, 2]
     assert sample_positions(45, 20) == [int(i * 45 / 20) for i in range(20)]
-    from glot_rag.encoder.torch_encoder import MOST_COUNTED
+    from glot_rag.denoise.fitting import MOST_COUNTED
     from glot_rag.evaluation.run import PREPARED
 
     assert PREPARED == MOST_COUNTED

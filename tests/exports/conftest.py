@@ -11,17 +11,17 @@ from exported import PROMPTS, Exported
 from glot_onnx import export_encoder
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
-from glot_rag import GlotEncoder
+from glot_rag import TorchEncoder
 from glot_rag.evaluation import NoiseSpec, corrupt
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead
 from glot_rag.models.backbone import Backbone
 
 
 @pytest.fixture(scope="session")
-def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, GlotEncoder], Exported]:
+def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, TorchEncoder], Exported]:
     """Export an encoder under a name."""
 
-    def make(name: str, encoder: GlotEncoder) -> Exported:
+    def make(name: str, encoder: TorchEncoder) -> Exported:
         path = tmp_path_factory.mktemp("exported") / name
         return Exported(encoder, path, export_encoder(encoder, path, texts=5))
 
@@ -29,9 +29,9 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, GlotEncod
 
 
 @pytest.fixture(scope="session")
-def shipped(export: Callable[[str, GlotEncoder], Exported], minilm: Backbone) -> Exported:
+def shipped(export: Callable[[str, TorchEncoder], Exported], minilm: Backbone) -> Exported:
     """all-MiniLM-L6-v2 with the shipped head, which drops tokens between the layers, and prompts."""
-    return export("shipped", GlotEncoder(minilm, BaselinePooling("mean", 384), **PROMPTS).with_pooling("glot"))
+    return export("shipped", TorchEncoder(minilm, BaselinePooling("mean", 384), **PROMPTS).with_pooling("glot"))
 
 
 @pytest.fixture(scope="session")
@@ -75,21 +75,21 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, minilm_folder: Path) -> Calla
 
 @pytest.fixture(scope="session")
 def small(
-    export: Callable[[str, GlotEncoder], Exported],
+    export: Callable[[str, TorchEncoder], Exported],
     tiny: Callable[[str], Backbone],
     make_head: Callable[..., GlotHead | AdaPool],
 ) -> Exported:
     """A tiny encoder with a GLOT head: loaded, exported and checked in a moment."""
     head = make_head(state_size=32, layers=(1, -1), hidden_size=8, readout="sigmoid")
-    return export("small", GlotEncoder(tiny("bert"), head, query_pooling=BaselinePooling("mean", 32), **PROMPTS))
+    return export("small", TorchEncoder(tiny("bert"), head, query_pooling=BaselinePooling("mean", 32), **PROMPTS))
 
 
 @pytest.fixture(scope="session")
 def decoder(
-    export: Callable[[str, GlotEncoder], Exported],
+    export: Callable[[str, TorchEncoder], Exported],
     tiny: Callable[[str], Backbone],
     make_head: Callable[..., GlotHead | AdaPool],
 ) -> Exported:
     """A tiny decoder with a GLOT head that drops tokens after its first layer."""
     head = make_head(state_size=32, layers=(1,), form="drop", readout="sigmoid", min_keep_ratio=0.3, hidden_size=8)
-    return export("decoder", GlotEncoder(tiny("llama"), head, query_pooling=BaselinePooling("mean", 32)))
+    return export("decoder", TorchEncoder(tiny("llama"), head, query_pooling=BaselinePooling("mean", 32)))

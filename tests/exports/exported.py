@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from glot_onnx import ParityReport
 
-from glot_rag import GlotEncoder
+from glot_rag import TorchEncoder
 
 PROMPTS = {"query_prompt": "query: ", "document_prompt": "passage: "}
 
@@ -15,6 +15,6 @@ PROMPTS = {"query_prompt": "query: ", "document_prompt": "passage: "}
 class Exported(NamedTuple):
     """An encoder, the bundle that it became, and what was measured then."""
 
-    encoder: GlotEncoder
+    encoder: TorchEncoder
     path: Path
     report: ParityReport

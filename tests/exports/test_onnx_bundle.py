@@ -16,7 +16,7 @@ import pytest
 from exported import PROMPTS, Exported
 from glot_onnx import export_encoder
 
-from glot_rag import Document, GlotEncoder, GlotIndex, OnnxEncoder, load_encoder
+from glot_rag import Document, TorchEncoder, GlotIndex, OnnxEncoder, GlotEncoder
 from glot_rag.embedder import Embedder
 from glot_rag.errors import BundleError, InputError
 from glot_rag.head import BaselinePooling
@@ -71,7 +71,7 @@ def test_a_decoder_in_the_drop_form(decoder: Exported) -> None:
 def test_a_decoder_with_a_fixed_pooling(tiny: Callable[[str], Backbone], tmp_path: Path) -> None:
     path = tmp_path / "bundle"
     path.mkdir()
-    encoder = GlotEncoder(tiny("llama"), BaselinePooling("last", 32))
+    encoder = TorchEncoder(tiny("llama"), BaselinePooling("last", 32))
     report = export_encoder(encoder, path, texts=5)  # into an empty directory
     assert report.max_difference < 1e-5
     exported = OnnxEncoder(path)
@@ -88,15 +88,15 @@ def test_a_decoder_with_a_fixed_pooling(tiny: Callable[[str], Backbone], tmp_pat
 @pytest.mark.parametrize("backend", [None, "onnx"])
 def test_it_loads_by_its_path(small: Exported, backend: str | None) -> None:
     encoder, path, _ = small
-    loaded = load_encoder(path, backend=backend)
+    loaded = GlotEncoder.from_pretrained(path, backend=backend)
     assert isinstance(loaded, OnnxEncoder)
     assert (loaded.fingerprint, loaded.embeds_alike) == (encoder.fingerprint, False)
     texts = ["a note on wings", "tea"]
     assert np.abs(loaded.encode_documents(texts) - encoder.encode_documents(texts)).max() < 1e-5
     with pytest.raises(InputError, match="settings built in; got query_prompt: leave them out"):
-        load_encoder(path, backend=backend, query_prompt="query: ")
+        GlotEncoder.from_pretrained(path, backend=backend, query_prompt="query: ")
     with pytest.raises(InputError, match="is an exported encoder, which ONNX Runtime runs"):
-        load_encoder(path, backend="torch")
+        GlotEncoder.from_pretrained(path, backend="torch")
 
 
 @pytest.mark.parametrize("wrong", ["one string", ["a", 3]])
@@ -167,12 +167,12 @@ def test_a_damaged_or_incomplete_bundle_is_refused(small: Exported, tmp_path: Pa
 
 def test_what_cannot_be_exported_is_refused_before_anything_is_written(small: Exported, tmp_path: Path) -> None:
     encoder = small.encoder
-    pruning = GlotEncoder(encoder.backbone, encoder.pooling, query_pooling=encoder.query_pooling, prune=True)
+    pruning = TorchEncoder(encoder.backbone, encoder.pooling, query_pooling=encoder.query_pooling, prune=True)
     with pytest.raises(InputError, match="prunes reads every text twice"):
         export_encoder(pruning, tmp_path / "out")
     half = Backbone.load(encoder.backbone.source.name, dtype="bfloat16", device="cpu")
     with pytest.raises(InputError, match="float32 on the CPU"):
-        export_encoder(GlotEncoder(half, BaselinePooling("mean", 32)), tmp_path / "out")
+        export_encoder(TorchEncoder(half, BaselinePooling("mean", 32)), tmp_path / "out")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="not an exported encoder"):

@@ -18,7 +18,7 @@ from glot_onnx.parity import TOLERANCES
 from glot_onnx.precision import convert
 from onnx import TensorProto, helper, numpy_helper
 
-from glot_rag import GlotEncoder, OnnxEncoder
+from glot_rag import TorchEncoder, OnnxEncoder
 from glot_rag.errors import InputError
 from glot_rag.head.readout import READOUT_SIZE
 
@@ -126,7 +126,7 @@ def test_a_graph_is_converted_instead_of_traced_again(
     assert OnnxEncoder(tmp_path / "half").precision == "float16"
     with pytest.raises(InputError, match=r"in float16; expected .* in float32: export that first"):
         export_encoder(small.encoder, tmp_path / "int8", precision="int8", graph_of=tmp_path / "half")
-    other = GlotEncoder(small.encoder.backbone, small.encoder.pooling)
+    other = TorchEncoder(small.encoder.backbone, small.encoder.pooling)
     with pytest.raises(InputError, match=f"expected {other.fingerprint} in float32"):
         export_encoder(other, tmp_path / "int8", precision="int8", graph_of=small.path)
     assert [path.name for path in tmp_path.iterdir()] == ["half"]

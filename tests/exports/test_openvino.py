@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from exported import Exported
 
-from glot_rag import OnnxEncoder, graph_runtimes, load_encoder
+from glot_rag import OnnxEncoder, graph_runtimes, GlotEncoder
 from glot_rag.embedder import Vectors
 from glot_rag.errors import BundleError, InputError, MissingExtraError
 
@@ -65,7 +65,7 @@ def test_the_product_that_decides_is_one_that_is_run(dtype: str) -> None:
 @pytest.mark.parametrize("name", ["small", "decoder"])
 def test_any_text_and_any_backbone(name: str, request: pytest.FixtureRequest) -> None:
     encoder, path, _ = request.getfixturevalue(name)
-    exported = load_encoder(path, backend="openvino")
+    exported = GlotEncoder.from_pretrained(path, backend="openvino")
     assert isinstance(exported, OnnxEncoder)
     assert np.isfinite(exported.encode_documents(TEXTS)).all()
     assert cosines(exported.encode_queries(TEXTS), encoder.encode_queries(TEXTS)).min() > 0.99
@@ -83,7 +83,7 @@ def test_what_cannot_be_run_is_refused(small: Exported, tmp_path: Path, monkeypa
     with pytest.raises(InputError, match="runtime must be one of onnxruntime, openvino; got 'tensorrt'"):
         OnnxEncoder(small.path, runtime="tensorrt")
     with pytest.raises(InputError, match="dtype must be one of float32, bfloat16; got 'float16'"):
-        load_encoder(small.path, backend="openvino", dtype="float16")
+        GlotEncoder.from_pretrained(small.path, backend="openvino", dtype="float16")
     with pytest.raises(InputError, match="computes in what the bundle was exported in: leave dtype out"):
         OnnxEncoder(small.path, dtype="float32")
     with pytest.raises(BundleError, match="cannot be read"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glot_rag.encoder.torch_encoder import GlotEncoder
+from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.head import BaselinePooling, load_head
 from glot_rag.head.registry import PRETRAINED
 from glot_rag.models.backbone import Backbone
@@ -21,7 +21,7 @@ def test_documents_and_queries_find_each_other_and_minilms(smollm2: Backbone, mi
     head, details = load_head(PRETRAINED / "smollm2")
     assert details["backbone_fingerprint"] == smollm2.fingerprint
     assert details["teacher_fingerprint"] == minilm.fingerprint
-    student, teacher = GlotEncoder(smollm2, head), GlotEncoder(minilm, BaselinePooling("mean", 384))
+    student, teacher = TorchEncoder(smollm2, head), TorchEncoder(minilm, BaselinePooling("mean", 384))
     documents = student.encode_documents(TEXTS)
     own = list(range(len(TEXTS)))
     for other in (

@@ -21,7 +21,7 @@ from transformers import (
     RobertaModel,
 )
 
-from glot_rag.encoder.torch_encoder import GlotEncoder
+from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.errors import BundleError, InputError
 from glot_rag.head import BaselinePooling, GlotHead
 from glot_rag.models.backbone import Backbone, _faster_in_bfloat16, choose_device, choose_dtype
@@ -159,7 +159,7 @@ def test_a_vector_does_not_depend_on_its_batch(
     head = (
         make_head(state_size=32, hidden_size=8, layers=(1, -1)) if pooling == "glot" else BaselinePooling(pooling, 32)
     )
-    encoder = GlotEncoder(small_backbones[kind], head)
+    encoder = TorchEncoder(small_backbones[kind], head)
     together = encoder.encode_documents(TEXTS)
     alone = np.concatenate([encoder.encode_documents([text]) for text in TEXTS])
     assert np.abs(together - alone).max() < 1e-5
@@ -171,7 +171,7 @@ def test_a_vector_does_not_depend_on_its_batch(
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_last_pooling_takes_the_last_real_token(kind: str, small_backbones: dict[str, Backbone]) -> None:
     backbone = small_backbones[kind]
-    encoder = GlotEncoder(backbone, BaselinePooling("last", 32))
+    encoder = TorchEncoder(backbone, BaselinePooling("last", 32))
     vectors = encoder.encode_documents(TEXTS)
     for text, vector in zip(TEXTS, vectors, strict=True):
         (states,), _ = backbone.hidden_states(batch_of(backbone, [text]))
@@ -187,7 +187,7 @@ def test_a_decoder_without_a_pad_token(small_backbones: dict[str, Backbone]) -> 
 def test_the_longest_input_of_models_whose_positions_start_late(folders: dict[str, Path]) -> None:
     backbone = Backbone.load(folders["roberta"], device="cpu", dtype="float32")
     assert backbone.max_tokens == 98
-    vector = GlotEncoder(backbone, BaselinePooling("mean", 32)).encode_documents(["word " * 500])
+    vector = TorchEncoder(backbone, BaselinePooling("mean", 32)).encode_documents(["word " * 500])
     assert np.isfinite(vector).all()
 
 
@@ -316,7 +316,7 @@ def test_max_tokens_cuts(folders: dict[str, Path]) -> None:
 def test_smollm2_vectors_do_not_depend_on_the_batch(smollm2: Backbone) -> None:
     assert (smollm2.state_size, smollm2.num_layers, smollm2.max_tokens) == (576, 30, 8192)
     for name in ("last", "mean"):
-        encoder = GlotEncoder(smollm2, BaselinePooling(name, 576))
+        encoder = TorchEncoder(smollm2, BaselinePooling(name, 576))
         texts = ["The cat sat on the mat.", "", "A much longer text about rivers, bridges and the towns beside them."]
         together = encoder.encode_documents(texts)
         alone = np.concatenate([encoder.encode_documents([text]) for text in texts])
@@ -326,7 +326,7 @@ def test_smollm2_vectors_do_not_depend_on_the_batch(smollm2: Backbone) -> None:
 
 def test_smollm2_understands_what_it_reads(smollm2: Backbone) -> None:
     """Weights that were read wrongly from the GGUF file would give noise: two pairs of paraphrases find each other."""
-    encoder = GlotEncoder(smollm2, BaselinePooling("mean", 576))
+    encoder = TorchEncoder(smollm2, BaselinePooling("mean", 576))
     vectors = encoder.encode_documents(
         [
             "A kitten is sleeping on the sofa.",

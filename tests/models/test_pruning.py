@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from glot_rag.encoder.encoding import pool_batch
-from glot_rag.encoder.torch_encoder import GlotEncoder, encode_documents_together
+from glot_rag.encoder.together import encode_documents_together
+from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead
 from glot_rag.models.tokenizer import pack
 
@@ -30,17 +31,17 @@ def heads(request: pytest.FixtureRequest, make_head: MakeHead) -> dict[float, Gl
 
 
 @pytest.fixture(scope="module")
-def encoders(minilm: Backbone, heads: dict[float, GlotHead | AdaPool]) -> dict[str, GlotEncoder]:
+def encoders(minilm: Backbone, heads: dict[float, GlotHead | AdaPool]) -> dict[str, TorchEncoder]:
     mean = BaselinePooling("mean", 384)
     return {
-        "mean": GlotEncoder(minilm, mean),
-        "all": GlotEncoder(minilm, heads[1.0], query_pooling=mean),
-        "some": GlotEncoder(minilm, heads[MIX_WEIGHT], query_pooling=mean),
+        "mean": TorchEncoder(minilm, mean),
+        "all": TorchEncoder(minilm, heads[1.0], query_pooling=mean),
+        "some": TorchEncoder(minilm, heads[MIX_WEIGHT], query_pooling=mean),
     }
 
 
 def test_the_vector_is_the_two_means_mixed(
-    minilm: Backbone, heads: dict[float, GlotHead | AdaPool], encoders: dict[str, GlotEncoder], mixed_texts: list[str]
+    minilm: Backbone, heads: dict[float, GlotHead | AdaPool], encoders: dict[str, TorchEncoder], mixed_texts: list[str]
 ) -> None:
     texts = mixed_texts[:12]
     got = encoders["some"].encode_documents(texts)
@@ -56,7 +57,7 @@ def test_the_vector_is_the_two_means_mixed(
     np.testing.assert_array_equal(encoders["some"].encode_queries(texts), encoders["mean"].encode_queries(texts))
 
 
-def test_alone_in_a_batch_and_beside_other_poolings(encoders: dict[str, GlotEncoder], mixed_texts: list[str]) -> None:
+def test_alone_in_a_batch_and_beside_other_poolings(encoders: dict[str, TorchEncoder], mixed_texts: list[str]) -> None:
     texts = mixed_texts[::3]
     together = encode_documents_together(encoders, texts)
     for name, encoder in encoders.items():
@@ -65,17 +66,17 @@ def test_alone_in_a_batch_and_beside_other_poolings(encoders: dict[str, GlotEnco
 
 
 def test_a_text_of_which_nothing_is_dropped_is_mean_pooled(
-    minilm: Backbone, make_head: MakeHead, encoders: dict[str, GlotEncoder], mixed_texts: list[str]
+    minilm: Backbone, make_head: MakeHead, encoders: dict[str, TorchEncoder], mixed_texts: list[str]
 ) -> None:
     head = make_head(form="drop", layers=(2,), mix_weight=MIX_WEIGHT)
     with torch.no_grad():
         head.score_layer[-1].bias.fill_(1e4)  # everything is signal
-    got = GlotEncoder(minilm, head).encode_documents(mixed_texts[:8])
+    got = TorchEncoder(minilm, head).encode_documents(mixed_texts[:8])
     np.testing.assert_allclose(got, encoders["mean"].encode_documents(mixed_texts[:8]), atol=1e-6)
 
 
 def test_weights_say_what_a_dropped_token_still_counts(
-    encoders: dict[str, GlotEncoder], mixed_texts: list[str]
+    encoders: dict[str, TorchEncoder], mixed_texts: list[str]
 ) -> None:
     text = max(mixed_texts, key=len)
     all_or_none = np.array([token.weight for token in encoders["all"].explain(text).tokens])
@@ -86,7 +87,7 @@ def test_weights_say_what_a_dropped_token_still_counts(
     assert weights.sum() == pytest.approx(1)
 
 
-def test_the_lower_layers_run_once(minilm: Backbone, encoders: dict[str, GlotEncoder], mixed_texts: list[str]) -> None:
+def test_the_lower_layers_run_once(minilm: Backbone, encoders: dict[str, TorchEncoder], mixed_texts: list[str]) -> None:
     """Tokens are dropped after two layers: those above run over the whole texts and over what is kept."""
     calls: Counter[int] = Counter()
     handles = [

@@ -17,7 +17,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from glot_rag.encoder.torch_encoder import GlotEncoder
+from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.errors import TrainingError
 from glot_rag.head import BaselinePooling, load_head
 from glot_rag.head.config import HeadConfig
@@ -188,7 +188,7 @@ def test_the_first_epochs_denoising_loss_starts_at_mean_poolings(run: Run, tmp_p
     (epoch,) = run(tmp_path, config=still)
     held_out = np.sort(np.random.default_rng([0, 1]).permutation(60)[:12])
     generator = NoiseGenerator([text.text for text in texts], 0)
-    mean = GlotEncoder(short_minilm, BaselinePooling("mean", 384))
+    mean = TorchEncoder(short_minilm, BaselinePooling("mean", 384))
     views = [generator.view(int(index), 0) for index in held_out]
     noisy = mean.encode_documents([view.text for view in views])
     clean = mean.encode_documents([view.signal for view in views])
@@ -216,7 +216,7 @@ def test_other_heads_train_and_load(
     loaded, _ = load_head(tmp_path)
     assert loaded.config == head
     assert not torch.equal(loaded.score_layer[2].weight, torch.zeros_like(loaded.score_layer[2].weight))
-    assert GlotEncoder(short_minilm, loaded).encode_documents(["a text"]).shape == (1, loaded.output_size)
+    assert TorchEncoder(short_minilm, loaded).encode_documents(["a text"]).shape == (1, loaded.output_size)
 
 
 def test_denoising_needs_vectors_of_the_backbones_length(run: Run, tmp_path: Path) -> None:
@@ -249,8 +249,8 @@ def test_a_teachers_space_is_learned(
     record = json.loads((tmp_path / "out" / "config.json").read_text())["details"]
     assert record["teacher_fingerprint"] == teacher.fingerprint
     # Texts and queries alike land nearer to the teacher's vector of the same words than to any other's.
-    taught = GlotEncoder(short_minilm, load_head(tmp_path / "out")[0])
-    wanted = GlotEncoder(teacher, BaselinePooling("mean", 32))
+    taught = TorchEncoder(short_minilm, load_head(tmp_path / "out")[0])
+    wanted = TorchEncoder(teacher, BaselinePooling("mean", 32))
     clean, queries = [text.text for text in texts], [text.query for text in texts if text.query]
     for given, expected in (
         (taught.encode_documents(clean), wanted.encode_documents(clean)),

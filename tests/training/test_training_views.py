@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from glot_rag.encoder.torch_encoder import GlotEncoder
+from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.errors import TrainingError
 from glot_rag.head import BaselinePooling
 from glot_rag.models.backbone import Backbone
@@ -63,7 +63,7 @@ def test_states_are_the_backbones(cache: HiddenStateCache, texts: list[TrainingT
 def test_targets_are_the_clean_words_mean_vectors(
     cache: HiddenStateCache, texts: list[TrainingText], short_minilm: Backbone
 ) -> None:
-    mean = GlotEncoder(short_minilm, BaselinePooling("mean", 384))
+    mean = TorchEncoder(short_minilm, BaselinePooling("mean", 384))
     expected = mean.encode_documents([row.signal for row in rows_of(texts)])
     assert np.abs(cache.column("target") - expected).max() < 1e-5
 

@@ -19,7 +19,7 @@ from haystack.components.retrievers.in_memory import InMemoryEmbeddingRetriever
 from haystack.document_stores.in_memory import InMemoryDocumentStore
 from haystack_integrations.components.embedders.glot import GlotDocumentEmbedder, GlotTextEmbedder, embedders
 
-from glot_rag.encoder.torch_encoder import GlotEncoder
+from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.errors import BundleError, InputError, MissingExtraError, ModelNotFoundError
 
 TEXTS = ["We use cookies. Boils a litre in two minutes.", "", "Roses are pruned in early spring."]
@@ -27,11 +27,11 @@ SETTINGS: dict[str, Any] = {"dtype": "float32", "device": "cpu", "document_promp
 
 
 @pytest.fixture(scope="module")
-def encoder() -> GlotEncoder:
-    return GlotEncoder.from_pretrained(**SETTINGS)
+def encoder() -> TorchEncoder:
+    return TorchEncoder.from_pretrained(**SETTINGS)
 
 
-def test_vectors_are_the_encoders(encoder: GlotEncoder) -> None:
+def test_vectors_are_the_encoders(encoder: TorchEncoder) -> None:
     documents = [Document(content=text, id=str(n), meta={"n": n}) for n, text in enumerate(TEXTS)]
     embedder = GlotDocumentEmbedder(**SETTINGS)
     found = embedder.run(documents)["documents"]
@@ -45,7 +45,7 @@ def test_vectors_are_the_encoders(encoder: GlotEncoder) -> None:
     assert query.encoder is embedder.encoder  # loaded once for the pair
 
 
-def test_metadata_before_the_text(encoder: GlotEncoder) -> None:
+def test_metadata_before_the_text(encoder: TorchEncoder) -> None:
     embedder = GlotDocumentEmbedder(meta_fields_to_embed=["title", "none"], **SETTINGS)
     (found,) = embedder.run([Document(content="in spring", meta={"title": "Roses", "other": "x"})])["documents"]
     np.testing.assert_allclose(found.embedding, encoder.encode_documents(["Roses\nin spring"])[0], atol=1e-6)
@@ -55,15 +55,15 @@ def test_metadata_before_the_text(encoder: GlotEncoder) -> None:
 
 
 def test_an_asynchronous_pipeline_loads_the_model_in_a_thread(
-    encoder: GlotEncoder, monkeypatch: pytest.MonkeyPatch
+    encoder: TorchEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[threading.Thread] = []
 
-    def load(**options: Any) -> GlotEncoder:
+    def load(**options: Any) -> TorchEncoder:
         threads.append(threading.current_thread())
         return encoder
 
-    monkeypatch.setattr(embedders, "load_encoder", load)
+    monkeypatch.setattr(embedders.GlotEncoder, "from_pretrained", load)
     pipeline = Pipeline()
     pipeline.add_component("query", GlotTextEmbedder("another", **SETTINGS))  # one that is not loaded yet
     found = asyncio.run(pipeline.run_async({"query": {"text": TEXTS[0]}}))["query"]["embedding"]
@@ -72,13 +72,13 @@ def test_an_asynchronous_pipeline_loads_the_model_in_a_thread(
     assert thread is not threading.main_thread()
 
 
-def test_an_exported_encoder_is_loaded_as_one(encoder: GlotEncoder, tmp_path: Path) -> None:
+def test_an_exported_encoder_is_loaded_as_one(encoder: TorchEncoder, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="onnx"):
         GlotDocumentEmbedder(str(tmp_path), backend="onnx").warm_up()
     assert GlotDocumentEmbedder(str(tmp_path), backend="onnx").to_dict()["init_parameters"]["backend"] == "onnx"
 
 
-def test_a_pipeline_is_written_down_and_read_again(encoder: GlotEncoder) -> None:
+def test_a_pipeline_is_written_down_and_read_again(encoder: TorchEncoder) -> None:
     store = InMemoryDocumentStore(embedding_similarity_function="cosine")
     documents = [Document(content=text, id=str(n)) for n, text in enumerate(TEXTS)]
     store.write_documents(GlotDocumentEmbedder(**SETTINGS).run(documents)["documents"])

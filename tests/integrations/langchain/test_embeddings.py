@@ -52,7 +52,7 @@ def test_documents_and_queries_are_embedded_by_different_poolings(embeddings: Gl
 
 
 def test_pruning_brings_a_noisy_document_nearer_to_its_clean_words(embeddings: GlotEmbeddings) -> None:
-    pruning = GlotEmbeddings(dtype="float32", prune=True)
+    pruning = GlotEmbeddings(dtype="float32", denoise=True)
     clean = embeddings.embed_query("The kettle boils a litre of water in two minutes.")
     mean = np.dot(embeddings.embed_query(NOISY), clean)
     assert np.dot(pruning.embed_documents([NOISY])[0], clean) > mean + 0.05

@@ -26,7 +26,7 @@ from mteb.models.search_wrappers import SearchEncoderWrapper
 from mteb_glot import GlotModel, LocalRetrieval, get_model, get_model_meta
 from scipy.stats import spearmanr
 
-from glot_rag.encoder.torch_encoder import GlotEncoder
+from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.errors import BundleError, DatasetError, FingerprintMismatchError, MissingExtraError, ModelNotFoundError
 from glot_rag.evaluation.metrics import measure
 
@@ -41,12 +41,12 @@ COMMON: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def encoder() -> GlotEncoder:
-    return GlotEncoder.from_pretrained(device="cpu", dtype="float32")
+def encoder() -> TorchEncoder:
+    return TorchEncoder.from_pretrained(device="cpu", dtype="float32")
 
 
 @pytest.fixture(scope="module")
-def model(encoder: GlotEncoder) -> GlotModel:
+def model(encoder: TorchEncoder) -> GlotModel:
     return GlotModel(encoder)
 
 
@@ -124,7 +124,7 @@ def test_retrieval_as_a_search_of_mtebs(model: GlotModel, folder: Path, how: str
         assert found[name] == pytest.approx(plain[name], abs=1e-5)
 
 
-def test_reranking(model: GlotModel, encoder: GlotEncoder, folder: Path) -> None:
+def test_reranking(model: GlotModel, encoder: TorchEncoder, folder: Path) -> None:
     """mteb's search with documents that were ranked before: none but those is found, by our scores."""
     from glot_rag.evaluation.collections.beir import load_beir
 
@@ -145,7 +145,7 @@ def test_reranking(model: GlotModel, encoder: GlotEncoder, folder: Path) -> None
     assert scores["ndcg_at_10"] == pytest.approx(measure(dataset.qrels, ranked, ["ndcg@10"])["ndcg@10"], abs=1e-4)
 
 
-def test_sts(model: GlotModel, encoder: GlotEncoder, prose: list[tuple[str, str]]) -> None:
+def test_sts(model: GlotModel, encoder: TorchEncoder, prose: list[tuple[str, str]]) -> None:
     left, right = [name for name, _ in prose[:20]], [" ".join(text.split()[:20]) for _, text in prose[:20]]
     gold = np.random.default_rng(0).permutation(20).astype(float).tolist()
 
@@ -182,7 +182,7 @@ def test_classification(model: GlotModel, prose: list[tuple[str, str]]) -> None:
     assert run(model, Modules())["accuracy"] > 0.6  # chance is a third
 
 
-def test_queries_and_documents_are_told_apart(model: GlotModel, encoder: GlotEncoder) -> None:
+def test_queries_and_documents_are_told_apart(model: GlotModel, encoder: TorchEncoder) -> None:
     assert isinstance(model, EncoderProtocol)
     texts = ["We use cookies. Boils a litre.", "short"]
     where: dict[str, Any] = {"task_metadata": LocalRetrieval.metadata, "hf_split": "test", "hf_subset": "default"}
@@ -195,7 +195,7 @@ def test_queries_and_documents_are_told_apart(model: GlotModel, encoder: GlotEnc
         np.testing.assert_array_equal(model.encode(batches, prompt_type=prompt_type, **where), expected)
 
 
-def test_loading_by_name(encoder: GlotEncoder) -> None:
+def test_loading_by_name(encoder: TorchEncoder) -> None:
     meta = get_model_meta("minilm", dtype="float32")
     assert (meta.name, meta.revision) == ("glot-rag/minilm-glot", encoder.fingerprint[:16])
     model = meta.load_model(device="cpu")
@@ -209,7 +209,7 @@ def test_loading_by_name(encoder: GlotEncoder) -> None:
         get_model("no/such/thing", pooling="mean")
 
 
-def test_a_saved_encoder_by_its_path(encoder: GlotEncoder, tmp_path: Path) -> None:
+def test_a_saved_encoder_by_its_path(encoder: TorchEncoder, tmp_path: Path) -> None:
     """One that is adapted to a collection, say, or exported: named by its folder and by what it does."""
     mean = encoder.with_pooling("mean")
     mean.save(tmp_path / "mine")

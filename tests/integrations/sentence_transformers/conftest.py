@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from glot_rag.encoder.torch_encoder import GlotEncoder
+    from glot_rag.encoder.torch_encoder import TorchEncoder
     from glot_rag.head import GlotHead
     from glot_rag.models.backbone import Backbone
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def encoder(minilm: Backbone, make_head: Callable[..., GlotHead]) -> GlotEncoder:
-    from glot_rag.encoder.torch_encoder import GlotEncoder
+def encoder(minilm: Backbone, make_head: Callable[..., GlotHead]) -> TorchEncoder:
+    from glot_rag.encoder.torch_encoder import TorchEncoder
     from glot_rag.head import BaselinePooling
 
     head = make_head(seed=1, layers=(2, -1), readout="sigmoid")
-    return GlotEncoder(minilm, head, query_pooling=BaselinePooling("mean", 384))
+    return TorchEncoder(minilm, head, query_pooling=BaselinePooling("mean", 384))
 
 
 @pytest.fixture(scope="session")
-def head_folder(encoder: GlotEncoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def head_folder(encoder: TorchEncoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from glot_rag.head import save_head
 
     folder = tmp_path_factory.mktemp("head")

@@ -1,4 +1,4 @@
-"""`GlotPooling` and `GlotTransformer` against `GlotEncoder`, with real files and a real transformer."""
+"""`GlotPooling` and `GlotTransformer` against `TorchEncoder`, with real files and a real transformer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from sentence_transformers_glot import GlotPooling, GlotTransformer, from_encoder, load
 from sentence_transformers_glot.layer_states import LAYER_STATES
 
-from glot_rag.encoder.torch_encoder import GlotEncoder
+from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.errors import BundleError, InputError, MissingExtraError, ModelNotFoundError, TrainingError
 from glot_rag.head import BaselinePooling, save_head
 from glot_rag.head.config import HeadConfig
@@ -43,16 +43,16 @@ FORMS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module", params=list(FORMS))
 def pair(
     request: pytest.FixtureRequest, minilm: Backbone, make_head: Callable[..., GlotHead | AdaPool]
-) -> tuple[GlotEncoder, SentenceTransformer]:
+) -> tuple[TorchEncoder, SentenceTransformer]:
     """An encoder with a random head, and what `from_encoder` makes of it."""
     head = make_head(seed=1, **FORMS[request.param])
     queries = BaselinePooling("mean", 384) if head.config.mean_queries else None
-    encoder = GlotEncoder(minilm, head, query_pooling=queries)
+    encoder = TorchEncoder(minilm, head, query_pooling=queries)
     return encoder, from_encoder(encoder)
 
 
 def test_vectors_are_the_encoders(
-    pair: tuple[GlotEncoder, SentenceTransformer], mixed_texts: list[str], tmp_path: Path
+    pair: tuple[TorchEncoder, SentenceTransformer], mixed_texts: list[str], tmp_path: Path
 ) -> None:
     encoder, model = pair
     texts = [text[:400] for text in mixed_texts[::4]]
@@ -70,14 +70,14 @@ def test_vectors_are_the_encoders(
 
 @pytest.mark.parametrize("name", ["mean", "max", "cls", "last"])
 def test_baselines_become_stock_modules(minilm: Backbone, mixed_texts: list[str], name: str) -> None:
-    encoder = GlotEncoder(minilm, BaselinePooling(name, 384))
+    encoder = TorchEncoder(minilm, BaselinePooling(name, 384))
     model = from_encoder(encoder)
     assert isinstance(model[1], Pooling)
     texts = mixed_texts[::5]
     np.testing.assert_allclose(model.encode(texts), encoder.encode_documents(texts), rtol=0, atol=1e-5)
 
 
-def test_put_together_by_hand(by_hand: SentenceTransformer, encoder: GlotEncoder, mixed_texts: list[str]) -> None:
+def test_put_together_by_hand(by_hand: SentenceTransformer, encoder: TorchEncoder, mixed_texts: list[str]) -> None:
     assert_same_vectors(by_hand, encoder, mixed_texts[::4])
 
 
@@ -86,10 +86,10 @@ def test_the_head_that_ships(minilm_folder: Path, mixed_texts: list[str]) -> Non
         str(minilm_folder), "minilm", model_kwargs={"dtype": torch.float32}, max_seq_length=256
     )
     model = SentenceTransformer(modules=[transformer, Pooling(384, "mean"), Normalize()], device="cpu")
-    assert_same_vectors(model, GlotEncoder.from_pretrained(device="cpu", dtype="float32"), mixed_texts[::4])
+    assert_same_vectors(model, TorchEncoder.from_pretrained(device="cpu", dtype="float32"), mixed_texts[::4])
 
 
-def assert_same_vectors(model: SentenceTransformer, encoder: GlotEncoder, texts: list[str]) -> None:
+def assert_same_vectors(model: SentenceTransformer, encoder: TorchEncoder, texts: list[str]) -> None:
     np.testing.assert_allclose(model.encode_document(texts), encoder.encode_documents(texts), rtol=0, atol=1e-5)
     np.testing.assert_allclose(model.encode_query(texts), encoder.encode_queries(texts), rtol=0, atol=1e-5)
 
@@ -107,7 +107,7 @@ def test_several_processes(by_hand: SentenceTransformer, minilm_folder: Path, mi
 @pytest.mark.parametrize("form", ["residual", "drop-some"])
 def test_prompts(minilm: Backbone, make_head: Callable[..., GlotHead], form: str, tmp_path: Path) -> None:
     head = make_head(seed=1, **FORMS[form])
-    encoder = GlotEncoder(
+    encoder = TorchEncoder(
         minilm,
         head,
         query_pooling=BaselinePooling("mean", 384),
@@ -127,7 +127,7 @@ def test_bfloat16(
     minilm_folder: Path, make_head: Callable[..., GlotHead], mixed_texts: list[str], form: str, tmp_path: Path
 ) -> None:
     save_head(make_head(seed=1, **FORMS[form]), tmp_path / "head")
-    encoder = GlotEncoder.from_pretrained("minilm", head=tmp_path / "head", dtype="bfloat16", device="cpu")
+    encoder = TorchEncoder.from_pretrained("minilm", head=tmp_path / "head", dtype="bfloat16", device="cpu")
     model = from_encoder(encoder)
     before = {name: value.clone() for name, value in model.state_dict().items() if "_float32" in name}
     model = model.to(torch.float16).to(torch.bfloat16)
@@ -152,13 +152,13 @@ def test_autocast_does_not_reach_the_graph(
 
 
 def test_a_saved_pooling_is_a_head_directory(
-    by_hand: SentenceTransformer, encoder: GlotEncoder, tmp_path: Path
+    by_hand: SentenceTransformer, encoder: TorchEncoder, tmp_path: Path
 ) -> None:
     by_hand.save(str(tmp_path), safe_serialization=False)
     assert sorted(path.name for path in (tmp_path / "1_GlotPooling").iterdir()) == ["config.json", "head.safetensors"]
     texts = ["We use cookies. Boils a litre in two minutes."]
     for backbone in ("minilm", tmp_path):
-        other = GlotEncoder.from_pretrained(backbone, head=tmp_path / "1_GlotPooling", device="cpu", dtype="float32")
+        other = TorchEncoder.from_pretrained(backbone, head=tmp_path / "1_GlotPooling", device="cpu", dtype="float32")
         np.testing.assert_allclose(other.encode_documents(texts), encoder.encode_documents(texts), rtol=0, atol=1e-5)
 
 
@@ -227,9 +227,9 @@ def test_what_does_not_fit_is_refused(
     with pytest.raises(ModelNotFoundError, match="no trained glot head for 'nothing'"):
         GlotPooling.from_head("nothing")
     with pytest.raises(InputError, match="prune=False"):
-        from_encoder(GlotEncoder(minilm, make_head(), prune=True))
+        from_encoder(TorchEncoder(minilm, make_head(), prune=True))
     with pytest.raises(InputError, match="queries are pooled by 'cls'"):
-        from_encoder(GlotEncoder(minilm, make_head(), query_pooling=BaselinePooling("cls", 384)))
+        from_encoder(TorchEncoder(minilm, make_head(), query_pooling=BaselinePooling("cls", 384)))
 
     features = features_of(by_hand, ["a b c"])
     narrow = GlotPooling(HeadConfig(100))

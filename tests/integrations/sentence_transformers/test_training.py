@@ -22,7 +22,7 @@ from sentence_transformers.sentence_transformer.evaluation import (
 )
 from sentence_transformers_glot import GlotPooling, from_encoder
 
-from glot_rag.encoder.torch_encoder import GlotEncoder
+from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.evaluation.metrics import measure
 from glot_rag.head.config import HeadConfig
 
@@ -43,7 +43,7 @@ def test_the_head_learns_and_the_backbone_does_not(
     model = SentenceTransformer(modules=[transformer, GlotPooling(config)], device="cpu")
     pairs = prose[:24]
     texts = [text for _, text in pairs[:4]]
-    mean = GlotEncoder.from_pretrained(pooling="mean", device="cpu", dtype="float32", max_tokens=48)
+    mean = TorchEncoder.from_pretrained(pooling="mean", device="cpu", dtype="float32", max_tokens=48)
     np.testing.assert_allclose(
         model.encode(texts, normalize_embeddings=True), mean.encode_documents(texts), rtol=0, atol=1e-5
     )
@@ -73,7 +73,7 @@ def test_the_head_learns_and_the_backbone_does_not(
 
 
 def test_evaluators(minilm: Backbone, prose: list[tuple[str, str]]) -> None:
-    encoder = GlotEncoder.from_pretrained(device="cpu", dtype="float32")
+    encoder = TorchEncoder.from_pretrained(device="cpu", dtype="float32")
     model = from_encoder(encoder)
     corpus = {f"d{n}": " ".join(text.split()[:30]) for n, (_, text) in enumerate(prose[:40])}
     queries = {f"q{n}": name for n, (name, _) in enumerate(prose[:15])}

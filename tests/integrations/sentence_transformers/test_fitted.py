@@ -16,7 +16,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers_glot import GlotPooling, GlotTransformer, from_encoder, load
 from sentence_transformers_glot.layer_states import LAYER_STATES
 
-from glot_rag.encoder.torch_encoder import GlotEncoder
+from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.errors import BundleError, InputError
 from glot_rag.head import BaselinePooling
 
@@ -29,9 +29,9 @@ PROMPTS = {"query_prompt": "query: ", "document_prompt": "passage: "}
 
 
 @pytest.fixture(scope="module")
-def shipped(minilm: Backbone, pages: list[str]) -> tuple[GlotEncoder, SentenceTransformer]:
+def shipped(minilm: Backbone, pages: list[str]) -> tuple[TorchEncoder, SentenceTransformer]:
     """The head that ships, which drops tokens inside the transformer."""
-    encoder = GlotEncoder(minilm, BaselinePooling("mean", 384), **PROMPTS).with_pooling("glot").adapt(pages)
+    encoder = TorchEncoder(minilm, BaselinePooling("mean", 384), **PROMPTS).with_pooling("glot").fit(pages)
     return encoder, from_encoder(encoder)
 
 
@@ -41,11 +41,11 @@ def residual(
     make_head: Callable[..., GlotHead],
     make_calibration: Callable[[int], NoiseClassifier],
     pages: list[str],
-) -> tuple[GlotEncoder, SentenceTransformer]:
+) -> tuple[TorchEncoder, SentenceTransformer]:
     """A head that pools after the transformer."""
     head = make_head(seed=1, layers=(2, -1), readout="sigmoid")
     head.calibration = make_calibration(minilm.tokenizer.vocabulary_size)
-    encoder = GlotEncoder(minilm, head, query_pooling=BaselinePooling("mean", 384), **PROMPTS).adapt(pages)
+    encoder = TorchEncoder(minilm, head, query_pooling=BaselinePooling("mean", 384), **PROMPTS).fit(pages)
     return encoder, from_encoder(encoder)
 
 
@@ -63,11 +63,11 @@ def test_vectors_are_the_adapted_encoders(
     np.testing.assert_allclose(again.encode_document(texts), documents, rtol=0, atol=1e-5)
     np.testing.assert_allclose(again.encode_query(texts), queries, rtol=0, atol=1e-5)
     # The collection has a say: without its counts the vectors are others.
-    (config,) = tmp_path.glob("**/collection.safetensors")
-    bare = GlotEncoder(encoder.backbone, again_without(config.parent), **PROMPTS)
+    (config,) = tmp_path.glob("**/corpus_statistics.safetensors")
+    bare = TorchEncoder(encoder.backbone, again_without(config.parent), **PROMPTS)
     assert np.abs(bare.encode_documents(texts[:1]) - documents[:1]).max() > 1e-3
-    # The module's folder is an adapted head for GlotEncoder, too.
-    same = GlotEncoder.from_pretrained("minilm", head=config.parent, dtype="float32", device="cpu", **PROMPTS)
+    # The module's folder is an adapted head for TorchEncoder, too.
+    same = TorchEncoder.from_pretrained("minilm", head=config.parent, dtype="float32", device="cpu", **PROMPTS)
     assert same.fingerprint == encoder.fingerprint
 
 
@@ -81,14 +81,14 @@ def again_without(folder: Path) -> GlotHead:
 
 
 def test_counts_that_are_not_those_that_were_saved_are_refused(
-    shipped: tuple[GlotEncoder, SentenceTransformer], pages: list[str], tmp_path: Path
+    shipped: tuple[TorchEncoder, SentenceTransformer], pages: list[str], tmp_path: Path
 ) -> None:
     encoder, model = shipped
     model.save(str(tmp_path / "saved"))
-    (counts,) = (tmp_path / "saved").glob("**/collection.safetensors")
+    (counts,) = (tmp_path / "saved").glob("**/corpus_statistics.safetensors")
     assert isinstance(load(tmp_path / "saved", device="cpu")[0], GlotTransformer)
-    encoder.adapt(pages[:55]).save(tmp_path / "other")
-    counts.write_bytes((tmp_path / "other" / "head" / "collection.safetensors").read_bytes())
+    encoder.fit(pages[:55]).save(tmp_path / "other")
+    counts.write_bytes((tmp_path / "other" / "head" / "corpus_statistics.safetensors").read_bytes())
     with pytest.raises(BundleError, match="is not the one that was saved here"):
         load(tmp_path / "saved")
     counts.write_bytes(counts.read_bytes()[:-9])
@@ -100,7 +100,7 @@ def test_counts_that_are_not_those_that_were_saved_are_refused(
 
 
 def test_flattened_and_left_padded(
-    residual: tuple[GlotEncoder, SentenceTransformer], features_of: Callable[..., dict[str, Any]], pages: list[str]
+    residual: tuple[TorchEncoder, SentenceTransformer], features_of: Callable[..., dict[str, Any]], pages: list[str]
 ) -> None:
     _, model = residual
     pooling: GlotPooling = model[1]
@@ -128,7 +128,7 @@ def test_flattened_and_left_padded(
     pooling({**features}, task="query")  # queries are mean-pooled, whatever recurs
 
 
-def test_in_another_process(shipped: tuple[GlotEncoder, SentenceTransformer], pages: list[str]) -> None:
+def test_in_another_process(shipped: tuple[TorchEncoder, SentenceTransformer], pages: list[str]) -> None:
     encoder, model = shipped
     together = model.encode_document(pages[:4], device=["cpu"], chunk_size=2)
     np.testing.assert_allclose(together, encoder.encode_documents(pages[:4]), rtol=0, atol=1e-5)

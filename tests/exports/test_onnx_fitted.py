@@ -18,7 +18,7 @@ from exported import PROMPTS, Exported
 from glot_onnx import check_bundle, export_encoder, export_head
 from glot_onnx.serving import write_server_files
 
-from glot_rag import GlotEncoder, GlotIndex, OnnxEncoder
+from glot_rag import TorchEncoder, GlotIndex, OnnxEncoder
 from glot_rag.cli.app import main
 from glot_rag.denoise.classifier import NoiseClassifier
 from glot_rag.denoise.corpus_statistics import FEATURES
@@ -27,7 +27,7 @@ from glot_rag.head import AdaPool, BaselinePooling, GlotHead
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.tokenizer import TokenBatch
 
-COUNTS, CALIBRATION = "head/collection.safetensors", "head/calibration.safetensors"
+COUNTS, CALIBRATION = "head/corpus_statistics.safetensors", "head/noise_classifier.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -35,24 +35,24 @@ def unadapted(
     tiny: Callable[[str], Backbone],
     make_head: Callable[..., GlotHead | AdaPool],
     make_calibration: Callable[[int], NoiseClassifier],
-) -> GlotEncoder:
+) -> TorchEncoder:
     """A tiny encoder with a calibrated head that drops tokens after its first layer."""
     backbone = tiny("bert")
     head = make_head(state_size=32, layers=(1,), form="drop", readout="sigmoid", hidden_size=8)
     head.calibration = make_calibration(backbone.tokenizer.vocabulary_size)
-    return GlotEncoder(backbone, head, query_pooling=BaselinePooling("mean", 32), **PROMPTS)
+    return TorchEncoder(backbone, head, query_pooling=BaselinePooling("mean", 32), **PROMPTS)
 
 
 @pytest.fixture(scope="module")
-def adapted(export: Callable[[str, GlotEncoder], Exported], unadapted: GlotEncoder, pages: list[str]) -> Exported:
-    return export("adapted", unadapted.adapt(pages))
+def adapted(export: Callable[[str, TorchEncoder], Exported], unadapted: TorchEncoder, pages: list[str]) -> Exported:
+    return export("adapted", unadapted.fit(pages))
 
 
 @pytest.fixture(scope="module")
-def shipped_adapted(export: Callable[[str, GlotEncoder], Exported], minilm: Backbone, pages: list[str]) -> Exported:
+def shipped_adapted(export: Callable[[str, TorchEncoder], Exported], minilm: Backbone, pages: list[str]) -> Exported:
     """all-MiniLM-L6-v2 with the shipped head, adapted."""
-    encoder = GlotEncoder(minilm, BaselinePooling("mean", 384), **PROMPTS).with_pooling("glot")
-    return export("shipped-adapted", encoder.adapt(pages))
+    encoder = TorchEncoder(minilm, BaselinePooling("mean", 384), **PROMPTS).with_pooling("glot")
+    return export("shipped-adapted", encoder.fit(pages))
 
 
 @pytest.mark.parametrize("name", ["adapted", "shipped_adapted"])
@@ -69,7 +69,7 @@ def test_the_bundle_gives_the_adapted_encoders_vectors(
     assert np.abs(exported.encode_queries(texts) - encoder.encode_queries(texts)).max() < 1e-5
     assert (exported.fingerprint, exported.dimension) == (encoder.fingerprint, encoder.dimension)
     # The collection has a say: with other counts the vectors are others.
-    assert np.abs(documents - encoder.adapt(mixed_texts * 2).encode_documents(texts)).max() > 1e-3
+    assert np.abs(documents - encoder.fit(mixed_texts * 2).encode_documents(texts)).max() > 1e-3
 
 
 def test_openvino_runs_it(adapted: Exported, pages: list[str]) -> None:
@@ -128,9 +128,9 @@ def forged(adapted: Exported, folder: Path, name: str, data: bytes | None) -> Pa
 
 
 def test_files_that_do_not_belong_to_it_are_refused(
-    adapted: Exported, unadapted: GlotEncoder, pages: list[str], tmp_path: Path
+    adapted: Exported, unadapted: TorchEncoder, pages: list[str], tmp_path: Path
 ) -> None:
-    unadapted.adapt(pages[:55]).save(tmp_path / "other")
+    unadapted.fit(pages[:55]).save(tmp_path / "other")
     counts = (tmp_path / "other" / COUNTS).read_bytes()
     (tmp_path / "damaged").mkdir()
     shutil.copytree(adapted.path, tmp_path / "damaged", dirs_exist_ok=True)
@@ -145,7 +145,7 @@ def test_files_that_do_not_belong_to_it_are_refused(
         (tmp_path / "damaged" / name).write_bytes(before)
     with pytest.raises(BundleError, match=r"lacks head/collection\.safetensors: export the encoder again"):
         OnnxEncoder(forged(adapted, tmp_path / "no-counts", COUNTS, None))
-    with pytest.raises(BundleError, match="is not a calibration"):
+    with pytest.raises(BundleError, match="is not a noise classifier"):
         OnnxEncoder(forged(adapted, tmp_path / "no-calibration", CALIBRATION, b"{}"))
     # Other counts of the right kind: told by the check, which knows what the head was saved with.
     OnnxEncoder(forged(adapted, tmp_path / "other-counts", COUNTS, counts))
@@ -163,7 +163,7 @@ def test_other_features_are_refused(adapted: Exported, tmp_path: Path) -> None:
         OnnxEncoder(tmp_path / "other")
 
 
-def test_without_torch_it_indexes_and_searches(adapted: Exported, unadapted: GlotEncoder, tmp_path: Path) -> None:
+def test_without_torch_it_indexes_and_searches(adapted: Exported, unadapted: TorchEncoder, tmp_path: Path) -> None:
     encoder, path, _ = adapted
     note = "The kettle boils water in two minutes. Accept all cookies"
     (tmp_path / "note.txt").write_text(note)
@@ -193,9 +193,9 @@ def test_without_torch_it_indexes_and_searches(adapted: Exported, unadapted: Glo
 
 
 def test_a_saved_encoder_is_exported_by_its_path(
-    unadapted: GlotEncoder, pages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    unadapted: TorchEncoder, pages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoder = unadapted.adapt(pages)
+    encoder = unadapted.fit(pages)
     encoder.save(tmp_path / "mine")
     for more in ([], ["--precision", "int8", "--accept-loss"]):
         out = tmp_path / f"bundle{len(more)}"
@@ -223,5 +223,5 @@ def test_what_has_no_place_for_a_collection(
         export_head(encoder.pooling, tmp_path / "head.onnx")
     plain = make_head(state_size=32, layers=(1,), form="drop", hidden_size=8)
     with pytest.raises(InputError, match="queries have an adapted head of their own"):
-        export_encoder(GlotEncoder(encoder.backbone, plain, query_pooling=encoder.pooling), tmp_path / "bundle")
+        export_encoder(TorchEncoder(encoder.backbone, plain, query_pooling=encoder.pooling), tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
