@@ -185,7 +185,10 @@ def test_a_budget_below_one(encoders: dict[str, TorchEncoder]) -> None:
 
 
 def test_windows_of_texts_are_put_back_in_order(
-    encoders: dict[str, TorchEncoder], monkeypatch: pytest.MonkeyPatch, mixed_texts: list[str], alone: dict[str, Vectors]
+    encoders: dict[str, TorchEncoder],
+    monkeypatch: pytest.MonkeyPatch,
+    mixed_texts: list[str],
+    alone: dict[str, Vectors],
 ) -> None:
     monkeypatch.setattr("glot_rag.encoder.encoding._WINDOW", 7)
     short = [i for i, text in enumerate(mixed_texts) if len(text) < 200]

@@ -3,12 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glot_rag import TorchEncoder, GlotEncoder
+from glot_rag import GlotEncoder, TorchEncoder
 from glot_rag.errors import BundleError, InputError
 
 
 def test_a_name_loads_through_torch_with_its_settings() -> None:
-    encoder = GlotEncoder.from_pretrained("minilm", pooling="mean", dtype="float32", device="cpu", query_prompt="query: ")
+    encoder = GlotEncoder.from_pretrained(
+        "minilm", pooling="mean", dtype="float32", device="cpu", query_prompt="query: "
+    )
     assert isinstance(encoder, TorchEncoder)
     expected = TorchEncoder.from_pretrained("minilm", pooling="mean", dtype="float32", device="cpu")
     np.testing.assert_array_equal(encoder.encode_queries(["wings"]), expected.encode_queries(["query: wings"]))

@@ -16,7 +16,7 @@ import pytest
 from exported import PROMPTS, Exported
 from glot_onnx import export_encoder
 
-from glot_rag import Document, TorchEncoder, GlotIndex, OnnxEncoder, GlotEncoder
+from glot_rag import Document, GlotEncoder, GlotIndex, OnnxEncoder, TorchEncoder
 from glot_rag.embedder import Embedder
 from glot_rag.errors import BundleError, InputError
 from glot_rag.head import BaselinePooling

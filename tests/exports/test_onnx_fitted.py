@@ -18,7 +18,7 @@ from exported import PROMPTS, Exported
 from glot_onnx import check_bundle, export_encoder, export_head
 from glot_onnx.serving import write_server_files
 
-from glot_rag import TorchEncoder, GlotIndex, OnnxEncoder
+from glot_rag import GlotIndex, OnnxEncoder, TorchEncoder
 from glot_rag.cli.app import main
 from glot_rag.denoise.classifier import NoiseClassifier
 from glot_rag.denoise.corpus_statistics import FEATURES

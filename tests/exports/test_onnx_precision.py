@@ -18,7 +18,7 @@ from glot_onnx.parity import TOLERANCES
 from glot_onnx.precision import convert
 from onnx import TensorProto, helper, numpy_helper
 
-from glot_rag import TorchEncoder, OnnxEncoder
+from glot_rag import OnnxEncoder, TorchEncoder
 from glot_rag.errors import InputError
 from glot_rag.head.readout import READOUT_SIZE
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from exported import Exported
 
-from glot_rag import OnnxEncoder, graph_runtimes, GlotEncoder
+from glot_rag import GlotEncoder, OnnxEncoder, graph_runtimes
 from glot_rag.embedder import Vectors
 from glot_rag.errors import BundleError, InputError, MissingExtraError
 
