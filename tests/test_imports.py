@@ -140,7 +140,7 @@ def test_without_torch_the_encoder_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "import glot_rag\n"
-        "try:\n    glot_rag.GlotEncoder\n"
+        "try:\n    glot_rag.GlotEncoder.from_pretrained()\n"
         "except ImportError as error:\n    print(type(error).__name__, error)"
     )
     assert run(code) == (

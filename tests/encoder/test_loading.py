@@ -1,18 +1,22 @@
+"""`GlotEncoder.from_pretrained`: what it loads, and what it refuses."""
+
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from glot_rag import GlotEncoder, TorchEncoder
+from glot_rag import Denoiser, GlotEncoder, TorchEncoder
 from glot_rag.errors import BundleError, InputError
 
 
 def test_a_name_loads_through_torch_with_its_settings() -> None:
-    encoder = GlotEncoder.from_pretrained(
-        "minilm", pooling="mean", dtype="float32", device="cpu", query_prompt="query: "
-    )
+    settings = {"pooling": "mean", "dtype": "float32", "device": "cpu"}
+    encoder = GlotEncoder.from_pretrained("minilm", query_prompt="query: ", **settings)
     assert isinstance(encoder, TorchEncoder)
-    expected = TorchEncoder.from_pretrained("minilm", pooling="mean", dtype="float32", device="cpu")
+    assert encoder.backend == "torch"
+    expected = TorchEncoder.from_pretrained("minilm", **settings)
     np.testing.assert_array_equal(encoder.encode_queries(["wings"]), expected.encode_queries(["query: wings"]))
     assert not encoder.embeds_alike
     assert expected.embeds_alike
@@ -22,8 +26,8 @@ def test_a_name_loads_through_torch_with_its_settings() -> None:
 def test_what_cannot_be_loaded(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="backend must be one of torch, onnx, openvino; got 'tensorflow'"):
         GlotEncoder.from_pretrained(backend="tensorflow")
-    with pytest.raises(InputError, match="settings built in; got pooling, prune: leave them out, or export one"):
-        GlotEncoder.from_pretrained(tmp_path, backend="onnx", pooling="mean", prune=False)
+    with pytest.raises(InputError, match="settings built in; got pooling, denoise: leave them out, or export one"):
+        GlotEncoder.from_pretrained(tmp_path, backend="onnx", pooling="mean", denoise=False)
     with pytest.raises(BundleError, match=r"onnx\.json"):
         GlotEncoder.from_pretrained(tmp_path, backend="onnx")
     (tmp_path / "onnx.json").write_text("{}")
@@ -31,3 +35,17 @@ def test_what_cannot_be_loaded(tmp_path: Path) -> None:
         GlotEncoder.from_pretrained(tmp_path, backend="torch")
     with pytest.raises(BundleError, match=r"onnx\.json"):
         GlotEncoder.from_pretrained(tmp_path)
+
+
+def test_denoise_is_a_choice_or_a_denoiser() -> None:
+    with pytest.raises(InputError, match="denoise must be True, False, None or a Denoiser; got 'yes'"):
+        GlotEncoder.from_pretrained("minilm", dtype="float32", denoise="yes")  # type: ignore[arg-type]
+    denoiser = Denoiser.from_pretrained("minilm", dtype="float32")
+    encoder = TorchEncoder.from_pretrained("minilm", pooling="mean", dtype="float32", denoise=denoiser)
+    assert encoder.denoiser is denoiser
+
+
+def test_the_base_class_loads_no_torch() -> None:
+    code = "import sys, glot_rag; glot_rag.GlotEncoder; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
