@@ -25,7 +25,8 @@ from index_data import (
 )
 
 from glot_rag.index import GlotIndex, index_types
-from glot_rag.index.lazy_faiss import load_faiss
+from glot_rag.index.index_types import Plan
+from glot_rag.index.vectors.faiss_index import load_faiss, make
 
 SINGLE = 300  # queries asked one by one
 FILTERED = 50
@@ -41,13 +42,13 @@ def against_raw(folder: Path, index_type: str, rows: int, dimension: int, rounds
         dimension: D.
         rounds: Of batches and openings.
     """
-    factory = index_types.plan(index_type, dimension, rows).factory
+    plan = index_types.plan(index_type, dimension, rows)
     build = {
-        "raw": alone(build_raw, folder, factory, rows, dimension),
+        "raw": alone(build_raw, folder, plan, rows, dimension),
         "glot": alone(build_glot, folder, index_type, rows, dimension),
     }
     size = sum(file.stat().st_size for file in (folder / "glot").iterdir())
-    yield "build", {"factory": factory, **build, "of_raw": build["glot"]["seconds"] / build["raw"]["seconds"]}
+    yield "build", {"factory": plan.factory, **build, "of_raw": build["glot"]["seconds"] / build["raw"]["seconds"]}
     yield "disk_mib", {"raw": (folder / "raw.faiss").stat().st_size / 2**20, "glot": size / 2**20}
     yield "open_s", alone(opening, folder, rounds)
     peaks = {which: alone(memory, folder, which) for which in ("raw", "glot", "mapped")}
@@ -56,14 +57,14 @@ def against_raw(folder: Path, index_type: str, rows: int, dimension: int, rounds
     yield "filtered", alone(filtering, folder)
 
 
-def build_raw(folder: Path, factory: str, rows: int, dimension: int) -> Figures:
+def build_raw(folder: Path, plan: Plan, rows: int, dimension: int) -> Figures:
     """Training, adding and writing with FAISS alone."""
     faiss, before = load_faiss(), peak_mib()
 
     def build() -> None:
-        index = index_types.make(factory, dimension)
+        index = make(plan.factory, dimension)
         if not index.is_trained:
-            size = min(rows, index_types.rows_to_sample(factory, index))
+            size = min(rows, plan.sample)
             chosen = np.sort(np.random.default_rng(0).choice(rows, size, replace=False))
             index.train(np.concatenate([part[_within(chosen, start, len(part))] for start, part in parts()]))
         for _, part in parts():

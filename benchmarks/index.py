@@ -48,7 +48,7 @@ from rich.console import Console
 from rich.table import Table
 
 from glot_rag.index import index_types
-from glot_rag.index.lazy_faiss import load_faiss
+from glot_rag.index.vectors.faiss_index import load_faiss
 
 SLOW = 10  # queries asked of a store that turns its lists into an array in each search
 ASKED = 200

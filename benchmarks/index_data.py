@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glot_rag.index import Document
-from glot_rag.index.lazy_faiss import load_faiss
+from glot_rag.index.vectors.faiss_index import load_faiss
 
 Vectors = NDArray[np.float32]
 Figures = dict[str, Any]

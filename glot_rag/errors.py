@@ -65,7 +65,15 @@ class IndexCorruptedError(IndexStoreError):
 
 
 class IndexVersionError(IndexStoreError):
-    """A newer version of the library wrote the index."""
+    """The index is of a format that this version of the library does not read."""
+
+
+class IndexReplacedError(IndexStoreError):
+    """Another index was put in place of the one that is open, or its directory is gone."""
+
+
+class IndexDiskError(IndexStoreError, OSError):
+    """The operating system refused to read or write: the disk is full, failing or read-only, or the path is wrong."""
 
 
 class IndexRecoveryWarning(UserWarning):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from glot_rag.errors import BundleError
+from glot_rag.errors import BundleError, InputError
 
 _MAX_RECORD_BYTES = 1 << 20
 
@@ -44,6 +47,42 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def new_directory(directory: Path) -> Iterator[Path]:
+    """Fill a directory under a temporary name; it gets its own name when the block ends without an error.
+
+    So it is there as a whole or not at all. `directory` must not exist or be empty.
+
+    Raises:
+        InputError: there is something at `directory`.
+    """
+    if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
+        raise InputError(f"{directory} exists and is not an empty directory; choose another")
+    parent = directory.absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    temporary = parent / f".{directory.name}.{secrets.token_hex(8)}.tmp"
+    temporary.mkdir()
+    try:
+        yield temporary
+        sync_directory(temporary)
+        if directory.exists():
+            directory.rmdir()
+        os.rename(temporary, directory)
+        sync_directory(parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def sync_tree(directory: Path) -> None:
+    """Flush every file below a directory, and the directory's names, to the disk."""
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with open(Path(folder, name), "rb+" if os.name == "nt" else "rb") as file:
+                os.fsync(file.fileno())
+        sync_directory(Path(folder))
 
 
 def read_json_record(path: Path, expected_format: str, newest_version: int) -> dict[str, Any]:

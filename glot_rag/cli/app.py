@@ -73,8 +73,7 @@ def index(
         if fit and "fit" in encoder.capabilities:
             again = read_documents(paths, on_error="skip" if skip_bad else "raise")
             encoder = _fitted(encoder, (each.text for each in again))
-        opened = GlotIndex.create(out, encoder=encoder)
-        encoder.save(out / "encoder")
+        opened = GlotIndex.create(out, encoder=encoder, save_encoder=True)
     else:
         own = _index_encoder(out, device)
         encoder = GlotEncoder.from_pretrained(backbone or "minilm", **asked) if another else own  # type: ignore[arg-type]

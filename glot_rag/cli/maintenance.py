@@ -73,7 +73,7 @@ def compact(directory: Directory) -> None:
 
 def reindex(
     directory: Directory,
-    index_type: Annotated[str, typer.Argument(help="flat, hnsw, ivf, sq8, ivfpq, auto or a FAISS factory string.")],
+    index_type: Annotated[str, typer.Argument(help="flat, hnsw, ivf, sq8, ivfpq or auto.")],
 ) -> None:
     """Search through another type of index from now on, built from the stored vectors."""
     from glot_rag.index import GlotIndex
@@ -86,10 +86,10 @@ def reindex(
 
 def backup(directory: Directory, destination: Destination) -> None:
     """Copy an index, also while others read it and write to it."""
-    from glot_rag.index import GlotIndex, backup_index
+    from glot_rag.index import GlotIndex
 
     with GlotIndex.open(directory, read_only=True, check=False) as index:
-        backup_index(index, destination)
+        index.backup(destination)
     with GlotIndex.open(destination, read_only=True) as copy:  # with all checks
         typer.echo(f"{len(copy):,} documents in {destination}")
 
@@ -110,11 +110,8 @@ def export_index(
 def import_index(
     source: Annotated[Path, typer.Argument(help="Directory that export-index wrote.")],
     directory: Destination,
-    index_type: Annotated[str | None, typer.Option(help="As for reindex; that of the exported index if not given.")] = (
-        None
-    ),
 ) -> None:
     """Make an index of what export-index wrote; nothing is embedded again."""
     from glot_rag.index import import_index
 
-    typer.echo(f"{import_index(source, directory, index_type):,} documents in {directory}")
+    typer.echo(f"{import_index(source, directory):,} documents in {directory}")

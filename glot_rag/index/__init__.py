@@ -1,18 +1,23 @@
 """The index: documents and vectors in SQLite, searched through FAISS.
 
-The way of a document: `readers` (files), `validation`, `ingest`, `store` (SQLite, the truth), `mirror` (FAISS in
-memory: `vector_table`, of one of the `index_types`), `checkpoint` (FAISS on disk, derived); and back through
-`reading` and `search`. Beside it: `verify`, `backup`, and `transfer` to and from plain files.
+Imports run one way, in this order:
+
+- `validation`, `filters`, `index_types`: what may be stored and asked
+- `store/`: the SQLite file, which is the truth about an index
+- `vectors/`: the FAISS replica in memory and its file, both derived from the store
+- `search`: from a query's vector to hits
+- `maintenance`: figures, checks, backup
+- `api`: `GlotIndex`, which users see
+- `transfer`: to and from plain files
 """
 
-from glot_rag.index.backup import backup_index
-from glot_rag.index.document import Document, Hit
-from glot_rag.index.index import GlotIndex
+from glot_rag.documents.document import Document
+from glot_rag.documents.validation import check_document
+from glot_rag.index.api import GlotIndex
+from glot_rag.index.maintenance import IndexStats, VerifyReport
 from glot_rag.index.readers import DocumentReader, SourceFile, find_files, read_documents
-from glot_rag.index.search import SearchOptions
-from glot_rag.index.stats import IndexStats
+from glot_rag.index.search import Hit, SearchOptions
 from glot_rag.index.transfer import export_index, import_index
-from glot_rag.index.verify import VerifyReport
 
 __all__ = [
     "Document",
@@ -23,7 +28,7 @@ __all__ = [
     "SearchOptions",
     "SourceFile",
     "VerifyReport",
-    "backup_index",
+    "check_document",
     "export_index",
     "find_files",
     "import_index",

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import re
 import reprlib
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple, TypeGuard
 
+from glot_rag.documents.validation import check_text, plain_scalar
 from glot_rag.errors import InputError
-from glot_rag.index.filter_operators import OPERATORS, Clause, is_list
-from glot_rag.index.validation import check_text
 
 Filter = Mapping[str, Any]
+Clause = tuple[str, list[str]]  # SQL with `?` for each parameter, and the parameters
 
 # A filter may come from a stranger. Each condition is a look into every document's metadata.
 MAX_DEPTH = 16
 MAX_CONDITIONS = 256
 MAX_VALUES = 200_000
 MAX_VALUE_CHARACTERS = 1 << 24
+MAX_PATH = 8  # keys in a path; a longer one is taken literally only
+CASEFOLD = "glot_casefold"  # `str.casefold`, which the store's connections know by this name: SQLite's lower() is ASCII
 _LOOKS_LIKE_AN_OPERATOR = re.compile(r"\$[A-Za-z_]+\Z")
+_JOINERS = {"$and": " AND ", "$or": " OR "}
+_NEGATED: Mapping[object, str] = {"$ne": "$eq", "$nin": "$in"}
+_NUMERIC = "('integer', 'real')"
+_ELEMENTS = "json_each(CASE m.type WHEN 'array' THEN m.value ELSE '[]' END)"
 
 
 def compile_filter(filter: Filter) -> Clause:
@@ -29,18 +36,29 @@ def compile_filter(filter: Filter) -> Clause:
     ==============================================  ==========================================================
     `{"lang": "en", "year": 2024}`                  the values of these keys equal these
     `{"year": {"$gte": 2020, "$lt": 2024}}`         all operators on a key hold
-    `{"$and": [f, g]}`, `{"$or": [f, g]}`           all of these filters match, at least one does
+    `{"author.name": "Ann"}`                        a key inside of an object: `{"author": {"name": "Ann"}}`
+    `{"$and": [f, g]}`, `{"$or": [f, g]}`           all of these filters match; at least one does
     `{"$not": f}`, `{"year": {"$not": {...}}}`      what is inside does not match
     ==============================================  ==========================================================
 
-    Operators on a key: `$eq`, `$in` [values]; `$gt`, `$gte`, `$lt`, `$lte` a number or a text; `$exists` true or false;
-    `$any`, `$all` [values], of a list's elements; `$substring`, and `$isubstring` in any case, of a text; `$empty`
-    true or false: not there, null, an empty text or an empty list; `$ne` and `$nin`, the contrary of `$eq` and `$in`.
+    Operators on a key:
 
-    - A key is a top-level key of the metadata, taken literally whatever it holds: `a.b` is a key with a dot. Only a
-      key like `$word` is refused, for it is most likely a misspelt operator.
+    ===================================  =====================================================================
+    `$eq`, `$in` [values]                equals the value, one of the values
+    `$ne`, `$nin` [values]               the contrary of `$eq` and `$in`
+    `$gt`, `$gte`, `$lt`, `$lte`         greater or less than a number or a text
+    `$exists` true or false              the key is there
+    `$any`, `$all` [values]              a list holds one of the values, all of them
+    `$substring`, `$isubstring`          a text holds this text, in any case for `$isubstring`
+    `$empty` true or false               the key is missing, null, an empty text or an empty list
+    ===================================  =====================================================================
+
+    - `a.b` means the key `a.b` itself, or the key `b` of an object under `a`; a document that has both matches if
+      either does. A path has at most 8 keys. Otherwise a key is taken literally, whatever it holds. Only a key like
+      `$word` is refused, for it is most likely a misspelt operator.
     - A value matches, or is greater or less than, one of its own kind only: text, number (1 and 1.0 are equal),
-      true/false, null. Texts are ordered by code point.
+      true/false, null. Texts are ordered by code point. Dates, UUIDs, paths and NumPy scalars are compared in their
+      stored form, see `documents.validation.check_document`.
     - A document without the key matches no operator but `$ne`, `$nin`, `$not` (each the exact contrary of what it
       negates) and `{"$exists": False}`, `{"$empty": True}`; not even `{"key": None}`.
     - `{"$and": []}` matches all, `{"$or": []}` and `{"$in": []}` nothing.
@@ -56,6 +74,8 @@ def compile_filter(filter: Filter) -> Clause:
 
 
 class _Compiler:
+    """Compiles one filter and counts its size."""
+
     def __init__(self) -> None:
         self._conditions = 0
         self._values = 0
@@ -66,17 +86,17 @@ class _Compiler:
             raise InputError(f"{what} must be a dict like {{'lang': 'en'}}, got {type(filter).__name__}")
         _check_depth(depth)
         if not filter:
-            self._count(0, 0, 1)  # it takes a place in the SQL all the same
+            self._count(conditions=1)  # it takes a place in the SQL all the same
         return _join(" AND ", [self._entry(key, value, depth) for key, value in filter.items()])
 
     def _entry(self, key: object, value: object, depth: int) -> Clause:
         key = check_text(key, "a filter key")
-        self._count(0, len(key))
+        self._count(characters=len(key))
         if key in _JOINERS:
             if not is_list(value):
                 raise InputError(f"{key} takes a list of filters, got {type(value).__name__}")
             if not value:
-                self._count(0, 0, 1)
+                self._count(conditions=1)
             inside = f"a filter in {key}"
             return _join(_JOINERS[key], [self.all_of(part, inside, depth + 1) for part in value])
         if key == "$not":
@@ -108,14 +128,16 @@ class _Compiler:
     def _operator(self, key: str, operator: str, operand: object, what: str) -> Clause:
         values: Collection[object] = operand if is_list(operand) else [operand]
         self._count(len(values), sum(len(value) for value in values if isinstance(value, str)))
-        compiled = OPERATORS[operator](operand, f"{what}: {operator}")
-        self._count(0, 0, compiled.conditions)
-        # json_each yields the keys themselves, so dots, quotes and brackets in a key mean nothing special.
-        found = f"EXISTS (SELECT 1 FROM json_each(documents.metadata) AS m WHERE m.key = ? AND ({compiled.sql}))"
-        clause = found, [key, *compiled.parameters]
-        return _negate(clause) if compiled.negated else clause
+        condition = OPERATORS[operator](operand, f"{what}: {operator}")
+        places = [[key]]
+        if 1 < len(path := key.split(".")) <= MAX_PATH:
+            places.append(path)
+        self._count(conditions=condition.size * len(places))
+        clauses = [_value_at(place, condition) for place in places]
+        clause = _join(" OR ", clauses)
+        return _negate(clause) if condition.negated else clause
 
-    def _count(self, values: int, characters: int, conditions: int = 0) -> None:
+    def _count(self, values: int = 0, characters: int = 0, conditions: int = 0) -> None:
         self._values += values
         self._characters += characters
         self._conditions += conditions
@@ -128,8 +150,158 @@ class _Compiler:
                 raise InputError(f"the filter has more than {limit} {name}; search in parts, or filter the results")
 
 
-_JOINERS = {"$and": " AND ", "$or": " OR "}
-_NEGATED: Mapping[object, str] = {"$ne": "$eq", "$nin": "$in"}
+class Condition(NamedTuple):
+    """What an operator asks of one value: SQL over a row `m` of SQLite's `json_each`.
+
+    Attributes:
+        sql: With `?` for each parameter. Never NULL.
+        parameters: The parameters.
+        negated: True: no value of the key may match, so a document without the key does.
+        size: What it counts for in the limit of a filter's size.
+    """
+
+    sql: str
+    parameters: list[str]
+    negated: bool = False
+    size: int = 1
+
+
+def is_list(values: object) -> TypeGuard[Collection[object]]:
+    """Whether something is a list, tuple, set or the like, and not a text or a dict."""
+    return isinstance(values, Collection) and not isinstance(values, (str, bytes, bytearray, Mapping))
+
+
+def _equals(value: object, what: str) -> Condition:
+    return Condition(*_one_of([value], what, "m"))
+
+
+def _is_in(values: object, what: str) -> Condition:
+    return Condition(*_one_of(_list(values, what), what, "m"))
+
+
+def _has_any(values: object, what: str) -> Condition:
+    return Condition(*_holds(_list(values, what), what))
+
+
+def _has_all(values: object, what: str) -> Condition:
+    each = [_holds([value], what) for value in _list(values, what)]
+    sql = " AND ".join(["m.type = 'array'", *(text for text, _ in each)])
+    return Condition(sql, [parameter for _, some in each for parameter in some], size=max(1, len(each)))
+
+
+def _compares(sign: str) -> Callable[[object, str], Condition]:
+    def compile(value: object, what: str) -> Condition:
+        value = _scalar(value, what)
+        if isinstance(value, bool) or value is None:
+            raise InputError(f"{what} takes a number or a text, got {reprlib.repr(value)}")
+        kinds = "('text')" if isinstance(value, str) else _NUMERIC
+        # As JSON, like all values: the parser that reads the stored number reads this one.
+        return Condition(f"m.type IN {kinds} AND m.value {sign} (SELECT value FROM json_each(?))", [_json([value])])
+
+    return compile
+
+
+def _exists(value: object, what: str) -> Condition:
+    return Condition("1", [], negated=not _flag(value, what))
+
+
+def _is_empty(value: object, what: str) -> Condition:
+    # json_each gives an array as its JSON, in which "[]" is the only empty one.
+    filled = "NOT (m.type = 'null' OR (m.type = 'text' AND m.value = '') OR (m.type = 'array' AND m.value = '[]'))"
+    return Condition(filled, [], negated=_flag(value, what))
+
+
+def _substring(value: object, what: str) -> Condition:
+    return Condition("m.type = 'text' AND instr(m.value, ?) > 0", [check_text(value, what)])
+
+
+def _substring_in_any_case(value: object, what: str) -> Condition:
+    folded = check_text(value, what).casefold()
+    return Condition(f"m.type = 'text' AND instr({CASEFOLD}(m.value), ?) > 0", [folded])
+
+
+OPERATORS: Mapping[str, Callable[[object, str], Condition]] = {
+    "$eq": _equals,
+    "$in": _is_in,
+    "$gt": _compares(">"),
+    "$gte": _compares(">="),
+    "$lt": _compares("<"),
+    "$lte": _compares("<="),
+    "$exists": _exists,
+    "$any": _has_any,
+    "$all": _has_all,
+    "$substring": _substring,
+    "$isubstring": _substring_in_any_case,
+    "$empty": _is_empty,
+}
+
+
+def _value_at(path: list[str], condition: Condition) -> Clause:
+    """That a document has a value at a path of keys which meets a condition.
+
+    `json_each` yields the keys themselves, so dots, quotes and brackets in a key mean nothing special.
+    """
+    *outer, last = path
+    tables, where, parent = [], [], "documents.metadata"
+    for level in range(len(outer)):
+        tables.append(f"json_each({parent}) AS o{level}")
+        where.append(f"o{level}.key = ?")
+        parent = f"CASE o{level}.type WHEN 'object' THEN o{level}.value ELSE '{{}}' END"
+    tables.append(f"json_each({parent}) AS m")
+    where += ["m.key = ?", f"({condition.sql})"]
+    sql = f"EXISTS (SELECT 1 FROM {', '.join(tables)} WHERE {' AND '.join(where)})"
+    return sql, [*outer, last, *condition.parameters]
+
+
+def _scalar(value: object, what: str) -> str | int | float | bool | None:
+    """The stored form of what a filter compares with."""
+    if is_list(value) or isinstance(value, Mapping):
+        raise InputError(
+            f"{what} takes a str, a number, a bool or None, got {reprlib.repr(value)}; "
+            "for one of several values write {'$in': [...]}"
+        )
+    return plain_scalar(value, what)
+
+
+def _one_of(values: Collection[object], what: str, row: str) -> Clause:
+    """That the value of `row` equals one of some values, of its own kind."""
+    texts, numbers, types = list[object](), list[object](), list[object]()
+    for each in values:
+        value = _scalar(each, what)
+        if isinstance(value, bool):
+            types.append("true" if value else "false")
+        elif value is None:
+            types.append("null")
+        else:
+            (texts if isinstance(value, str) else numbers).append(value)
+    # As JSON lists: one parameter however many values.
+    member = f"{row}.value IN (SELECT value FROM json_each(?))"
+    sql = (
+        f"({row}.type IN (SELECT value FROM json_each(?))"
+        f" OR ({row}.type = 'text' AND {member}) OR ({row}.type IN {_NUMERIC} AND {member}))"
+    )
+    return sql, [_json(part) for part in (types, texts, numbers)]
+
+
+def _holds(values: Collection[object], what: str) -> Clause:
+    sql, parameters = _one_of(values, what, "e")
+    return f"EXISTS (SELECT 1 FROM {_ELEMENTS} AS e WHERE {sql})", parameters
+
+
+def _list(values: object, what: str) -> Collection[object]:
+    if not is_list(values):
+        raise InputError(f"{what} takes a list of values, got {type(values).__name__}")
+    return values
+
+
+def _flag(value: object, what: str) -> bool:
+    if not isinstance(value, bool):
+        raise InputError(f"{what} takes True or False, got {reprlib.repr(value)}")
+    return value
+
+
+def _json(values: list[object]) -> str:
+    return json.dumps(values, ensure_ascii=False)
 
 
 def _check_depth(depth: int) -> None:

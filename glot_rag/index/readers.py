@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+from glot_rag.documents.document import Document
 from glot_rag.errors import DatasetError, InputError
-from glot_rag.index.document import Document
 from glot_rag.index.markup import html_to_text, markdown_to_text
 
 BOM = b"\xef\xbb\xbf"

@@ -3,41 +3,57 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from glot_rag.embedder import Vectors
 from glot_rag.errors import IndexCorruptedError, InputError
-from glot_rag.index import index_types
-from glot_rag.index.document import Hit
-from glot_rag.index.exact import Found
 from glot_rag.index.filters import Filter, compile_filter
-from glot_rag.index.mirror import Mirror
-from glot_rag.index.mmr import diversify
-from glot_rag.index.rows import WAY_OUT, Row
-from glot_rag.index.snapshot import Snapshot
-from glot_rag.index.validation import check_k
+from glot_rag.index.index_types import has_graph, has_lists
+from glot_rag.index.store.cache import FilterCache, RowCache
+from glot_rag.index.store.schema import WAY_OUT, Row
+from glot_rag.index.store.snapshot import Snapshot
+from glot_rag.index.validation import check_count
+from glot_rag.index.vectors.replica import FaissReplica, Found
 
 FETCH_FACTOR = 4  # diverse hits are chosen from so many times k
-RERANK_FACTOR = 10  # an index that holds less than the vectors gives so many times k, ordered by the stored ones then
+RERANK_FACTOR = 10  # where FAISS compresses vectors it gives so many times k, which the stored vectors then order
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One document that a search found.
+
+    Attributes:
+        id: The document's id.
+        score: Inner product of the unit vectors of query and document (their cosine), in [-1, 1] up to rounding.
+        text: The document's text.
+        metadata: The document's metadata.
+    """
+
+    id: str
+    score: float
+    text: str
+    metadata: Mapping[str, Any] = field(hash=False)
 
 
 class SearchOptions(TypedDict, total=False):
-    """What the searches of a `GlotIndex` take besides the query, `k` and `filter`.
+    """What the searches of a `GlotIndex` take besides the query, `k` and `filter`. Counts may be NumPy integers.
 
     Attributes:
         offset: Leave out so many of the best: page 3 of 10 is `k=10, offset=20`. Pages are parts of one list in an
             exact index to which nothing is added meanwhile; in the others a document near an edge may change sides.
-        min_score: Only hits with at least this score; so there may be fewer than `k`.
+        min_score: Only hits with at least this score, so there may be fewer than `k`.
         mmr: Choose hits that are near to the query and unlike each other (maximal marginal relevance): from 0, as
             unlike as can be, to 1, by nearness alone. Hits come in the order in which they were chosen.
         fetch_k: With `mmr`, the number of nearest documents to choose from; 4·k if not given.
         nprobe: Lists to look into, of an index with lists: more is slower and more precise. Not given: one in 32, at
-            least 8. Where few documents pass the filter, more lists are looked into.
-        ef_search: Candidates to keep, of an index that is a graph: as `nprobe`. Not given: 128.
+            least 8. Where few documents match the filter, more lists are looked into.
+        ef_search: Candidates to keep, of an index that is a graph: more is slower and more precise. Not given: 128.
     """
 
     offset: int
@@ -66,18 +82,17 @@ class Search:
     ef_search: int | None = None
 
     def __post_init__(self) -> None:
-        check_k(self.k)
-        for name in ("fetch_k", "nprobe", "ef_search"):
-            if getattr(self, name) is not None:
-                check_k(getattr(self, name), name)
-        if self.offset != 0:
-            check_k(self.offset, "offset")
+        for name in ("k", "fetch_k", "nprobe", "ef_search", "offset"):
+            if (count := getattr(self, name)) is not None or name in ("k", "offset"):
+                object.__setattr__(self, name, check_count(count, name, least=0 if name == "offset" else 1))
         for name in ("min_score", "mmr"):
             value = getattr(self, name)
             if value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)) or math.isnan(value):
+            number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+            if not number or math.isnan(value):
                 raise InputError(f"{name} must be a number, got {value!r}")
+            object.__setattr__(self, name, float(value))
         if self.mmr is not None and not 0 <= self.mmr <= 1:
             raise InputError(f"mmr must be from 0 to 1, got {self.mmr!r}")
         if self.mmr is None and self.fetch_k is not None:
@@ -88,41 +103,81 @@ class Search:
             compile_filter(self.filter)
 
     def check_for(self, index_type: str) -> None:
-        """Refuse settings that an index of that type can never have use for.
+        """Refuse a setting that means nothing to an index of that type.
 
         Raises:
             InputError: There is one.
         """
-        for name, part in (("nprobe", "ivf"), ("ef_search", "hnsw")):
-            if getattr(self, name) is not None and not index_types.takes(index_type, part):
-                raise InputError(f"{name} is for index types with {part!r}, this index is {index_type!r}; leave it out")
+        checks: Sequence[tuple[str, Callable[[str], bool], str]] = (
+            ("nprobe", has_lists, "'ivf' and 'ivfpq'"),
+            ("ef_search", has_graph, "'hnsw'"),
+        )
+        for name, takes, types in checks:
+            if getattr(self, name) is not None and not takes(index_type):
+                raise InputError(f"{name} is for the index types {types}, this index is {index_type!r}; leave it out")
 
 
-def run(mirror: Mirror, queries: Vectors, search: Search) -> list[list[Hit]]:
-    """Search for each of (N, D) unit vectors; gives N lists of hits.
+class Searcher:
+    """Searches an index through its FAISS replica, with its row and filter caches."""
 
-    Raises:
-        IndexCorruptedError: A document that was found is not there or does not match its checksum.
-    """
-    first, wanted = search.offset, search.offset + search.k
-    if search.mmr is not None:
-        wanted = max(search.k, FETCH_FACTOR * search.k if search.fetch_k is None else search.fetch_k)
-    with mirror.synchronised() as snapshot:
-        keys = None if search.filter is None else mirror.matching(snapshot, search.filter)
-        fetched = wanted if mirror.exact else RERANK_FACTOR * wanted
-        found = mirror.search(snapshot, queries, fetched, keys, search.nprobe, search.ef_search)
-        vectors = {} if mirror.exact and search.mmr is None else _vectors(snapshot, _keys(found))
-        if not mirror.exact:
-            found = [_rescored(*pair, vectors) for pair in zip(queries, found, strict=True)]
-        found = [each[first:wanted] for each in found]
-        if search.min_score is not None:
-            found = [[pair for pair in each if pair[0] >= search.min_score] for each in found]
+    def __init__(self, replica: FaissReplica) -> None:
+        self._replica = replica
+        self._rows = RowCache()
+        self._filters = FilterCache()
+
+    def run(self, queries: Vectors, search: Search) -> list[list[Hit]]:
+        """Search for each of (N, D) unit vectors; gives N lists of hits.
+
+        Raises:
+            IndexCorruptedError: A document that was found is not there or does not match its checksum.
+        """
+        replica = self._replica
+        first, wanted = search.offset, search.offset + search.k
         if search.mmr is not None:
-            found = [_diverse(each, vectors, search.k, search.mmr) for each in found]
-        wanted_keys = _keys(found)
-        rows = mirror.rows(snapshot, wanted_keys)
-    _check_all_there(len(rows), wanted_keys)
-    return [[_hit(rows[key], score) for score, key in each] for each in found]
+            wanted = max(search.k, FETCH_FACTOR * search.k if search.fetch_k is None else search.fetch_k)
+        with replica.synchronised() as snapshot:
+            keys = None if search.filter is None else self._filters.keys(snapshot, search.filter)
+            fetched = wanted if replica.exact else RERANK_FACTOR * wanted
+            found = replica.search(snapshot, queries, fetched, keys, search.nprobe, search.ef_search)
+            vectors = {} if replica.exact and search.mmr is None else _vectors(snapshot, _keys(found))
+            if not replica.exact:
+                found = [_rescored(*pair, vectors) for pair in zip(queries, found, strict=True)]
+            found = [each[first:wanted] for each in found]
+            if search.min_score is not None:
+                found = [[pair for pair in each if pair[0] >= search.min_score] for each in found]
+            if search.mmr is not None:
+                found = [_diverse(each, vectors, search.k, search.mmr) for each in found]
+            wanted_keys = _keys(found)
+            rows = self._rows.rows(snapshot, wanted_keys)
+        _check_all_there(len(rows), wanted_keys)
+        return [[_hit(rows[key], score) for score, key in each] for each in found]
+
+
+def diversify(relevance: ArrayLike, vectors: Vectors, k: int, threshold: float) -> list[int]:
+    """Choose results that are near to the query and unlike each other (maximal marginal relevance).
+
+    Carbonell and Goldstein 1998: one after the other, each time the result with the largest
+    `threshold · relevance − (1 − threshold) · largest cosine with a chosen one`. LlamaIndex's own function compares
+    with the last chosen one only, and so takes a copy of the one before it.
+
+    Args:
+        relevance: (N,) cosines with the query, best first.
+        vectors: (N, D) unit vectors.
+        k: How many to choose; all if there are fewer.
+        threshold: From 0, as unlike as can be, to 1, by relevance alone.
+
+    Returns:
+        min(k, N) positions in the order in which they were chosen; the first is always 0 or one equal to it.
+    """
+    worth = threshold * np.asarray(relevance, np.float64)  # (N,)
+    overlap = np.full(len(worth), -np.inf)  # (N,) largest cosine with one that was chosen
+    chosen: list[int] = []
+    for _ in range(min(k, len(worth))):
+        gain = worth - (1 - threshold) * overlap if chosen else worth.copy()
+        gain[chosen] = -np.inf
+        chosen.append(int(np.argmax(gain)))
+        overlap = np.maximum(overlap, vectors @ vectors[chosen[-1]])
+    return chosen
 
 
 def _keys(found: Sequence[Found]) -> set[int]:

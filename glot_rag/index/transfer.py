@@ -1,7 +1,7 @@
 """An index as plain files that other tools read, and back.
 
-`index.json` says what it is; `documents.jsonl` (id, text, metadata, one document a line) goes with `vectors.npy`
-(N, D) float32 in the same order, or else `documents.parquet` holds all four.
+`index.json` describes the export. Beside it are either `documents.jsonl` (id, text, metadata; one document a line) and
+`vectors.npy` (N, D) float32 in the same order, or `documents.parquet` with all four.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
+from glot_rag.documents.document import Document
+from glot_rag.documents.validation import MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_TEXT_BYTES
 from glot_rag.embedder import Vectors
 from glot_rag.errors import DatasetError, GlotError, IndexNotFoundError, InputError, MissingExtraError
-from glot_rag.index.backup import copy_encoder
-from glot_rag.index.directory import made_whole
-from glot_rag.index.document import Document
-from glot_rag.index.index import GlotIndex
-from glot_rag.index.manifest import MAX_DIMENSION
-from glot_rag.index.reading import ReadableIndex
-from glot_rag.index.snapshot import Snapshot
-from glot_rag.index.validation import MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_TEXT_BYTES
+from glot_rag.index.api import GlotIndex
+from glot_rag.index.maintenance import copy_encoder
+from glot_rag.index.store.directory import LOCK_NAME, disk_errors, new_index_directory
+from glot_rag.index.store.manifest import MAX_DIMENSION
+from glot_rag.index.store.snapshot import Snapshot
 
 Format = Literal["jsonl", "parquet"]
 VERSION = 1
@@ -34,11 +33,11 @@ MAX_ABOUT = 1 << 16
 MAX_LINE = 6 * (MAX_TEXT_BYTES + MAX_METADATA_BYTES + MAX_ID_BYTES)  # JSON writes a character in six bytes at most
 
 
-def export_index(index: ReadableIndex, destination: str | os.PathLike[str], format: Format = "jsonl") -> int:
-    """Write all documents and vectors, as of the last commit. Others may go on reading and writing.
+def export_index(index: GlotIndex, destination: str | os.PathLike[str], format: Format = "jsonl") -> int:
+    """Write all documents and vectors as of the last commit, while others go on reading and writing.
 
     Args:
-        index: An open one; `read_only` will do.
+        index: An open index; `read_only` is enough.
         destination: A directory that is empty or does not exist; after an error there is nothing.
         format: "jsonl" for JSON lines and a NumPy matrix, or "parquet", which needs pyarrow.
 
@@ -50,16 +49,16 @@ def export_index(index: ReadableIndex, destination: str | os.PathLike[str], form
         MissingExtraError: pyarrow is not installed.
         IndexExistsError: There is something at `destination`.
         IndexCorruptedError: A stored document does not match its checksum.
-        OSError: The disk is full or failing.
+        IndexDiskError: The disk is full or failing, or the path is wrong.
         IndexReadOnlyError: The index is closed.
     """
     if format not in ("jsonl", "parquet"):
         raise InputError(f"format must be 'jsonl' or 'parquet', got {format!r}")
     if format == "parquet":
         _arrow()  # refused before anything is written
-    len(index)
+    len(index)  # refused if it is closed
     manifest = index._store.read_manifest()
-    with made_whole(Path(destination)) as folder, index._store.snapshot() as snapshot:
+    with new_index_directory(destination) as folder, index._store.snapshot() as snapshot:
         count = snapshot.state.documents
         (_write_lines if format == "jsonl" else _write_parquet)(folder, snapshot, manifest.dimension)
         about = {
@@ -77,13 +76,12 @@ def export_index(index: ReadableIndex, destination: str | os.PathLike[str], form
     return count
 
 
-def import_index(source: str | os.PathLike[str], path: str | os.PathLike[str], index_type: str | None = None) -> int:
-    """Make an index of what `export_index` wrote; nothing is encoded.
+def import_index(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> int:
+    """Make an index of what `export_index` wrote, of the same type; nothing is encoded.
 
     Args:
         source: The directory of the export.
         path: A directory that is empty or does not exist; after an error there is nothing.
-        index_type: As for `GlotIndex.create`; that of the exported index if not given.
 
     Returns:
         How many documents there are.
@@ -94,23 +92,24 @@ def import_index(source: str | os.PathLike[str], path: str | os.PathLike[str], i
         InputError: A document or a vector that cannot be stored, or an unknown index type.
         MissingExtraError: It is Parquet, and pyarrow is not installed.
         IndexExistsError: There is something at `path`.
-        OSError: The disk is full or failing.
+        IndexDiskError: The disk is full or failing, or a path is wrong.
     """
     folder = Path(source)
-    about = _read_about(folder)
+    with disk_errors(folder):
+        about = _read_about(folder)
     encoder = _Absent(about["dimension"], about["fingerprint"])
     read = _read_lines if about["format"] == "jsonl" else _read_parquet
     count = 0
-    with made_whole(Path(path)) as target:
-        with GlotIndex.create(target, encoder, index_type or about["index_type"]) as index:
+    with new_index_directory(path) as target:
+        with GlotIndex.create(target, encoder, about["index_type"]) as index:
             for documents, vectors in read(folder, about["documents"], about["dimension"]):
                 index.add_vectors(documents, vectors)
                 count += len(documents)
             if not count == len(index) == about["documents"]:
                 raise DatasetError(
-                    f"{folder} tells of {about['documents']} documents, it holds {count} with {len(index)} ids"
+                    f"{folder / ABOUT} says {about['documents']} documents, it holds {count} with {len(index)} ids"
                 )
-        (target / "writer.lock").unlink(missing_ok=True)
+        (target / LOCK_NAME).unlink(missing_ok=True)
         copy_encoder(folder, target)
     return count
 
@@ -164,7 +163,7 @@ def _read_lines(folder: Path, count: int, dimension: int) -> Iterator[tuple[list
         start = 0
         while documents := [_document(line, start, number) for number, line in enumerate(islice(_lines(file), BATCH))]:
             if start + len(documents) > count:
-                raise DatasetError(f"{folder / LINES} has more than the {count} lines that {ABOUT} tells of")
+                raise DatasetError(f"{folder / LINES} has more than the {count} lines that {ABOUT} says")
             yield documents, np.array(matrix[start : start + len(documents)])
             start += len(documents)
 
@@ -175,7 +174,7 @@ def _open_matrix(path: Path, count: int, dimension: int) -> Vectors:
     except (ValueError, EOFError) as error:
         if not count and path.is_file():  # no system maps an empty file
             return np.empty((0, dimension), np.float32)
-        raise DatasetError(f"{path} is no NumPy matrix: {error!s:.200}") from None
+        raise DatasetError(f"{path} is not a NumPy matrix: {error!s:.200}") from None
     if matrix.dtype != np.dtype("<f4") or matrix.shape != (count, dimension):
         raise DatasetError(
             f"{path} must be float32 of the shape {(count, dimension)}, it is {matrix.dtype} {matrix.shape}"
@@ -194,7 +193,7 @@ def _document(line: bytes, start: int, number: int) -> Document:
         record = json.loads(line)
         return Document(record["text"], record["id"], record["metadata"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DatasetError(f"{where} is no document: {error!r:.200}") from None
+        raise DatasetError(f"{where} is not a document: {error!r:.200}") from None
 
 
 def _write_parquet(folder: Path, snapshot: Snapshot, dimension: int) -> None:
@@ -219,7 +218,7 @@ def _read_parquet(folder: Path, count: int, dimension: int) -> Iterator[tuple[li
     try:
         with open(path, "rb") as opened, parquet.ParquetFile(opened) as file:
             if file.metadata.num_rows != count:
-                raise DatasetError(f"{path} has {file.metadata.num_rows} rows, {ABOUT} tells of {count}")
+                raise DatasetError(f"{path} has {file.metadata.num_rows} rows, {ABOUT} says {count}")
             for batch in file.iter_batches(BATCH, columns=["id", "text", "metadata", "vector"]):
                 ids, texts, bodies = (batch.column(name).to_pylist() for name in ("id", "text", "metadata"))
                 metadata = [json.loads(body) for body in bodies]

@@ -1,52 +1,34 @@
-"""Checks of what callers hand in, made before anything changes."""
+"""Checks of ids, counts and vectors that users hand in; those of documents are in `documents.validation`."""
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from glot_rag.documents.validation import (
-    INT64,
-    MAX_ID_BYTES,
-    MAX_METADATA_BYTES,
-    MAX_TEXT_BYTES,
-    check_document,
-    check_id,
-    check_text,
-    metadata_to_json,
-)
+from glot_rag.documents.validation import check_id
 from glot_rag.embedder import Vectors
 from glot_rag.errors import InputError
 
-__all__ = [
-    "INT64",
-    "MAX_ID_BYTES",
-    "MAX_METADATA_BYTES",
-    "MAX_TEXT_BYTES",
-    "check_document",
-    "check_id",
-    "check_ids",
-    "check_k",
-    "check_text",
-    "metadata_to_json",
-    "unit_vectors",
-]
-
 
 def check_ids(ids: Iterable[str]) -> list[str]:
-    """A list of valid ids; a bare str is refused, since it would be taken for its characters."""
-    if isinstance(ids, str):
-        raise InputError(f"ids must be a list of str, got the str {ids!r}; write [{ids!r}]")
+    """A list of valid ids. A bare str is refused, since it would be taken for its characters."""
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        raise InputError(f"ids must be a list of str, got the {type(ids).__name__} {ids!r}; write [{ids!r}]")
     return [check_id(id) for id in ids]
 
 
-def check_k(k: object, what: str = "k") -> int:
-    """Give `k` back if it is a positive int."""
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise InputError(f"{what} must be an int of 1 or more, got {k!r}")
-    return int(k)
+def check_count(count: object, what: str = "k", least: int = 1) -> int:
+    """Give a count back as an int if it is one, of Python or NumPy, and not less than `least`.
+
+    Raises:
+        InputError: It is not.
+    """
+    if isinstance(count, (bool, np.bool_)) or not isinstance(count, (int, np.integer)) or count < least:
+        raise InputError(f"{what} must be an int of {least} or more, got {reprlib.repr(count)}")
+    return int(count)
 
 
 def unit_vectors(vectors: ArrayLike, dimension: int, names: Sequence[str] | None = None) -> Vectors:

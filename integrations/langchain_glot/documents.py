@@ -8,10 +8,10 @@ from typing import Any
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
+from glot_rag.documents.validation import check_id
 from glot_rag.errors import InputError
 from glot_rag.index import Document as IndexDocument
 from glot_rag.index import Hit
-from glot_rag.index.validation import check_id
 from langchain_glot.evidence import EVIDENCE, evidence_of
 
 

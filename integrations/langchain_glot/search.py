@@ -15,7 +15,7 @@ from glot_rag.embedder import Embedder, Vectors
 from glot_rag.errors import InputError
 from glot_rag.index import GlotIndex, Hit
 from glot_rag.index.filters import Filter
-from glot_rag.index.validation import check_k
+from glot_rag.index.validation import check_count
 from langchain_glot.documents import from_hit, from_store, possible
 from langchain_glot.evidence import check_evidence
 
@@ -113,7 +113,7 @@ class SearchesIndex(VectorStore):
         """As `max_marginal_relevance_search`, for a query's vector of D numbers."""
         refuse_unknown(kwargs)
         explain_with = self._explain_with(evidence)
-        hits, vectors = self._with_vectors(embedding, max(check_k(k), check_k(fetch_k)), filter)
+        hits, vectors = self._with_vectors(embedding, max(check_count(k), check_count(fetch_k)), filter)
         chosen = maximal_marginal_relevance(np.array(embedding, np.float32), vectors.tolist(), lambda_mult, k)
         return [from_hit(hits[number], explain_with) for number in chosen]
 

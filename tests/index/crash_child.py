@@ -23,7 +23,7 @@ def operation(number):
     return "add", [Document(f"op {number} text {i}", f"d{(number * 3 + i) % 41}", {"op": number}) for i in range(BATCH)]
 
 
-TYPES = ["hnsw", "HNSW16"]
+TYPES = ["hnsw", "flat"]
 
 
 def apply(state, number):

@@ -37,8 +37,22 @@ def _condition(condition, key, metadata):
     return all(_operator(operator, operand, key, metadata) for operator, operand in condition.items())
 
 
+def values_at(key, metadata):
+    """The values that a key stands for: its own, and one inside of objects where the key is a path."""
+    found = [metadata[key]] if key in metadata else []
+    path = key.split(".")
+    if len(path) > 1:
+        value = metadata
+        for part in path:
+            if not isinstance(value, dict) or part not in value:
+                return found
+            value = value[part]
+        found.append(value)
+    return found
+
+
 def _operator(operator, operand, key, metadata):
-    there, value = key in metadata, metadata.get(key)
+    values = values_at(key, metadata)
     if operator == "$not":
         return not _condition(operand, key, metadata)
     if operator == "$ne":
@@ -46,11 +60,13 @@ def _operator(operator, operand, key, metadata):
     if operator == "$nin":
         return not _operator("$in", operand, key, metadata)
     if operator == "$exists":
-        return there == operand
+        return bool(values) == operand
     if operator == "$empty":
-        return (value is None or value == "" or value == []) == operand
-    if not there:
-        return False
+        return all(value is None or value in ("", []) for value in values) == operand
+    return any(_holds(operator, operand, value) for value in values)
+
+
+def _holds(operator, operand, value):
     if operator == "$eq":
         return equal(value, operand)
     if operator == "$in":

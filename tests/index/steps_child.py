@@ -15,9 +15,10 @@ from pathlib import Path
 
 from hash_encoder import HashEncoder
 
-from glot_rag.index import Document, GlotIndex, commit_mark, store
-from glot_rag.index.lazy_faiss import load_faiss
-from glot_rag.index.snapshot import Transaction
+from glot_rag.index import Document, GlotIndex
+from glot_rag.index.store import connection, store
+from glot_rag.index.store.transaction import Transaction
+from glot_rag.index.vectors.faiss_index import load_faiss
 
 BASE = [Document(f"text {i}", f"d{i}", {"n": i}) for i in range(20) if i not in (3, 4)]
 ADDED = [Document(f"new {i}", f"d{i}", {"n": i}) for i in (1, 2, 30, 31)]
@@ -85,8 +86,8 @@ class Steps:
             def connect(self, *args, **kwargs):
                 return connect(*args, factory=Connection, **kwargs)
 
-        store.sqlite3 = Module()
-        for owner, names in ((Transaction, METHODS), (os, ["fsync", "replace"]), (commit_mark, ["write"])):
+        connection.sqlite3 = Module()
+        for owner, names in ((Transaction, METHODS), (os, ["fsync", "replace"]), (store, ["write_last_commit"])):
             for name in names:
                 self.wrap(owner, name)
 

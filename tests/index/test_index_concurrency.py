@@ -10,8 +10,8 @@ import pytest
 from hash_encoder import HashEncoder, assert_same_hits, brute_force, corpus
 
 from glot_rag.index import Document, GlotIndex
-from glot_rag.index.locks import SharedLock
-from glot_rag.index.vector_table import VectorTable
+from glot_rag.index.vectors.faiss_index import FaissIndex
+from glot_rag.index.vectors.shared_lock import SharedLock
 
 READER = Path(__file__).with_name("reader_child.py")
 
@@ -82,13 +82,13 @@ def test_threads_search_while_another_adds_and_deletes(path, encoder):
 def test_no_lock_keeps_threads_from_searching_at_once(index, encoder, monkeypatch):
     """Four searches meet inside of FAISS: with one lock around it, the first would wait there for ever."""
     index.add(corpus(50))
-    meeting, original = threading.Barrier(4, timeout=60), VectorTable.search
+    meeting, original = threading.Barrier(4, timeout=60), FaissIndex.search
 
     def met(self, *args):
         meeting.wait()
         return original(self, *args)
 
-    monkeypatch.setattr(VectorTable, "search", met)
+    monkeypatch.setattr(FaissIndex, "search", met)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda number: index.search(f"text {number}", 3), range(4)))
     for number, hits in enumerate(found):

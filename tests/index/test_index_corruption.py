@@ -147,7 +147,10 @@ CHANGES = [
     (f"UPDATE vectors SET vector = zeroblob(64) WHERE key = {D7}", "d7.* does not match"),
     (f"UPDATE vectors SET key = 10000 WHERE key = {D7}", "vector of document 'd7'.* does not match"),
     (f"DELETE FROM vectors WHERE key = {D7}", "vector of document 'd7'.* does not match"),
-    ("INSERT INTO vectors SELECT 10000, seal, vector FROM vectors LIMIT 1", "1 vectors are stored of documents that"),
+    (
+        "INSERT INTO vectors SELECT 10000, vector_checksum, vector FROM vectors LIMIT 1",
+        "1 vectors are stored of documents that",
+    ),
     ("UPDATE vectors SET vector = NULL || 'x' WHERE 0", None),
     ("UPDATE documents SET metadata = 5 WHERE id = 'd7'", "d7.* does not match"),
     ("UPDATE documents SET key = 10000 WHERE id = 'd7'", "does not match"),
@@ -166,7 +169,7 @@ def test_changes_behind_the_index_are_refused(path, sql, message):
     with GlotIndex.open(path) as index:
         index.delete(["d59"])  # a tombstone that the file does not hold
         index.add_vectors([DOCUMENTS[59]], HashEncoder().vectors(["text 59"]))
-        index._mirror.write_file = lambda: None
+        index._replica.write_file = lambda: None
     connection = sqlite3.connect(path / "store.sqlite")
     connection.execute(sql)
     connection.commit()
@@ -183,7 +186,7 @@ def test_lost_tombstone_is_noticed(path):
     with GlotIndex.open(path) as index:
         index.delete(["d59"])
         index.add_vectors([DOCUMENTS[59]], HashEncoder().vectors(["text 59"]))
-        index._mirror.write_file = lambda: None
+        index._replica.write_file = lambda: None
     assert outcome(path) == "right"
     with sqlite3.connect(path / "store.sqlite") as connection:
         connection.execute("DELETE FROM tombstones")
@@ -218,7 +221,7 @@ def test_a_large_index_is_opened_without_a_walk_over_its_rows(path, monkeypatch)
     connection.close()
     with pytest.raises(IndexCorruptedError, match="d7"):
         GlotIndex.open(path)
-    monkeypatch.setattr("glot_rag.index.verify.CHECKED_AT_OPENING", SIZE - 1)
+    monkeypatch.setattr("glot_rag.index.maintenance.CHECKED_AT_OPENING", SIZE - 1)
     with GlotIndex.open(path, HashEncoder()) as index:
         with pytest.raises(IndexCorruptedError, match="d7"):
             index.search("text 7", 1)
@@ -228,7 +231,7 @@ def test_a_large_index_is_opened_without_a_walk_over_its_rows(path, monkeypatch)
 
 
 def test_a_large_index_is_refused_that_lost_a_commit(path, monkeypatch):
-    monkeypatch.setattr("glot_rag.index.verify.CHECKED_AT_OPENING", 0)
+    monkeypatch.setattr("glot_rag.index.maintenance.CHECKED_AT_OPENING", 0)
     GlotIndex.open(path).close()
     with sqlite3.connect(path / "store.sqlite") as connection:
         connection.execute("UPDATE state SET documents = documents + 1")
@@ -239,7 +242,7 @@ def test_a_large_index_is_refused_that_lost_a_commit(path, monkeypatch):
 
 def test_vectors_changed_in_memory_are_found(path):
     with GlotIndex.open(path, read_only=True) as index:
-        index._mirror._table.remove(range(100))
+        index._replica._index.remove(range(100))
         report = index.verify()
     assert (report.documents, report.vectors) == (SIZE, SIZE - len(report.problems))
     assert "FAISS holds no vector for document" in report.problems[0]

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from glot_rag.errors import GlotError, IndexCorruptedError, IndexRecoveryWarning, IndexStoreError, IndexVersionError
 from glot_rag.index import Document, GlotIndex
-from glot_rag.index.checkpoint import sha256
-from glot_rag.index.manifest import Manifest
-from glot_rag.index.rows import seal
+from glot_rag.index.store.manifest import FORMAT_VERSION, Manifest
+from glot_rag.index.store.schema import checksum
+from glot_rag.index.vectors.checkpoint import sha256
 
 ENCODER = HashEncoder()
 DOCUMENTS = corpus(60)
@@ -53,7 +53,6 @@ json_values = st.recursive(
     max_leaves=6,
 )
 GOOD = json.loads(Manifest(16, ENCODER.fingerprint).to_json())
-FORMATS = (1, 2)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -61,8 +60,8 @@ FORMATS = (1, 2)
 @example({"format_version": math.inf}, set())
 @example({"format_version": 1e400}, set())
 @example({"dimension": 10**30}, set())
-@example({"dimension": 65536, "index_type": "IVF1048576,Flat"}, set())
-@example({"index_type": "HNSW1048576"}, set())
+@example({"index_type": "HNSW32"}, set())
+@example({"format_version": 1}, set())
 @example({"index_type": {"a": 1}}, set())
 @example({"metric": "l2"}, set())
 def test_any_manifest_is_read_or_refused(changes, left_out):
@@ -73,22 +72,22 @@ def test_any_manifest_is_read_or_refused(changes, left_out):
         assert json.dumps(values) != json.dumps(GOOD)  # True is no 1 here
     else:
         assert (manifest.metric, manifest.dtype) == ("inner_product", "float32")
-        assert manifest.format_version in FORMATS
+        assert manifest.format_version == FORMAT_VERSION
         assert 1 <= manifest.dimension <= 65536
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"[" * 50_000, b'{"format_version": 1}', b"9" * 5000, b"\xff\xfe", b"null"]
+    "body", [b"", b"[]", b"[" * 50_000, b'{"format_version": 3}', b"9" * 5000, b"\xff\xfe", b"null"]
 )
 def test_a_manifest_that_is_none(path, body):
-    execute(path, "UPDATE manifest SET body = CAST(? AS TEXT), checksum = ?", body, seal(body))
+    execute(path, "UPDATE manifest SET body = CAST(? AS TEXT), checksum = ?", body, checksum(body))
     with pytest.raises(IndexCorruptedError, match="manifest"):
         GlotIndex.open(path)
 
 
 def test_a_manifest_of_many_megabytes_is_not_read(path):
     body = json.dumps({**GOOD, "fingerprint": "x" * 60_000_000}).encode()
-    execute(path, "UPDATE manifest SET body = CAST(? AS TEXT), checksum = ?", body, seal(body))
+    execute(path, "UPDATE manifest SET body = CAST(? AS TEXT), checksum = ?", body, checksum(body))
     tracemalloc.start()
     with pytest.raises(IndexCorruptedError, match="manifest"):
         GlotIndex.open(path)
@@ -115,7 +114,7 @@ def test_a_schema_that_is_not_ours_is_refused(path, sql):
         execute(path, sql)
     except sqlite3.OperationalError:
         pytest.skip("this SQLite does not make it")
-    with pytest.raises(IndexCorruptedError, match="none of an index's tables"):
+    with pytest.raises(IndexCorruptedError, match="not one of an index's tables"):
         GlotIndex.open(path, read_only=True)
 
 
@@ -123,7 +122,7 @@ def test_a_view_that_never_ends_in_place_of_a_table(path):
     execute(path, "DROP TABLE manifest")
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS body, i AS checksum FROM n"
     execute(path, f"CREATE VIEW manifest AS {endless}")
-    with pytest.raises(IndexCorruptedError, match="'manifest' in it is none"):
+    with pytest.raises(IndexCorruptedError, match="'manifest' in it is not one"):
         GlotIndex.open(path)
 
 
@@ -136,7 +135,7 @@ def claim(path, written):
         record = (1, sha256(file), os.path.getsize(written), 60)
     shutil.copyfile(written, path / "index.faiss")
     sql = "UPDATE checkpoints SET sequence = ?, sha256 = ?, size = ?, vectors = ?, checksum = ?"
-    execute(path, sql, *record, seal(*record))
+    execute(path, sql, *record, checksum(*record))
 
 
 def flat(dimension=16, metric=faiss.METRIC_INNER_PRODUCT, size=60):

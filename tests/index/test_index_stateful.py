@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from glot_rag.errors import InputError
-from glot_rag.index import Document, GlotIndex, backup_index
+from glot_rag.index import Document, GlotIndex
 
 ids = st.sampled_from(["a", "b", "c", "ü", "'"])
 documents = st.builds(
@@ -51,7 +51,7 @@ class AgainstDict(RuleBasedStateMachine):
     def checkpoint(self):
         self.index.checkpoint()
 
-    @rule(index_type=st.sampled_from(["flat", "hnsw", "SQfp16", "auto"]))
+    @rule(index_type=st.sampled_from(["flat", "hnsw", "sq8", "auto"]))
     def reindex(self, index_type):
         self.index.reindex(index_type)
 
@@ -78,7 +78,7 @@ class AgainstDict(RuleBasedStateMachine):
 
     @rule()
     def move_to_a_backup(self):
-        backup_index(self.reader, self.folder / "copy")
+        self.reader.backup(self.folder / "copy")
         self.reader.close()
         self.index.close()
         shutil.rmtree(self.folder / "index")

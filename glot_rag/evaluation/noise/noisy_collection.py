@@ -24,7 +24,7 @@ from glot_rag.evaluation.collections.collection import Collection, json_line
 from glot_rag.evaluation.noise.corrupt import Corrupted
 from glot_rag.evaluation.noise.noisy_documents import NoisyDocuments
 from glot_rag.evaluation.noise.spec import Noise
-from glot_rag.files import write_atomically
+from glot_rag.files import new_directory, write_atomically
 
 FORMAT, VERSION = "glot-rag noisy corpus", 1
 SETTINGS_NAME, SIGNAL_NAME = "noise.json", "signal.jsonl"
@@ -61,7 +61,6 @@ def write_noisy_collection(
             document has any words.
     """
     from glot_rag import __version__
-    from glot_rag.index.directory import made_whole
 
     folder = Path(out)
     documents = NoisyDocuments(collection, noise, seed=seed, max_words=max_words)
@@ -73,7 +72,7 @@ def write_noisy_collection(
         **{"max_words": max_words, "dataset": collection.name, "documents": len(collection)},
         **{"problems": collection.problems, "queries_made": collection.queries_made, "input_sha256": collection.sha256},
     }
-    with made_whole(folder) as staging:
+    with new_directory(folder) as staging:
         written = _write_documents(documents, staging, progress)
         collection.copy_queries(staging)
         settings["output_sha256"] = written

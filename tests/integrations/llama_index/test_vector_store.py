@@ -23,7 +23,7 @@ from llama_index.vector_stores.glot import GlotVectorStore
 from some_nodes import BICYCLE, KETTLE, TEA, TEXTS, ids, nodes_of, plane, where
 
 from glot_rag.errors import InputError
-from glot_rag.index.mmr import diversify
+from glot_rag.index.search import diversify
 
 # -- finding
 

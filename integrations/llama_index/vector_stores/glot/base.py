@@ -23,9 +23,9 @@ from llama_index.vector_stores.glot.nodes import REF_DOC_ID, to_document, to_nod
 from llama_index.vector_stores.glot.search import refuse_unknown, search
 from pydantic import ConfigDict, PrivateAttr
 
+from glot_rag.documents.validation import check_id
 from glot_rag.errors import InputError
 from glot_rag.index import Document, GlotIndex
-from glot_rag.index.validation import check_id
 
 if TYPE_CHECKING:
     from typing_extensions import Self

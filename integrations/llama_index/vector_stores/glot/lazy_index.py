@@ -14,7 +14,7 @@ from pathlib import Path
 from glot_rag.embedder import Embedder, Vectors
 from glot_rag.errors import IndexNotFoundError, IndexReadOnlyError, InputError
 from glot_rag.index import GlotIndex
-from glot_rag.index.directory import refuse_used
+from glot_rag.index.store.directory import require_free
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class LazyIndex:
         except IndexNotFoundError:
             if self._read_only:
                 raise
-            refuse_used(Path(path))  # now, not at the first addition
+            require_free(Path(path))  # now, not at the first addition
             return
         if encoder is None:  # its dimension was not known before
             index.encoder = OutsideEncoder(index.dimension, self._fingerprint)

@@ -12,7 +12,7 @@ from llama_index.vector_stores.glot.nodes import NODE_ID, REF_DOC_ID, to_node
 from glot_rag.errors import InputError
 from glot_rag.index import GlotIndex, Hit, SearchOptions
 from glot_rag.index.filters import Filter
-from glot_rag.index.validation import check_k
+from glot_rag.index.validation import check_count
 
 PREFETCH_FACTOR = 4  # MMR chooses k from 4·k nodes
 
@@ -21,7 +21,7 @@ def search(
     get_index: Callable[[], GlotIndex | None], query: VectorStoreQuery, options: Mapping[str, Any]
 ) -> VectorStoreQueryResult:
     """As `GlotVectorStore.query`; all arguments are checked even where there is no index yet."""
-    k, filter = check_k(query.similarity_top_k), _filter_of(query)
+    k, filter = check_count(query.similarity_top_k), _filter_of(query)
     if query.query_embedding is None:
         raise InputError("the query has no embedding; give the index or the retriever an embed_model")
     extra: SearchOptions = {}
@@ -61,7 +61,7 @@ def _mmr_options(query: VectorStoreQuery, k: int, options: Mapping[str, Any]) ->
     threshold = 0.5 if threshold is None else threshold
     if not 0 <= threshold <= 1:
         raise InputError(f"mmr_threshold must be from 0 to 1, got {threshold!r}")
-    return {"mmr": threshold, "fetch_k": max(k, PREFETCH_FACTOR * k if prefetch is None else check_k(prefetch))}
+    return {"mmr": threshold, "fetch_k": max(k, PREFETCH_FACTOR * k if prefetch is None else check_count(prefetch))}
 
 
 def _result(hits: Sequence[Hit]) -> VectorStoreQueryResult:

@@ -1,4 +1,4 @@
-"""One batch of documents into the store: checked, encoded where need be, committed."""
+"""Adding one batch of documents to the store: checked, encoded where needed, committed."""
 
 from __future__ import annotations
 
@@ -6,38 +6,40 @@ from collections.abc import Callable, Sequence
 
 from numpy.typing import ArrayLike
 
-from glot_rag.embedder import Vectors
+from glot_rag.documents.validation import stored_form
 from glot_rag.errors import IndexCorruptedError
-from glot_rag.index.rows import Row
-from glot_rag.index.store import Store
-from glot_rag.index.validation import check_document, unit_vectors
+from glot_rag.index.store.schema import Row
+from glot_rag.index.store.store import Store
+from glot_rag.index.validation import unit_vectors
 
 Encode = Callable[[list[str]], ArrayLike]
 
 
-def ingest(store: Store, documents: Sequence[object], encode: Encode, given: ArrayLike | None) -> tuple[list[str], int]:
-    """Add or replace documents by id, in one commit. The caller holds the writer's lock.
+def add_documents(
+    store: Store, documents: Sequence[object], encode: Encode, given: ArrayLike | None
+) -> tuple[list[str], int]:
+    """Check, encode and store one batch of documents, in one commit. The caller holds the writer's lock.
 
     Args:
-        store: Where to.
+        store: Where they go.
         documents: N of them; of several with one id the last one is stored.
-        encode: M texts -> (M, D), called once at most, for the texts that are new or changed.
-        given: (N, D) vectors to store instead, or None.
+        encode: M texts -> (M, D), called at most once, for the texts that are new or changed.
+        given: (N, D) vectors to store instead of encoding, or None.
 
     Returns:
         The N ids, and the number of stored documents that changed.
 
     Raises:
-        InputError: Something that cannot be stored; nothing was.
+        InputError: Something cannot be stored; nothing was.
     """
     dimension = store.manifest.dimension
-    checked = [check_document(document) for document in documents]
+    checked = [stored_form(document) for document in documents]
     ids = [id for id, _, _ in checked]
     vectors = None if given is None else unit_vectors(given, dimension, ids)
     last = {id: number for number, id in enumerate(ids)}
     keys: dict[str, int] = {}
     intact: dict[str, tuple[Row, bytes]] = {}
-    # Nobody else writes, so what is read here still holds at the commit: encoding takes no time of a transaction's.
+    # Nobody else writes, so what is read here is still true at the commit. Encoding happens outside of a transaction.
     with store.snapshot() as snapshot:
         for id, columns in snapshot.raw_by_id(list(last)).items():
             keys[id] = columns[0]
@@ -67,5 +69,5 @@ def ingest(store: Store, documents: Sequence[object], encode: Encode, given: Arr
 def _encode(texts: dict[str, str], encode: Encode, dimension: int) -> dict[str, bytes]:
     if not texts:
         return {}
-    vectors: Vectors = unit_vectors(encode(list(texts.values())), dimension, list(texts))
+    vectors = unit_vectors(encode(list(texts.values())), dimension, list(texts))
     return {id: vector.tobytes() for id, vector in zip(texts, vectors, strict=True)}

@@ -1,8 +1,9 @@
-"""The FAISS file: a copy of what the store says, which saves building the index anew on every open."""
+"""The FAISS file: derived from the store, it saves building the FAISS index anew on every opening."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import threading
 from collections.abc import Sequence
@@ -10,29 +11,29 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from glot_rag.files import put_in_place
-from glot_rag.index.lazy_faiss import load_faiss
-from glot_rag.index.snapshot import CheckpointRecord
+from glot_rag.index.store.directory import FAISS_NAME, FAISS_TEMPORARY_NAME
+from glot_rag.index.store.snapshot import CheckpointRecord
+from glot_rag.index.vectors.faiss_index import load_faiss
 
-FILE_NAME = "index.faiss"
-TEMPORARY_NAME = FILE_NAME + ".tmp"  # one name is enough: only the holder of the writer's lock writes it
 BLOCK = 1 << 20
 _limits_guard = threading.Lock()
+logger = logging.getLogger(__name__)
 
 
 def write_temporary(directory: Path, index: Any, sequence: int) -> CheckpointRecord:
-    """Write a FAISS index beside its place, durably. `publish` then gives it its name.
+    """Write a FAISS index beside its place and flush it to the disk. `publish` then gives it its name.
 
     Raises:
         OSError: The disk is full or failing; the file in place is as it was.
     """
     faiss = load_faiss()
-
     digest, size = hashlib.sha256(), 0
-    with open(directory / TEMPORARY_NAME, "wb") as file:
+    (directory / FAISS_TEMPORARY_NAME).unlink(missing_ok=True)  # "x" below follows no link that lies there
+    with open(directory / FAISS_TEMPORARY_NAME, "xb") as file:
 
         def write(block: bytes) -> int:
             nonlocal size
-            digest.update(block)  # hashed on its way out: a disk that alters it is found out, not believed
+            digest.update(block)  # hashed on its way to the disk, so that a disk that changes it is found out
             size += len(block)
             return file.write(block)
 
@@ -44,17 +45,17 @@ def write_temporary(directory: Path, index: Any, sequence: int) -> CheckpointRec
 
 def publish(directory: Path) -> None:
     """Put the written file in its place: whoever opens it sees the old one or the new one, whole."""
-    put_in_place(directory / TEMPORARY_NAME, directory / FILE_NAME)
+    put_in_place(directory / FAISS_TEMPORARY_NAME, directory / FAISS_NAME)
 
 
-def settle(directory: Path, records: Sequence[CheckpointRecord]) -> None:
-    """End what a writer began that died before `publish`: a file whose record was committed gets its name.
+def recover(directory: Path, records: Sequence[CheckpointRecord]) -> None:
+    """Finish what a writer began that died before `publish`: a file whose record was committed gets its name.
 
     Args:
-        directory: That of an index.
+        directory: That of an index. The caller holds the writer's lock.
         records: Of the files that count, the newest last.
     """
-    temporary = directory / TEMPORARY_NAME
+    temporary = directory / FAISS_TEMPORARY_NAME
     if not temporary.exists():
         return
     with open(temporary, "rb") as file:
@@ -63,6 +64,7 @@ def settle(directory: Path, records: Sequence[CheckpointRecord]) -> None:
         publish(directory)
     else:
         temporary.unlink()
+    logger.info("%s: a writer died while it wrote the FAISS file; %s", directory, "finished" if counts else "removed")
 
 
 def sha256(file: BinaryIO) -> bytes:
@@ -77,16 +79,16 @@ def sha256(file: BinaryIO) -> bytes:
 def read(file: BinaryIO, record: CheckpointRecord, *, memory_map: bool = False) -> Any:
     """Parse a file whose SHA-256 is that of `record`.
 
-    Reading goes through the descriptor that was hashed: the name may point to another file by now.
+    It is read through the descriptor that was hashed: the name may point to another file by now.
 
     Args:
         file: Open, at its start.
         record: What was noted when it was written.
-        memory_map: Leave the vectors in the file, where the system and FAISS (from 1.11 on) can. To add to such an
+        memory_map: Leave the vectors in the file, where the system and FAISS (from 1.11 on) can. Adding to such an
             index would end the process.
 
     Raises:
-        RuntimeError: FAISS cannot parse it, or it would take more memory than it can hold data.
+        RuntimeError: FAISS cannot parse it, or a size in it claims more memory than the file can fill.
         ValueError: It has another size than `record` says.
     """
     faiss = load_faiss()
@@ -99,7 +101,7 @@ def read(file: BinaryIO, record: CheckpointRecord, *, memory_map: bool = False) 
         return faiss.read_index(f"/dev/fd/{file.fileno()}", flags)
 
     # The hash already says that these are our bytes. The limit is for the day when a bug says so wrongly: no vector
-    # in the file can be larger than the file. FAISS keeps it per process, hence the guard.
+    # in the file can be larger than the file. FAISS has one limit per process, hence the guard.
     with _limits_guard:
         before = faiss.get_deserialization_vector_byte_limit()
         faiss.set_deserialization_vector_byte_limit(8 * record.size)  # FAISS divides it by up to 8, by element type

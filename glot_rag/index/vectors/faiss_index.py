@@ -1,7 +1,8 @@
-"""FAISS over the store's vectors, addressed by the store's keys."""
+"""A FAISS index that is addressed by the store's keys."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,29 +11,49 @@ from numpy.typing import NDArray
 
 from glot_rag.embedder import Vectors
 from glot_rag.errors import InputError
-from glot_rag.index import index_types
 from glot_rag.index.index_types import Plan
-from glot_rag.index.lazy_faiss import load_faiss
-from glot_rag.index.snapshot import Keys, Snapshot
+from glot_rag.index.store.snapshot import Keys, Snapshot
 
-NPROBE = 8  # at least; of many lists one in 32
+NPROBE = 8  # lists to look into, at least; of many lists one in 32
 EF_SEARCH = 128
-GONE = -1  # a key in the file, where the vector is still there and the document is not
+GONE = -1  # a key in the file whose vector is still there while its document is not
 SEED = 0
+# The classes that this library builds; each can search among chosen vectors only, which filters and deletions need.
+_CLASSES = {
+    "IndexFlat",
+    "IndexFlatIP",
+    "IndexHNSWFlat",
+    "IndexIVFFlat",
+    "IndexIVFPQ",
+    "IndexScalarQuantizer",
+}
+_EXACT = {"IndexFlat", "IndexFlatIP", "IndexHNSWFlat", "IndexIVFFlat"}
 
 
-class VectorTable:
+def load_faiss() -> Any:
+    """The module `faiss`, imported when it is first needed: an index can be written and inspected without it.
+
+    Any, because its type stubs lack names that the module has.
+    """
+    return importlib.import_module("faiss")
+
+
+class FaissIndex:
     """An append-only FAISS index whose position i holds the vector of the i-th key.
 
-    A key stands for one vector for ever and keys only grow, so the keys are in order, a document is found by bisection,
-    and what changes is only which positions are alive. Deleted vectors stay until the index is built anew: a graph and
-    lists cannot let go of one, and a search passes over them.
+    A key stands for one vector for ever, and keys only grow. So the keys are in order, a document is found by
+    bisection, and what changes is only which positions are alive. Deleted vectors stay until the index is built anew,
+    because a graph or lists cannot let go of one; a search passes over them.
 
     Args:
         index: FAISS index with N vectors, of its own class in Python too.
         keys: (N,) in ascending order, `GONE` for those that are not alive.
         owner: Kept as long as the index: FAISS frees one object with the other.
         mapped: The vectors are in a file; nothing can be appended.
+
+    Attributes:
+        exact: FAISS holds the vectors as they are stored, so its scores are exact.
+        description: The parts of the FAISS index, e.g. "IVFFlat (128 lists, 64 bytes a vector)".
     """
 
     def __init__(self, index: Any, keys: Keys, owner: Any = None, *, mapped: bool = False) -> None:
@@ -40,35 +61,38 @@ class VectorTable:
         self._index = index
         self._owner = owner
         self._alive: NDArray[np.bool_] = keys != GONE
-        # Those that are gone take the key before them, which keeps the order; bisection finds the first, the alive one.
+        # A key that is gone becomes the key before it, which keeps the order; bisection finds the first, the alive one.
         self._keys: Keys = np.maximum.accumulate(np.maximum(keys, 0))
         self._chosen: tuple[Keys | None, NDArray[np.uint8]]  # the last filter's keys and bits
         self._count_alive()
-        self.exact = index_types.is_exact(index)
-        self.description = index_types.describe(index)
+        self.exact = type(index).__name__ in _EXACT
+        self.description = describe(index)
 
     @classmethod
-    def build(cls, snapshot: Snapshot, plan: Plan, dimension: int) -> VectorTable:
-        """Train an index on a sample of the stored vectors, where it has to be, and add all of them.
+    def build(cls, snapshot: Snapshot, plan: Plan, dimension: int) -> FaissIndex:
+        """Train an index on a sample of the stored vectors, where needed, and add all of them.
 
         Raises:
             InputError: FAISS cannot train it.
         """
-        index = index_types.make(plan.factory, dimension)
+        index = make(plan.factory, dimension)
         if not index.is_trained:
-            keys = snapshot.sample(index_types.rows_to_sample(plan.factory, index), SEED)
+            keys = snapshot.sample(plan.sample, SEED)
             parts = [vectors for _, vectors in snapshot.vectors(keys.tolist())]
+            sample = np.concatenate(parts) if parts else np.empty((0, dimension), np.float32)
             try:
-                index.train(np.concatenate(parts))
+                index.train(sample)
             except RuntimeError as error:
-                raise InputError(f"FAISS cannot train {plan.factory!r} on these vectors: {error}") from error
-        table = cls(index, np.empty(0, np.int64))
-        table.append(snapshot.all_vectors())
-        return table
+                raise InputError(
+                    f"FAISS cannot train {plan.factory!r} on {len(sample)} vectors: {str(error).strip()[-200:]}"
+                ) from error
+        made = cls(index, np.empty(0, np.int64))
+        made.append(snapshot.all_vectors())
+        return made
 
     @classmethod
-    def from_file_form(cls, file_form: Any, dimension: int, *, mapped: bool = False) -> VectorTable:
-        """From what `file_form` gave.
+    def from_file_form(cls, file_form: Any, dimension: int, *, mapped: bool = False) -> FaissIndex:
+        """Read what `to_file_form` gave.
 
         Raises:
             ValueError: It is something else.
@@ -80,8 +104,8 @@ class VectorTable:
         index, keys = faiss.downcast_index(file_form.index), faiss.vector_to_array(file_form.id_map)
         alive = keys[keys != GONE]
         if not (
-            index_types.is_searchable(index)
-            and all(part.metric_type == faiss.METRIC_INNER_PRODUCT for part in index_types.layers(index))
+            type(index).__name__ in _CLASSES
+            and index.metric_type == faiss.METRIC_INNER_PRODUCT
             and index.d == dimension
             and index.ntotal == len(keys)
             and (alive > 0).all()
@@ -90,7 +114,7 @@ class VectorTable:
             raise ValueError("the file holds an index that this library did not make")
         return cls(index, keys, file_form, mapped=mapped)
 
-    def file_form(self) -> Any:
+    def to_file_form(self) -> Any:
         """A FAISS index with the keys in it, which shares the vectors with this one."""
         faiss = load_faiss()
 
@@ -103,7 +127,7 @@ class VectorTable:
     # -- changes
 
     def append(self, parts: Iterable[tuple[Keys, Vectors]]) -> None:
-        """Add documents whose keys are all larger than those here: (N,) in ascending order, and (N, D) a part."""
+        """Add documents in parts: keys (N,) in ascending order, all larger than those here, and vectors (N, D)."""
         keys = [self._keys]
         for some, vectors in parts:
             assert not self.mapped, "FAISS would end the process"
@@ -115,7 +139,7 @@ class VectorTable:
             self._count_alive()
 
     def remove(self, keys: Iterable[int]) -> None:
-        """Pass over documents from now on; keys that are not here are passed over."""
+        """Leave documents out of searches from now on. Keys that are not here mean nothing."""
         gone = np.fromiter(keys, np.int64)
         gone = gone[gone <= self.largest]
         if len(gone):
@@ -131,7 +155,7 @@ class VectorTable:
 
     @property
     def dead(self) -> int:
-        """How many vectors are here for nothing."""
+        """How many vectors belong to documents that were deleted."""
         return len(self._keys) - self._living
 
     @property
@@ -140,7 +164,7 @@ class VectorTable:
         return int(self._keys[-1]) if len(self._keys) else 0
 
     def contents(self) -> tuple[Keys, Vectors | None]:
-        """The keys that are alive, (N,), and their vectors, (N, D), if the index holds them as they are."""
+        """The keys that are alive, (N,), and their vectors, (N, D), or None where FAISS compresses them."""
         keys: Keys = self._keys[self._alive]
         vectors = self._index.reconstruct_n(0, len(self._keys))[self._alive] if self.exact and len(keys) else None
         return keys, vectors
@@ -148,17 +172,17 @@ class VectorTable:
     def search(
         self, queries: Vectors, k: int, keys: Keys | None, nprobe: int | None = None, ef_search: int | None = None
     ) -> tuple[Vectors, Keys]:
-        """Nearest vectors by inner product, as far as the index finds them.
+        """Nearest vectors by inner product, as far as FAISS finds them.
 
         Args:
             queries: (N, D) unit rows, N ≥ 1.
             k: How many for each.
-            keys: Search only these, which are alive.
+            keys: Search only these, which are alive; None: all.
             nprobe: Lists to look into, of an index that has lists.
             ef_search: Candidates to keep, of an index that is a graph.
 
         Returns:
-            Scores and keys, both (N, k), best first; keys are -1 where the index found no more.
+            Scores and keys, both (N, k), best first. Keys are -1 where FAISS found no more.
         """
         faiss = load_faiss()
 
@@ -192,13 +216,31 @@ class VectorTable:
         self._chosen = None, self._alive_bits
 
 
+def make(factory: str, dimension: int) -> Any:
+    """An empty FAISS index over inner products."""
+    faiss = load_faiss()
+    return faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)  # of its own class already
+
+
+def describe(index: Any) -> str:
+    """The parts of a FAISS index in words: equal for two that were built alike."""
+    name = type(index).__name__.removeprefix("Index").replace("FlatIP", "Flat")
+    if name == "Flat":
+        return name
+    details = []
+    if hasattr(index, "nlist"):
+        details.append(f"{index.nlist} lists")
+    if hasattr(index, "hnsw"):
+        details.append(f"{index.hnsw.nb_neighbors(1)} neighbours")
+    storage = load_faiss().downcast_index(index.storage) if hasattr(index, "storage") else index
+    details.append(f"{storage.sa_code_size()} bytes a vector")
+    return f"{name} ({', '.join(details)})"
+
+
 def _parameters(index: Any, selector: Any, share: float, nprobe: int | None, ef_search: int | None) -> Any:
-    """FAISS's settings of one search. Where few vectors are let through, more lists and candidates are looked at."""
+    """FAISS's settings of one search. The fewer vectors may be found, the more lists and candidates are looked at."""
     faiss = load_faiss()
 
-    if isinstance(index, faiss.IndexPreTransform):
-        inner = _parameters(faiss.downcast_index(index.index), selector, share, nprobe, ef_search)
-        return faiss.SearchParametersPreTransform(index_params=inner)
     if isinstance(index, faiss.IndexIVF):
         lists = max(NPROBE, index.nlist // 32) if nprobe is None else nprobe
         return faiss.SearchParametersIVF(sel=selector, nprobe=min(index.nlist, round(lists / share)))

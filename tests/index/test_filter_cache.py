@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from hash_encoder import HashEncoder
 
-from glot_rag.index import Document, GlotIndex, matched_keys
-from glot_rag.index.snapshot import Snapshot
+from glot_rag.index import Document, GlotIndex
+from glot_rag.index.store import cache
+from glot_rag.index.store.snapshot import Snapshot
 
 EVEN = {"even": True}
 
@@ -63,7 +64,7 @@ def test_filters_that_are_equal_in_python_only(index: GlotIndex) -> None:
 
 def test_little_is_kept(index: GlotIndex, asked: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
     index.add(documents(100))
-    monkeypatch.setattr(matched_keys, "_MOST_BYTES", 8 * 30)  # keys of 8 bytes
+    monkeypatch.setattr(cache, "MOST_KEY_BYTES", 8 * 30)  # keys of 8 bytes
     first, second, third = ({"n": {"$lt": number}} for number in (10, 20, 11))
     for filter in (first, second, first):
         index.search("text", 5, filter)

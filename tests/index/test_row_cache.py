@@ -6,8 +6,9 @@ import pytest
 from hash_encoder import HashEncoder, corpus
 
 from glot_rag.errors import IndexCorruptedError
-from glot_rag.index import Document, GlotIndex, kept_rows
-from glot_rag.index.snapshot import Snapshot
+from glot_rag.index import Document, GlotIndex
+from glot_rag.index.store import cache
+from glot_rag.index.store.snapshot import Snapshot
 
 
 @pytest.fixture
@@ -51,26 +52,26 @@ def test_a_reader_sees_what_another_wrote(index, read, path, encoder):
 
 
 def test_little_is_kept(index, read, monkeypatch):
-    monkeypatch.setattr(kept_rows, "_MOST_BYTES", 2_000)
+    monkeypatch.setattr(cache, "MOST_ROW_BYTES", 2_000)
     for _ in range(3):
         hits = index.search("text 3", 30)
         assert sorted(hit.text for hit in hits) == sorted(f"text {n}" for n in range(30))
-    kept = index._mirror._rows
-    assert 0 < len(kept._kept) < 5
-    assert kept._bytes == sum(map(kept_rows._size, kept._kept.values())) <= 2_000
+    kept = index._searcher._rows
+    assert 0 < len(kept._rows) < 5
+    assert kept._bytes == sum(map(cache.row_bytes, kept._rows.values())) <= 2_000
     assert read[0] == 30
     assert all(25 < count < 30 for count in read[1:])
 
 
 def test_an_older_state_is_neither_kept_nor_given(index, read):
-    kept = index._mirror._rows
+    kept = index._searcher._rows
     with index._store.snapshot() as before:
         index.search("text 3", 30)
         index.update_metadata({"d3": {"n": "new"}})
-        (key,) = (hit_key for hit_key, row in kept._kept.items() if row.id == "d3")
+        (key,) = (hit_key for hit_key, row in kept._rows.items() if row.id == "d3")
         index.search("text 3", 30)
-        assert kept.of(before, {key})[key].parsed_metadata()["n"] == 3
-    assert kept._kept[key].parsed_metadata() == {"n": "new"}
+        assert kept.rows(before, {key})[key].parsed_metadata()["n"] == 3
+    assert kept._rows[key].parsed_metadata() == {"n": "new"}
 
 
 def test_a_damaged_row_is_not_kept(path, tmp_path):

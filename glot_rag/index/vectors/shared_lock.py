@@ -1,4 +1,4 @@
-"""Many searches or one change."""
+"""A lock that many searches hold together, or one change alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from contextlib import contextmanager
 
 
 class SharedLock:
-    """Held by any number of threads at once, or by one alone. One who waits to be alone goes first. Not re-entrant."""
+    """Held by any number of threads at once, or by one alone. A thread that waits to be alone goes first.
+
+    Not re-entrant.
+    """
 
     def __init__(self) -> None:
         self._condition = threading.Condition()

@@ -1,4 +1,4 @@
-"""What an index is: written when it is created; only its type can be changed later."""
+"""The settings of an index. They are written when it is created; only its type can be changed later."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from glot_rag.embedder import Embedder
 from glot_rag.errors import FingerprintMismatchError, IndexCorruptedError, IndexVersionError, InputError
 from glot_rag.index.index_types import check_type
 
-FORMAT_VERSION = 2  # 1: see `upgrade`
+FORMAT_VERSION = 3
 MAX_DIMENSION = 1 << 16
-WAY_OUT = "Restore the directory from a copy"
+WAY_OUT = "Restore the directory from a backup"
+UPGRADE = "Upgrade: pip install -U glot-rag"
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Manifest:
     Attributes:
         dimension: D, the length of every vector.
         fingerprint: That of the encoder that makes the vectors.
-        index_type: As `index_types.check_type` gives it: "flat" is an exact search.
+        index_type: One of `index_types.NAMES`.
         metric: How vectors are compared.
         dtype: Type of a stored component.
         format_version: Raised when an older library could not read the result.
@@ -48,8 +49,8 @@ class Manifest:
         """Read what `to_json` wrote.
 
         Raises:
-            IndexVersionError: A newer library wrote it, or it is of a type that this one does not know.
-            IndexCorruptedError: It is no manifest.
+            IndexVersionError: The format, the index type or the metric is not one that this library reads.
+            IndexCorruptedError: It is not a manifest.
         """
         try:
             values = json.loads(text)
@@ -57,15 +58,15 @@ class Manifest:
             if type(version) is not int or version < 1:
                 raise ValueError(f"format_version {version!r:.50}")
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise IndexCorruptedError(f"The manifest is none: {error!r:.200}. {WAY_OUT}") from None
-        if version > FORMAT_VERSION:
+            raise IndexCorruptedError(f"The manifest cannot be read: {error!r:.200}. {WAY_OUT}") from None
+        if version != FORMAT_VERSION:
+            way_out = UPGRADE if version > FORMAT_VERSION else "Make the index again from its documents"
             raise IndexVersionError(
-                f"The index has format version {version}, this library reads up to {FORMAT_VERSION}. "
-                "Upgrade: pip install -U glot-rag"
+                f"The index has format version {version}, this library reads {FORMAT_VERSION}. {way_out}"
             )
         if set(values) != {field.name for field in fields(cls)}:
             raise IndexCorruptedError(
-                f"The manifest holds {sorted(values)}, which is not what format version {version} holds"
+                f"The manifest holds {sorted(values)}, which is not what format version {version} holds. {WAY_OUT}"
             )
         manifest = cls(**values)
         sizes = type(manifest.dimension) is int and 1 <= manifest.dimension <= MAX_DIMENSION
@@ -77,22 +78,20 @@ class Manifest:
         if (manifest.metric, manifest.dtype) != (cls.metric, cls.dtype):
             raise IndexVersionError(
                 f"The index holds {manifest.dtype!r:.50} compared by {manifest.metric!r:.50}, this library knows "
-                f"{cls.dtype!r} compared by {cls.metric!r}. Upgrade: pip install -U glot-rag"
+                f"{cls.dtype!r} compared by {cls.metric!r}. {UPGRADE}"
             )
         try:
-            check_type(manifest.index_type, manifest.dimension)
+            check_type(manifest.index_type)
         except InputError as error:
-            raise IndexVersionError(
-                f"The index is of a type that this library does not know: {error}. Upgrade: pip install -U glot-rag"
-            ) from None
+            raise IndexVersionError(f"This library does not know the type of the index: {error}. {UPGRADE}") from None
         return manifest
 
     def check_encoder(self, encoder: Embedder) -> None:
         """Refuse an encoder whose vectors cannot be compared with the stored ones.
 
         Raises:
-            FingerprintMismatchError: It is another one than the index was made with.
-            InputError: It says that it is the same, yet its vectors have another length.
+            FingerprintMismatchError: It is not the encoder that the index was made with.
+            InputError: It has the right fingerprint, yet its vectors have another length.
         """
         if encoder.fingerprint != self.fingerprint:
             raise FingerprintMismatchError(

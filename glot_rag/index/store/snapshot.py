@@ -1,0 +1,215 @@
+"""Reading the store: one snapshot is one SQLite transaction, in which all reads see the same commit."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glot_rag.embedder import Vectors
+from glot_rag.errors import IndexCorruptedError
+from glot_rag.index.filters import Filter, compile_filter
+from glot_rag.index.store.schema import COLUMNS, VECTOR_COLUMNS, WAY_OUT, Row, check_vector, checksum
+
+Keys = NDArray[np.int64]
+Version = tuple[int, int]
+VECTORS_AT_ONCE = 4096
+_BOTH = f"{COLUMNS}, vector_checksum, vector", "documents LEFT JOIN vectors USING (key)"
+CHUNK = 500  # values in one `IN (?, …)`; old SQLite builds allow 999
+
+
+class State(NamedTuple):
+    """The store's counters.
+
+    Attributes:
+        sequence: Number of the last commit that changed a document.
+        next_key: The key that the next new document gets. It only grows.
+        documents: How many documents there are.
+        horizon: Deletions up to this commit are forgotten: a FAISS replica of an earlier one has to be loaded anew.
+    """
+
+    sequence: int
+    next_key: int
+    documents: int
+    horizon: int
+
+
+class CheckpointRecord(NamedTuple):
+    """A FAISS file that was written: the commit it holds, its SHA-256 (hex), size in bytes and number of vectors."""
+
+    sequence: int
+    sha256: bytes
+    size: int
+    vectors: int
+
+
+class Snapshot:
+    """The store as of one commit. Every row is checked against its checksum when it is read.
+
+    Args:
+        connection: In a transaction that has read nothing yet.
+        vector_bytes: Size of a stored vector.
+        generation: Counts the files that were opened at this path, see `Store`.
+
+    Attributes:
+        state: The counters.
+        version: (generation, sequence): two snapshots of one version hold the same documents.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, vector_bytes: int, generation: int = 0) -> None:
+        self._connection = connection
+        self._vector_bytes = vector_bytes
+        # SQLite's read transaction starts with its first read, so this decides the commit that all later reads see.
+        self.state = State(*self._checked("SELECT sequence, next_key, documents, horizon, checksum FROM state")[0])
+        self.version: Version = (generation, self.state.sequence)
+
+    def rows(self) -> Iterator[Row]:
+        """All rows in the order of their keys; an error at the end if there are not as many as were committed."""
+        return map(Row.from_columns, self._all_of(COLUMNS, "documents"))
+
+    def documents(self) -> Iterator[tuple[Row, bytes]]:
+        """All rows with their vectors, as `rows` gives them."""
+        return map(self.decode, self._all_of(*_BOTH))
+
+    def raw_documents(self) -> Iterator[tuple[Any, ...]]:
+        """All documents in the order of their keys, unchecked, for `decode`."""
+        columns, tables = _BOTH
+        yield from self._connection.execute(f"SELECT {columns} FROM {tables} ORDER BY key")
+
+    def orphans(self) -> int:
+        """How many vectors belong to no document."""
+        sql = "SELECT count(*) FROM vectors LEFT JOIN documents USING (key) WHERE id IS NULL"
+        return int(self._connection.execute(sql).fetchone()[0])
+
+    def decode(self, columns: tuple[Any, ...]) -> tuple[Row, bytes]:
+        """Check a document that was read raw; gives its row and its vector."""
+        row = Row.from_columns(columns[:-2])
+        return row, check_vector((row.key, *columns[-2:]), self._vector_bytes, row.id)
+
+    def all_vectors(self) -> Iterator[tuple[Keys, Vectors]]:
+        """Keys (N,) and vectors (N, D) of all documents, in parts by key; the same error as `rows` at the end."""
+        return self._matrices(self._all_of(VECTOR_COLUMNS, "vectors"))
+
+    def has_vectors_after(self, key: int) -> bool:
+        """Whether there is a vector whose key is larger."""
+        return self._connection.execute("SELECT 1 FROM vectors WHERE key > ? LIMIT 1", [key]).fetchone() is not None
+
+    def vectors_after(self, key: int) -> Iterator[tuple[Keys, Vectors]]:
+        """Keys and vectors of the documents with a larger key, which were added later, in the order of their keys."""
+        sql = f"SELECT {VECTOR_COLUMNS} FROM vectors WHERE key > ? ORDER BY key"
+        return self._matrices(self._connection.execute(sql, [key]))
+
+    def sample(self, size: int, seed: int) -> Keys:
+        """At most `size` keys, drawn at random; the same ones for the same documents and seed."""
+        found = self._connection.execute("SELECT key FROM documents ORDER BY id")
+        keys = np.sort(np.fromiter((key for (key,) in found), dtype=np.int64))
+        return np.random.default_rng(seed).choice(keys, size, replace=False) if len(keys) > size else keys
+
+    def vectors(self, keys: Iterable[int], *, check: bool = True) -> Iterator[tuple[Keys, Vectors]]:
+        """Keys (N,) and vectors (N, D) of documents, in parts. Keys that do not exist are left out.
+
+        Args:
+            keys: Of the documents.
+            check: Compare each vector with its checksum; otherwise only its length is checked.
+
+        Raises:
+            IndexCorruptedError: A vector is not what was written.
+        """
+        return self._matrices(self._where_in(VECTOR_COLUMNS, "vectors", "key", sorted(keys)), check)
+
+    def _matrices(self, rows: Iterator[tuple[Any, ...]], check: bool = True) -> Iterator[tuple[Keys, Vectors]]:
+        while part := list(islice(rows, VECTORS_AT_ONCE)):
+            if check:
+                for columns in part:
+                    check_vector(columns, self._vector_bytes)
+            elif any(not isinstance(vector, bytes) or len(vector) != self._vector_bytes for _, _, vector in part):
+                raise IndexCorruptedError(f"A stored vector does not have {self._vector_bytes} bytes. {WAY_OUT}")
+            flat = np.frombuffer(b"".join([vector for _, _, vector in part]), dtype="<f4")
+            yield np.array([key for key, _, _ in part], dtype=np.int64), flat.reshape(len(part), -1)
+
+    def removed_since(self, sequence: int) -> list[int]:
+        """Keys that were deleted or replaced after commit `sequence`, which must not be before the horizon."""
+        return [row[0] for row in self._checked("SELECT * FROM tombstones WHERE sequence > ?", sequence)]
+
+    def raw_by_id(self, ids: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+        """The documents with these ids, unchecked, for `decode`; ids that do not exist are left out."""
+        return {columns[2].decode(): columns for columns in self._where_in(*_BOTH, "id", ids)}
+
+    def by_id(self, ids: Sequence[str]) -> dict[str, Row]:
+        """The rows with these ids; ids that do not exist are left out."""
+        return {row.id: row for row in map(Row.from_columns, self._where_in(COLUMNS, "documents", "id", ids))}
+
+    def keys_of(self, ids: Sequence[str]) -> list[int]:
+        """The keys of these ids; ids that do not exist are left out."""
+        return [key for (key,) in self._where_in("key", "documents", "id", ids)]
+
+    def by_key(self, keys: Iterable[int]) -> dict[int, Row]:
+        """The rows with these keys; keys that do not exist are left out."""
+        found = self._where_in(COLUMNS, "documents", "key", sorted(keys))  # in their order on disk
+        return {row.key: row for row in map(Row.from_columns, found)}
+
+    def matching(self, filter: Filter) -> Keys:
+        """Keys of the documents that match a filter."""
+        where, parameters = compile_filter(filter)
+        found = self._connection.execute(f"SELECT key FROM documents WHERE {where}", parameters)
+        return np.fromiter((key for (key,) in found), dtype=np.int64)
+
+    def ids(self, filter: Filter | None) -> list[str]:
+        """Ids of all documents, or of those that match a filter, in the order in which they were added."""
+        if filter is None:
+            sql = "SELECT id FROM documents ORDER BY +key"  # +: sorted, rather than a walk over texts
+            return [id.decode() for (id,) in self._connection.execute(sql)]
+        found = dict(self._where_in("key, id", "documents", "key", np.sort(self.matching(filter)).tolist()))
+        return [found[key].decode() for key in sorted(found)]
+
+    def rows_matching(self, filter: Filter) -> Iterator[Row]:
+        """The documents that match a filter, in the order in which they were added."""
+        keys = np.sort(self.matching(filter)).tolist()
+        for start in range(0, len(keys), CHUNK):
+            found = self.by_key(keys[start : start + CHUNK])
+            yield from (found[key] for key in sorted(found))
+
+    def checkpoints(self) -> list[CheckpointRecord]:
+        """Records of the FAISS files that may be on disk, oldest first; two while a new one replaces an old one."""
+        found = self._checked("SELECT sequence, sha256, size, vectors, checksum FROM checkpoints ORDER BY number")
+        return [CheckpointRecord(*row) for row in found]
+
+    def integrity_problems(self) -> list[str]:
+        """What SQLite's own check of the file's structure finds, one line a problem."""
+        lines = [line.decode(errors="replace") for (line,) in self._connection.execute("PRAGMA integrity_check")]
+        return [] if lines == ["ok"] else [f"SQLite: {line}" for line in lines]
+
+    def _all_of(self, columns: str, tables: str) -> Iterator[tuple[Any, ...]]:
+        count = 0
+        for row in self._connection.execute(f"SELECT {columns} FROM {tables} ORDER BY key"):
+            yield row
+            count += 1
+        if count != self.state.documents:
+            what = "vectors" if tables == "vectors" else "documents"
+            raise IndexCorruptedError(f"{count} {what} are stored, {self.state.documents} were committed. {WAY_OUT}")
+
+    def _where_in(self, columns: str, tables: str, name: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:
+        for start in range(0, len(values), CHUNK):
+            part = values[start : start + CHUNK]
+            places = ",".join("?" * len(part))
+            yield from self._connection.execute(f"SELECT {columns} FROM {tables} WHERE {name} IN ({places})", part)
+
+    def _checked(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Rows of the store's own bookkeeping without their last column, the checksum of the others."""
+        rows = self._connection.execute(sql, parameters).fetchall()
+        for row in rows:
+            try:
+                intact = checksum(*row[:-1]) == row[-1]
+            except TypeError:
+                intact = False
+            if not intact:
+                raise IndexCorruptedError(
+                    f"A row of the index's own bookkeeping does not match its checksum. {WAY_OUT}"
+                )
+        if not rows and " state" in sql:
+            raise IndexCorruptedError("The index's counters are gone. Restore the directory from a backup")
+        return [row[:-1] for row in rows]
