@@ -94,7 +94,7 @@ def choices(folder: Path, wanted: list[System]) -> dict[str, str]:
     """
     found = {}
     if any(each.tool == "torch" for each in wanted):
-        from glot_rag.models.backbone import choose_device, choose_dtype
+        from glot_rag.models.devices import choose_device, choose_dtype
 
         found["torch"] = str(choose_dtype(None, choose_device("cpu"))).removeprefix("torch.")
     if exported := next((each.bundle for each in wanted if each.tool == "OpenVINO"), None):

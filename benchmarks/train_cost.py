@@ -35,7 +35,8 @@ from glot_rag.encoder.encoding import pool_texts
 from glot_rag.evaluation import load_stdlib
 from glot_rag.head import BaselinePooling, GlotHead
 from glot_rag.head.config import HeadConfig
-from glot_rag.models.backbone import Backbone, choose_dtype
+from glot_rag.models.backbone import Backbone
+from glot_rag.models.devices import choose_dtype
 from glot_rag.models.tokenizer import TokenBatch, pack
 from glot_rag.training.loop import gather
 from glot_rag.training.noise import NoiseGenerator

@@ -13,6 +13,7 @@ from glot_rag.embedder import Vectors
 from glot_rag.head import Pooled, Pooling
 from glot_rag.head.pooling import real_states
 from glot_rag.models.backbone import Backbone
+from glot_rag.models.pruning import Pruning, mix
 from glot_rag.models.tokenizer import TokenBatch, check_texts
 from glot_rag.progress import bar
 
@@ -61,12 +62,12 @@ def pool_texts(
 
 
 class Read(NamedTuple):
-    """What a pooling read of a batch, and what it made of it.
+    """What a pooling gave for a batch, and what it gave it for.
 
     Attributes:
-        states: (B, L, S·D).
-        mask: (B, L) boolean.
-        pooled: the vectors and weights.
+        states: (B, L, S·D), the states that the pooling read.
+        mask: (B, L) boolean, the real tokens.
+        pooled: the vectors, token weights and scores.
     """
 
     states: Tensor
@@ -74,22 +75,9 @@ class Read(NamedTuple):
     pooled: Pooled
 
 
-class _Choice:
-    """A dropping pooling's look at a batch, on the batch's way through the backbone."""
-
-    def __init__(self, pooling: Pooling, ids: Tensor) -> None:
-        self.pooling = pooling
-        self.ids = ids
-        self.read: Read
-
-    def __call__(self, states: Tensor, mask: Tensor) -> Tensor:
-        self.read = Read(states, mask, self.pooling(states, mask, self.ids))
-        return self.read.pooled.weights > 0
-
-
 @torch.inference_mode()
 def pool_batch(backbone: Backbone, poolings: Mapping[str, Pooling], batch: TokenBatch) -> dict[str, Read]:
-    """One batch through the backbone and every pooling."""
+    """Run the backbone over one batch and pool it with every pooling."""
     ids, mask = (torch.from_numpy(each).to(backbone.device) for each in (batch.ids, batch.mask))
     return pool_ids(backbone, poolings, ids, mask)
 
@@ -99,61 +87,48 @@ def pool_ids(
 ) -> dict[str, Read]:
     """`pool_batch` for tensors on the backbone's device, in whatever gradient mode is on.
 
-    The lower layers run once for all. What a pooling drops takes a run of the upper layers of its own, beside the whole
-    text's if anything needs that.
+    The lower layers run once for all. Each pooling that drops tokens has a run of the layers above its choice to
+    itself, beside the whole texts' run where anything needs that.
 
     Args:
         backbone: the frozen transformer.
         poolings: by name.
         ids: (B, L).
         mask: (B, L) boolean.
-        shorten: False leaves dropped tokens in their places, for a graph that ONNX can hold: see `Drop`.
+        shorten: False leaves dropped tokens in their places, masked, for a graph that ONNX can hold.
     """
-    choices = {name: _Choice(pooling, ids) for name, pooling in poolings.items() if pooling.drops}
-    drops = {
-        name: backbone.drop(ids, choice.pooling.layers, choice, shorten=shorten) for name, choice in choices.items()
-    }
+    chosen: dict[str, Read] = {}
+
+    def prune(name: str, pooling: Pooling) -> Pruning:
+        def choose(states: Tensor, mask: Tensor) -> Tensor:
+            chosen[name] = Read(states, mask, pooling(states, mask, ids))
+            return chosen[name].pooled.weights > 0
+
+        return backbone.pruning(ids, pooling.layers, choose)
+
+    prunings = {name: prune(name, pooling) for name, pooling in poolings.items() if pooling.drops}
     layers = {layer for pooling in poolings.values() if not pooling.drops for layer in pooling.layers}
-    if drops and (layers or len(drops) > 1 or any(poolings[name].mix_weight < 1 for name in drops)):
+    if any(poolings[name].mix_weight < 1 for name in prunings):
         layers.add(-1)
-    states = backbone.states_of(ids, mask, sorted(layers), list(drops.values()))
+    states, pruned = backbone.run(ids, mask, sorted(layers), list(prunings.values()), shorten=shorten)
     by_layer = dict(zip(sorted(layers), states, strict=True))
-
-    def read(name: str, pooling: Pooling) -> Read:
-        if name in drops:
-            seen, drop = choices[name].read, drops[name]
-            vector, weights = _mix(drop.states, drop.stays, by_layer.get(-1), mask, pooling.mix_weight)
-            return seen._replace(pooled=Pooled(vector, weights, seen.pooled.logits))
-        joined = join_layers(by_layer, pooling.layers)
-        return Read(joined, mask, pooling(joined, mask, ids))
-
-    return {name: read(name, pooling) for name, pooling in poolings.items()}
-
-
-def _mix(kept: Tensor, stays: Tensor, whole: Tensor | None, mask: Tensor, mix_weight: float) -> tuple[Tensor, Tensor]:
-    """The drop form: the mean of the tokens that went on, mixed with the whole text's (`Pooling.mix_weight`).
-
-    Args:
-        kept: (B, L, D) last states of the tokens that went on without the others.
-        stays: (B, L) boolean, which those are.
-        whole: (B, L, D) last states of the whole texts; read only for a mix weight below 1.
-        mask: (B, L) boolean, the real tokens.
-        mix_weight: share of the kept tokens' mean.
-
-    Returns:
-        Vectors (B, D) and shares (B, L).
-    """
-    vector, weights = _mean(kept, stays)
-    if mix_weight < 1:
-        assert whole is not None
-        vector_of_all, share_of_all = _mean(whole, mask)
-        vector = vector_of_all + mix_weight * (vector - vector_of_all)
-        weights = share_of_all + mix_weight * (weights - share_of_all)
-    return vector, weights
+    out: dict[str, Read] = {}
+    for name, pooling in poolings.items():
+        if not pooling.drops:
+            joined = join_layers(by_layer, pooling.layers)
+            out[name] = Read(joined, mask, pooling(joined, mask, ids))
+    for name, kept in zip(prunings, pruned, strict=True):
+        vector, weights = token_mean(kept.states, kept.stays)
+        if poolings[name].mix_weight < 1:
+            vector_of_all, weights_of_all = token_mean(by_layer[-1], mask)
+            vector = mix(vector, vector_of_all, poolings[name].mix_weight)
+            weights = mix(weights, weights_of_all, poolings[name].mix_weight)
+        out[name] = chosen[name]._replace(pooled=Pooled(vector, weights, chosen[name].pooled.logits))
+    return out
 
 
-def _mean(states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, L, D) -> (B, D), and each token's share (B, L)."""
+def token_mean(states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of each text's tokens, (B, L, D) -> (B, D) float32, and each token's share in it, (B, L)."""
     shares = mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
     return torch.einsum("bl,bld->bd", shares, real_states(states, mask)), shares
 

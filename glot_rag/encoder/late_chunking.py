@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,9 +20,9 @@ from glot_rag.embedder import Vectors
 from glot_rag.encoder.encoding import unit
 from glot_rag.errors import InputError
 from glot_rag.head import Pooled, Pooling
-from glot_rag.head.pooling import real_states
 from glot_rag.models.backbone import Backbone
-from glot_rag.models.tokenizer import TokenBatch, TokenisedText
+from glot_rag.models.pruning import mix
+from glot_rag.models.tokenizer import TokenBatch, TokenisedText, pack
 
 
 def pool_chunks(
@@ -36,8 +37,8 @@ def pool_chunks(
     """Embed the chunks of a text in one pass over the backbone.
 
     A chunk in several windows is pooled in each, and the vectors are averaged by the numbers of tokens that they stand
-    for; so mean pooling is exact, and memory is bounded by the windows of a batch. In the drop form the tokens are
-    scored and dropped with the whole window in sight, but the surest one of a chunk always stays.
+    for; so mean pooling is exact, and memory is bounded by the windows of a batch. A head in the drop form scores and
+    drops tokens with the whole window in sight, but the surest token of a chunk always stays.
 
     Args:
         backbone: the frozen transformer.
@@ -64,11 +65,16 @@ def pool_chunks(
         start, end = spans[int(empty[0])]
         raise InputError(f"chunk ({start}, {end}) holds no token: {text[start:end]!r:.60}; leave such chunks out")
     for batch in backbone.pack([window.ids for window in windows], batch_tokens):
-        rows, places, numbers = _places(batch, members)
-        if not rows:
-            continue
-        vectors, weight = _pool(backbone, pooling, batch, rows, places)
-        np.add.at(sums, numbers, (vectors * weight[:, None]).cpu().numpy())
+        here = [
+            (number, _Part(row, places))
+            for row, window in enumerate(batch.rows)
+            for number, places in members[int(window)].items()
+        ]
+        if here:
+            numbers, parts = zip(*here, strict=True)
+            pool = _pool_pruned if pooling.drops else _pool
+            vectors, weights = pool(backbone, pooling, batch, parts)
+            np.add.at(sums, list(numbers), (vectors * weights[:, None]).cpu().numpy())
     return unit(torch.from_numpy(sums)).numpy()
 
 
@@ -86,8 +92,10 @@ def _check_spans(spans: Sequence[tuple[int, int]], length: int) -> list[tuple[in
 def _members(windows: Sequence[TokenisedText], chunks: Sequence[tuple[int, int]]) -> list[dict[int, NDArray[np.int64]]]:
     """For each window: chunk -> its tokens' places there. Every token of the text belongs to one window only."""
     found = []
+    starts, ends = np.array(chunks, np.int64).reshape(-1, 2).T
     bounds = [np.array(window.spans, np.int64).reshape(-1, 2) for window in windows]
-    # Of what two windows share, the first half is the first one's: each token is where it has more context.
+    # Two windows share some tokens: the first half of those is the first window's, the rest the second's, so that each
+    # token has as much text on both sides as there is.
     real = [each[each[:, 1] > each[:, 0]] for each in bounds]
     cuts = [0]
     for before, after in itertools.pairwise(real):
@@ -95,65 +103,73 @@ def _members(windows: Sequence[TokenisedText], chunks: Sequence[tuple[int, int]]
     cuts.append(np.iinfo(np.int64).max)
     for number, each in enumerate(bounds):
         own = (each[:, 1] > each[:, 0]) & (each[:, 0] >= cuts[number]) & (each[:, 0] < cuts[number + 1])
-        # A token counts by its last character: with byte-level tokenisers its first may be the space before it.
+        # A token belongs where its last character is: with byte-level tokenisers its first may be the space before it.
         last = each[:, 1] - 1
-        in_chunk = {i: np.flatnonzero(own & (last >= start) & (last < end)) for i, (start, end) in enumerate(chunks)}
-        found.append({i: places for i, places in in_chunk.items() if len(places)})
+        in_window: dict[int, NDArray[np.int64]] = {}
+        if own.any():
+            for chunk in np.flatnonzero((starts <= last[own].max()) & (ends > last[own].min())).tolist():
+                places = np.flatnonzero(own & (last >= starts[chunk]) & (last < ends[chunk]))
+                if len(places):
+                    in_window[chunk] = places
+        found.append(in_window)
     return found
 
 
-def _places(
-    batch: TokenBatch, members: Sequence[dict[int, NDArray[np.int64]]]
-) -> tuple[list[int], list[NDArray[np.int64]], list[int]]:
-    """The chunks in a batch's windows: row of the batch, places of the tokens, number of the chunk."""
-    listed = [
-        (row, places, number)
-        for row, window in enumerate(batch.rows)
-        for number, places in members[int(window)].items()
-    ]
-    return [each[0] for each in listed], [each[1] for each in listed], [each[2] for each in listed]
+class _Part(NamedTuple):
+    """What one window holds of a chunk: the window's row in its batch, and the places of the tokens in the row."""
+
+    row: int
+    places: NDArray[np.int64]
 
 
 @torch.inference_mode()
-def _pool(
-    backbone: Backbone, pooling: Pooling, batch: TokenBatch, rows: Sequence[int], places: Sequence[NDArray[np.int64]]
+def _pool(backbone: Backbone, pooling: Pooling, batch: TokenBatch, parts: Sequence[_Part]) -> tuple[Tensor, Tensor]:
+    """Each part's vector (C, O), and how many tokens it stands for (C,)."""
+    by_layer, _ = backbone.hidden_states(batch, pooling.layers)
+    states = torch.cat(by_layer, dim=-1)
+    ids = torch.from_numpy(batch.ids).to(states.device)
+    rows = torch.tensor([part.row for part in parts], device=states.device)
+    vectors = states.new_empty(len(parts), pooling.output_size, dtype=torch.float32)
+    # Parts of like length together: what is copied is no more than the tokens of the parts and a little padding.
+    for some in pack([part.places.tolist() for part in parts], 0, batch.ids.size):
+        chosen = torch.from_numpy(some.rows).to(states.device)
+        places, mask = (torch.from_numpy(each).to(states.device) for each in (some.ids, some.mask))
+        row = rows[chosen][:, None]
+        vectors[chosen] = pooling(states[row, places], mask, ids[row, places]).vector
+    return vectors, torch.tensor([len(part.places) for part in parts], device=states.device).float()
+
+
+@torch.inference_mode()
+def _pool_pruned(
+    backbone: Backbone, pooling: Pooling, batch: TokenBatch, parts: Sequence[_Part]
 ) -> tuple[Tensor, Tensor]:
-    """Each chunk's vector within its window (C, O), and how many tokens it stands for (C,)."""
-    chosen = torch.zeros(len(rows), batch.ids.shape[1], dtype=torch.bool, device=backbone.device)  # (C, L)
-    for chunk, here in enumerate(places):
-        chosen[chunk, torch.from_numpy(here)] = True
-    row = torch.tensor(rows, device=backbone.device)
-    ids = torch.from_numpy(batch.ids).to(backbone.device)
-    if not pooling.drops:
-        by_layer, _ = backbone.hidden_states(batch, pooling.layers)
-        states, places_of, mask = _pick(torch.cat(by_layer, dim=-1), row, chosen)
-        pooled: Pooled = pooling(states, mask, ids[row].gather(1, places_of))
-        return pooled.vector, mask.sum(1).float()
+    """`_pool` for a pooling that drops tokens inside the backbone, with the whole window in sight."""
+    ids, mask = (torch.from_numpy(each).to(backbone.device) for each in (batch.ids, batch.mask))
+    lengths = [len(part.places) for part in parts]
+    # One entry a token of a part: its part's number, its row and its place.
+    part = torch.arange(len(parts)).repeat_interleave(torch.tensor(lengths)).to(ids.device)
+    row = torch.tensor([each.row for each in parts]).to(ids.device)[part]
+    place = torch.from_numpy(np.concatenate([each.places for each in parts])).to(ids.device)
 
     def choose(states: Tensor, mask: Tensor) -> Tensor:
         pooled: Pooled = pooling(states, mask, ids)
         assert pooled.logits is not None
-        of_chunk = torch.where(chosen, pooled.logits[row], torch.finfo(torch.float32).min)  # (C, L)
-        surest = torch.zeros_like(pooled.logits).index_put((row, of_chunk.argmax(1)), torch.ones(()).to(of_chunk))
-        return (pooled.weights > 0) | (surest > 0)
+        logits = pooled.logits.float()[row, place]
+        highest = logits.new_full((len(parts),), -torch.inf).scatter_reduce(0, part, logits, "amax")
+        surest = torch.zeros_like(mask).index_put((row, place), logits == highest[part], accumulate=True)
+        return (pooled.weights > 0) | surest
 
-    drop = backbone.drop(torch.from_numpy(batch.ids).to(backbone.device), pooling.layers, choose)
-    whole, _ = backbone.hidden_states(batch, (-1,) if pooling.mix_weight < 1 else (), [drop])
-    stays = chosen & drop.stays[row]  # (C, L)
-    vectors = _means(drop.states, stays, row)
+    def means(states: Tensor, of: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean of each part's tokens (C, D), of those alone for which `of` is true; and their numbers (C,)."""
+        sums = torch.zeros(len(parts), states.shape[-1], device=ids.device)
+        sums.index_add_(0, part[of], states[row[of], place[of]].float())
+        counts = torch.bincount(part[of], minlength=len(parts)).float()
+        return sums / counts[:, None], counts
+
+    whole, (kept,) = backbone.run(
+        ids, mask, (-1,) if pooling.mix_weight < 1 else (), [backbone.pruning(ids, pooling.layers, choose)]
+    )
+    vectors, counts = means(kept.states, kept.stays[row, place])
     if whole:
-        vectors = torch.lerp(_means(whole[0], chosen, row), vectors, pooling.mix_weight)
-    return vectors, stays.sum(1).float()
-
-
-def _means(states: Tensor, of: Tensor, row: Tensor) -> Tensor:
-    """The mean of each chunk's tokens: states (B, L, D), tokens (C, L), the chunks' rows (C,) -> (C, D)."""
-    return torch.einsum("cl,cld->cd", of / of.sum(1, keepdim=True), real_states(states[row], of))
-
-
-def _pick(states: Tensor, row: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The chunks' own tokens moved to the front: (C, L', S·D), their places (C, L') and a mask (C, L')."""
-    counts = chosen.sum(1)
-    order = torch.argsort((~chosen).to(torch.uint8), dim=1, stable=True)[:, : int(counts.max())]
-    mask = torch.arange(order.shape[1], device=states.device) < counts[:, None]
-    return torch.take_along_dim(states[row], order[..., None], dim=1), order, mask
+        vectors = mix(vectors, means(whole[0], torch.ones_like(place, dtype=torch.bool))[0], pooling.mix_weight)
+    return vectors, counts

@@ -1,268 +1,220 @@
-"""Look into a transformer between two of its layers: stop there, or let only some tokens go on.
+"""Token pruning: noise tokens leave a transformer after an early layer, and the upper layers see the others only.
 
-One forward hook a layer, registered once. Without a run in progress in the calling thread the hooks do nothing.
+The lower layers run once over the whole texts. The choice is made on their states. The upper layers then run on the
+tokens that stay, each at its own position and under each layer's own mask. The result is that of the whole model with
+the other tokens masked from that layer on.
 """
 
 from __future__ import annotations
 
-import inspect
-import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-# (B, L, D) states, (B, L) mask -> (B, L) boolean, the tokens that go on
+from glot_rag.errors import UnsupportedError
+from glot_rag.models.layers import Layers
+
+# (B, L, S·D) states, (B, L) mask -> (B, L) boolean, the tokens that stay
 Choose = Callable[[Tensor, Tensor], Tensor]
 
+# How a layer's tensors lie along the tokens. A tensor under another name is refused: it cannot be narrowed.
+_BY_TOKEN = ("position_embeddings", "position_ids")  # (B or 1, L, …), or a tuple of such
+_BY_PAIR = ("attention_mask", "position_bias")  # (B or 1, heads or 1, L or 1, L)
+_OF_CACHE = ("cache_position", "past_key_values", "past_key_value", "layer_past")  # nothing is cached here
 
-class _Stopped(Exception):
-    """The layers that were wanted have been seen."""
 
+@dataclass(frozen=True)
+class Pruning:
+    """A choice of tokens that stay.
 
-@dataclass
-class Drop:
-    """Chosen tokens that go on from one of the layers as if the others were not there.
-
-    Attributes:
-        layers: whose input states `choose` sees, side by side; from the highest of them on only chosen tokens are seen.
-        choose: called once.
-        shorten: True takes the dropped tokens out; False leaves them in place, where no token sees them any more. The
-            others' states are the same; only the second is one graph of fixed shape, which ONNX needs.
-        stays: (B, L) boolean, the tokens that went on.
-        states: (B, L, D), the model's last states of those; what stands in the other places means nothing.
+    Args:
+        layers: numbers of the layers whose states `choose` sees side by side, 0 (the embeddings) to the last but one.
+            The layers from the highest of them on see only the tokens that stay.
+        choose: called once a batch with states (B, L, S·D) and the mask of real tokens (B, L); gives (B, L) boolean.
     """
 
     layers: Sequence[int]
     choose: Choose
-    shorten: bool = True
-    stays: Tensor = field(init=False)
-    states: Tensor = field(init=False)
-    _rows: Tensor | None = field(default=None, init=False)  # the texts that go on; None for all
-    _kept: Tensor | None = field(default=None, init=False)  # (B', L') the places of what is kept; None for all
-    _seen: Tensor = field(init=False)  # (B', L') boolean, False where a text keeps fewer
-
-    @property
-    def before(self) -> int:
-        """The first layer that sees chosen tokens only."""
-        return max(self.layers)
-
-    @property
-    def goes_nowhere(self) -> bool:
-        """Whether every text has gone on as a whole already."""
-        return self._rows is not None and self._rows.shape[0] == 0
-
-    def begin(self, by_layer: Mapping[int, Tensor], mask: Tensor, *, whole: bool) -> Tensor:
-        """Choose the tokens. Returns their states (B', L', D), which go on.
-
-        Where the whole texts go on, too, a text of which everything stays need not go on a second time.
-        """
-        states = by_layer[self.before]
-        joined = torch.cat([by_layer[number] for number in self.layers], dim=-1)
-        self.stays = self._seen = self.choose(joined, mask) & mask
-        if not self.shorten:
-            return states
-        stays = self.stays
-        if whole:
-            self._rows = (mask & ~stays).any(dim=1).nonzero()[:, 0]
-            states, stays = states[self._rows], stays[self._rows]
-        counts = stays.sum(dim=1)
-        # The kept tokens first, in their order.
-        order = torch.argsort((~stays).to(torch.uint8), dim=1, stable=True)
-        longest = max(counts.tolist(), default=0)
-        self._kept = order[:, :longest]
-        self._seen = torch.arange(longest, device=states.device) < counts[:, None]
-        return torch.take_along_dim(states, self._kept[..., None], dim=1)
-
-    def narrow(self, given: Mapping[str, Any], causal: bool) -> dict[str, Any]:
-        """A layer's arguments, as they are for whole texts, for the chosen tokens alone."""
-        narrowed = {**given, "attention_mask": _attention_mask(self._seen, causal, given["hidden_states"].dtype)}
-        # A decoder's cache holds the whole texts' keys: these tokens are not to be added to them.
-        narrowed |= {name: None for name in given if name in ("past_key_values", "past_key_value", "layer_past")}
-        for name in ("position_embeddings", "position_ids"):
-            if given.get(name) is not None:
-                narrowed[name] = self._at_kept(given[name])
-        return narrowed
-
-    def put_back(self, states: Tensor, length: int) -> Tensor:
-        """(B', L', D) -> (B', L, D): some models count on the length that they were given."""
-        if self._kept is None:
-            return states
-        places = self._kept[..., None].expand_as(states)
-        return states.new_zeros(states.shape[0], length, states.shape[-1]).scatter(1, places, states)
-
-    def end(self, last: Tensor, whole: Tensor | None) -> None:
-        """Take the model's last states (B', L, D); a text that did not go on has those of the whole text."""
-        self.states = last if self._rows is None or whole is None else whole.index_copy(0, self._rows, last)
-
-    def _at_kept(self, value: Any) -> Any:
-        """A tensor (B or 1, L, …), or a tuple of such, at the kept tokens."""
-        if isinstance(value, tuple):
-            return tuple(self._at_kept(each) for each in value)
-        if self._kept is None:
-            return value
-        if self._rows is not None and value.shape[0] > 1:
-            value = value[self._rows]
-        index = self._kept.view(*self._kept.shape, *[1] * (value.dim() - 2))
-        return torch.take_along_dim(value.expand(self._kept.shape[0], *value.shape[1:]), index, dim=1)
 
 
-@dataclass
-class Run:
-    """What one forward pass should do between the layers, and what it saw there.
+class Pruned(NamedTuple):
+    """What became of a choice.
 
     Attributes:
-        wanted: layers whose input states are kept in `states`; layer n's input is transformers' `hidden_states[n]`.
-        stop: the first layer that is not run any more; None to run all.
-        mask: (B, L), the real tokens; for `drops`.
-        drops: chosen tokens that go on by themselves. Layers below are run once for all of them.
-        whole: whether all tokens go on, too; without them there can be one drop only.
-        states: layer -> (B, L, D).
-        above: layer -> its arguments for whole texts, but the states, where a drop has to run it as well.
+        stays: (B, L) boolean, the tokens that stayed.
+        states: (B, L, D), their last states; what stands in the other places has no meaning.
     """
 
-    wanted: Collection[int]
-    stop: int | None = None
-    mask: Tensor | None = None
-    drops: Sequence[Drop] = ()
-    whole: bool = True
-    states: dict[int, Tensor] = field(default_factory=dict)
-    above: dict[int, dict[str, Any]] = field(default_factory=dict)
-    _entering: dict[int, Tensor] = field(default_factory=dict)  # by the drop's number
-
-    def __post_init__(self) -> None:
-        assert self.whole or len(self.drops) == 1
-        self.wanted = {*self.wanted, *(number for drop in self.drops for number in drop.layers)}
-
-    def share_out(self, last: Tensor) -> Tensor:
-        """Give the drops their parts of the model's last states. Returns the rest: those of the whole texts, if run."""
-        if not self.drops:
-            return last
-        assert self.mask is not None
-        start = self.mask.shape[0] if self.whole else 0
-        whole = last[:start] if self.whole else None
-        for number, drop in enumerate(self.drops):
-            end = start + self._entering[number].shape[0]
-            drop.end(last[start:end], whole)
-            start = end
-        return last if whole is None else whole
+    stays: Tensor
+    states: Tensor
 
 
-class LayerTap:
-    """Hooks on the layers of a transformer.
+def run_layers(
+    layers: Layers,
+    inputs: Mapping[str, Tensor],
+    wanted: Sequence[int],
+    prunings: Sequence[Pruning] = (),
+    *,
+    shorten: bool = True,
+) -> tuple[list[Tensor], list[Pruned]]:
+    """Run a transformer over a batch, no higher than is asked for, and for each pruning once more above its choice.
 
     Args:
-        model: the transformer.
-        num_layers: how many layers it has; the module list of that length is taken for them.
+        layers: of the transformer.
+        inputs: `input_ids` and `attention_mask` (B, L), and whatever else the model takes.
+        wanted: numbers of layers whose states are returned: n for what enters layer n, `len(layers)` for the last.
+        prunings: choices of tokens.
+        shorten: True takes the other tokens out of the batch, which saves their time. False masks them in their
+            places, so that no shape depends on the choice: ONNX needs that.
 
-    Attributes:
-        found: False where there is no such module list; runs are then not possible.
+    Returns:
+        The whole texts' (B, L, D) states of each layer in `wanted`, and what became of each pruning.
+
+    Raises:
+        UnsupportedError: a layer takes a tensor that cannot be narrowed to some of the tokens.
+    """
+    mask = inputs["attention_mask"].bool()
+    calls = layers.prepare(**inputs)
+    needed = {*wanted, *(number for pruning in prunings for number in pruning.layers)}
+    found: dict[int, Tensor] = {}
+    states = calls.embeddings
+    for number in range(max(needed) + 1):
+        if number == 1:
+            states = calls.after_first
+        elif number > 1:
+            states = layers.run(number - 1, states, calls.arguments[number - 1])
+        if number in needed:
+            found[number] = layers.finish(states) if number == len(layers) else states
+    pruned = []
+    for pruning in prunings:
+        start, whole = max(pruning.layers), found.get(len(layers))
+        stays = mask & pruning.choose(torch.cat([found[number] for number in pruning.layers], dim=-1), mask)
+        if whole is None or not shorten:
+            last = _run_above(layers, calls.arguments, start, found[start], _Kept(stays, None, shorten))
+        else:  # the texts that lose no token have their last states already
+            rows = (mask & ~stays).any(dim=1).nonzero()[:, 0]
+            last = whole
+            if len(rows):
+                kept = _Kept(stays[rows], rows, shorten)
+                last = whole.index_copy(0, rows, _run_above(layers, calls.arguments, start, found[start][rows], kept))
+        pruned.append(Pruned(stays, last))
+    return [found[number] for number in wanted], pruned
+
+
+def mix(of_kept: Tensor, of_whole: Tensor, mix_weight: float) -> Tensor:
+    """Mix what the kept tokens give with what the whole text gives: the one place where that is done.
+
+    Args:
+        of_kept: vectors, token weights or states (any shape) of the tokens that stayed.
+        of_whole: the same of the whole text.
+        mix_weight: the kept tokens' share, 0 to 1.
+    """
+    return of_whole + mix_weight * (of_kept - of_whole)
+
+
+def _run_above(
+    layers: Layers, arguments: Sequence[Mapping[str, Any]], start: int, states: Tensor, kept: _Kept
+) -> Tensor:
+    """The layers from `start` on over what is kept: (B', L, D) -> (B', L, D)."""
+    states = kept.take(states)
+    for number in range(start, len(layers)):
+        states = layers.run(number, states, kept.narrow(layers, number, arguments[number], states.dtype))
+    return kept.put_back(layers.finish(states))
+
+
+class _Kept:
+    """The tokens of some texts that stay, and how what was made for all tokens looks for those alone.
+
+    Args:
+        stays: (B', L) boolean.
+        rows: (B',) the numbers of these texts in their batch; None for all of it.
+        shorten: as in `run_layers`.
     """
 
-    def __init__(self, model: nn.Module, num_layers: int) -> None:
-        self._local = threading.local()
-        lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == num_layers]
-        self._layers: list[nn.Module] = list(lists[0]) if lists else []
-        self.found = bool(self._layers)
-        self._causal = any(getattr(module, "is_causal", False) for layer in self._layers for module in layer.modules())
-        for number, layer in enumerate(self._layers):
-            parameters = list(inspect.signature(layer.forward).parameters)
-            layer.register_forward_pre_hook(partial(self._before, number, parameters), with_kwargs=True)
-        if self.found:
-            self._layers[-1].register_forward_hook(self._after_all)
+    def __init__(self, stays: Tensor, rows: Tensor | None, shorten: bool) -> None:
+        self._length = stays.shape[1]
+        self._rows = rows
+        self._places: Tensor | None = None  # (B', L') where what is kept stood, in order; None if nothing was taken out
+        self._seen = stays  # (B', L') boolean, False in places that fill up texts that keep fewer
+        self._all_seen = False
+        self._narrowed: dict[int, Any] = {}  # by identity: layers share tensors, which need narrowing only once
+        if shorten:
+            counts = stays.sum(dim=1)
+            longest = max(counts.tolist(), default=0)
+            self._places = torch.argsort((~stays).to(torch.uint8), dim=1, stable=True)[:, :longest]
+            self._seen = torch.arange(longest, device=stays.device) < counts[:, None]
+            self._all_seen = bool(self._seen.all())
 
-    # Models are pickled, to other processes, with their hooks.
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_local"}
+    def take(self, states: Tensor) -> Tensor:
+        """(B', L, D) -> (B', L', D)."""
+        return states if self._places is None else torch.take_along_dim(states, self._places[..., None], dim=1)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _local=threading.local())
-
-    def run(self, run: Run, forward: Callable[[], Any]) -> Any:
-        """Call `forward` as `run` says; its result, or None if it was stopped."""
-        self.start(run)
-        try:
-            return forward()
-        except _Stopped:
-            return None
-        finally:
-            self.end()
-
-    def start(self, run: Run) -> None:
-        """Do as `run` says from now on, in this thread, for a caller that cannot wrap the forward pass."""
-        self._local.run = run
-
-    def end(self) -> Run | None:
-        """Do nothing more; the run that was in progress."""
-        run: Run | None = getattr(self._local, "run", None)
-        self._local.run = None
-        return run
-
-    def _before(
-        self, number: int, parameters: list[str], layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        run: Run | None = getattr(self._local, "run", None)
-        if run is None:
-            return None
-        given = dict(zip(parameters, args, strict=False)) | kwargs
-        if number in run.wanted:
-            run.states[number] = given["hidden_states"]
-        if number == run.stop:
-            raise _Stopped
-        for place, drop in enumerate(run.drops):
-            if number == drop.before:
-                assert run.mask is not None
-                run._entering[place] = drop.begin(run.states, run.mask, whole=run.whole)
-        if not run._entering:
-            return None
-        if run.whole:
-            run.above[number] = {name: value for name, value in given.items() if name != "hidden_states"}
-            return None
-        (drop,) = run.drops
-        if number == drop.before:
-            given["hidden_states"] = run._entering[0]
-        return (), drop.narrow(given, self._causal)
-
-    def _after_all(self, layer: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        """Run the upper layers over what was chosen; its states go below those of the whole texts."""
-        run: Run | None = getattr(self._local, "run", None)
-        if run is None or not run.drops:
-            return None
-        assert run.mask is not None
-        last, length = _first(output), run.mask.shape[1]
-        if run.whole:
-            self._local.run = None  # these are further runs of the same layers
-            chosen = [self._go_on(run, drop, run._entering[place]) for place, drop in enumerate(run.drops)]
-            self._local.run = run
-        else:
-            chosen = [last]
-        parts = [drop.put_back(states, length) for drop, states in zip(run.drops, chosen, strict=True)]
-        last = torch.cat([last, *parts]) if run.whole else parts[0]
-        return (last, *output[1:]) if isinstance(output, tuple) else last
-
-    def _go_on(self, run: Run, drop: Drop, states: Tensor) -> Tensor:
-        if drop.goes_nowhere:
+    def put_back(self, states: Tensor) -> Tensor:
+        """(B', L', D) -> (B', L, D), with zeros elsewhere."""
+        if self._places is None:
             return states
-        for number in range(drop.before, len(self._layers)):
-            given = drop.narrow({**run.above[number], "hidden_states": states}, self._causal)
-            states = _first(self._layers[number](**given))
-        return states
+        out = states.new_zeros(len(states), self._length, states.shape[-1])
+        return out.scatter(1, self._places[..., None].expand_as(states), states)
 
+    def narrow(self, layers: Layers, number: int, given: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+        """A layer's arguments for the kept tokens, from those for whole texts.
 
-def _first(output: Any) -> Tensor:
-    """The states in what a layer gives."""
-    states: Tensor = output[0] if isinstance(output, tuple) else output
-    return states
+        Raises:
+            UnsupportedError: one of them cannot be narrowed.
+        """
+        out: dict[str, Any] = {}
+        for name, value in given.items():
+            if name in _BY_TOKEN or name in _BY_PAIR:
+                if id(value) not in self._narrowed:
+                    self._narrowed[id(value)] = self._by_token(value) if name in _BY_TOKEN else self._by_pair(value)
+                out[name] = self._narrowed[id(value)]
+            elif name in _OF_CACHE:
+                out[name] = None
+            elif isinstance(value, (Tensor, tuple, list, dict)):
+                raise UnsupportedError(
+                    f"the transformer's layers take {name!r}, which cannot be narrowed to the tokens that stay: use a "
+                    f"pooling that drops no tokens"
+                )
+            else:
+                out[name] = value
+        out["attention_mask"] = self._mask(out.get("attention_mask"), layers, number, dtype)
+        return out
 
+    def _mask(self, given: Tensor | None, layers: Layers, number: int, dtype: torch.dtype) -> Tensor | None:
+        """A layer's mask over the kept tokens (B', 1, L' or 1, L'), with the places that hold none left out."""
+        if self._all_seen:
+            return given  # without a mask, too: the tokens are in order, so a causal layer's own rule still holds
+        seen = self._seen[:, None, None, :]
+        if given is None and layers.is_causal(number):
+            length = seen.shape[-1]
+            seen = seen & torch.ones(length, length, dtype=torch.bool, device=seen.device).tril()
+        if given is None and layers.attention == "eager":  # adds its mask to the scores
+            given = torch.zeros((), dtype=dtype, device=seen.device)
+        if given is not None and given.dtype != torch.bool:
+            return torch.where(seen, given, torch.finfo(given.dtype).min)
+        pairs = seen if given is None else given & seen
+        return pairs | ~pairs.any(dim=-1, keepdim=True)  # a place that sees nothing would become NaN
 
-def _attention_mask(seen: Tensor, causal: bool, dtype: torch.dtype) -> Tensor:
-    """(B, L) boolean -> additive, (B, 1, L, L), as transformers' layers take it."""
-    length = seen.shape[1]
-    pairs = seen[:, None, None, :].expand(-1, 1, length, -1)
-    if causal:
-        pairs = pairs & torch.ones(length, length, dtype=torch.bool, device=seen.device).tril()
-    zero = torch.zeros((), dtype=dtype, device=seen.device)
-    return torch.where(pairs, zero, torch.finfo(dtype).min)
+    def _by_token(self, value: Any) -> Any:
+        if value is None or self._places is None:
+            return value
+        if isinstance(value, tuple):
+            return tuple(map(self._by_token, value))
+        value = self._of_rows(value)
+        index = self._places.view(*self._places.shape, *[1] * (value.dim() - 2))
+        return torch.take_along_dim(value, index, dim=1)
+
+    def _by_pair(self, value: Tensor | None) -> Tensor | None:
+        if value is None or self._places is None:
+            return value
+        value = self._of_rows(value)
+        if value.shape[2] > 1:
+            value = torch.take_along_dim(value, self._places[:, None, :, None], dim=2)
+        return torch.take_along_dim(value, self._places[:, None, None, :], dim=3)
+
+    def _of_rows(self, value: Tensor) -> Tensor:
+        """What is there for each text, (B, …), for these texts alone; what all share, (1, …), as it is."""
+        return value if self._rows is None or value.shape[0] == 1 else value[self._rows]

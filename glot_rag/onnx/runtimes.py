@@ -140,7 +140,7 @@ class _OpenVino:
 def _faster_in_bfloat16() -> bool:
     """Whether OpenVINO multiplies matrices faster in bfloat16 on this CPU, measured once a process as for torch.
 
-    That the processor has the instructions does not say so (`glot_rag.models.backbone`), and the libraries differ.
+    That the processor has the instructions does not say so (`glot_rag.models.devices`), and the libraries differ.
     """
     import openvino
 

@@ -15,15 +15,16 @@ from glot_rag.denoise.storage import load_fitted_head
 from glot_rag.errors import BundleError, InputError, TrainingError
 from glot_rag.head.config import HeadConfig
 from glot_rag.head.storage import build_head
-from glot_rag.models.pruning import Drop, LayerTap, Run
+from glot_rag.models.layers import Layers
+from glot_rag.models.pruning import Pruning, mix, run_layers
 from sentence_transformers_glot.head_module import Float32Head, Head, read_head, write_head
 
 _FOLDER = "glot_head"
-_ATTENTION = ("eager", "sdpa")  # what takes the additive mask that `LayerTap` makes
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")  # of the features
 
 
 class _NoPromptLength:
-    """Stands for `prompt_length`, which only a pooling that leaves the prompt out reads."""
+    """Takes the place of `prompt_length` among the features, and raises where a pooling reads it."""
 
     def __int__(self) -> int:
         raise InputError(
@@ -35,12 +36,12 @@ class _NoPromptLength:
 class GlotTransformer(Transformer):
     """A `Transformer` in which a head in the drop form lets only signal go on to the upper layers.
 
-    What comes out is `token_embeddings`, float32 in any model, with an `attention_mask` of the tokens that were kept,
-    so a mean `Pooling` after it gives the head's vector. Where `HeadConfig.mean_queries` holds, `encode_query` drops
+    It gives `token_embeddings`, float32 in any model, with an `attention_mask` of the tokens that were kept, so that a
+    mean `Pooling` after it gives the head's vector. Where `HeadConfig.mean_queries` holds, `encode_query` drops
     none.
 
-    A head that is fitted to a corpus (`from_encoder`, or `from_head` with a saved encoder's folder `head`) tells
-    by the token ids what recurs there; its counts are saved with it.
+    A head that is fitted to a corpus (`from_encoder`, or `from_head` with a saved encoder's folder `head`) knows by the
+    token ids what recurs there; the corpus statistics are saved with it.
 
     The choice of tokens has no gradient: such a head is trained with `glot-rag train`, not with a trainer of
     sentence-transformers.
@@ -52,8 +53,9 @@ class GlotTransformer(Transformer):
 
     Raises:
         InputError: the head is not in the drop form.
-        BundleError: the head does not fit the transformer, or the transformer's attention (FlashAttention, …) does not
-            take a mask between its layers.
+        BundleError: the head does not fit the transformer.
+        UnsupportedError: the transformer's architecture or attention (FlashAttention, …) does not allow token pruning:
+            see `glot_rag.models.layers`.
     """
 
     forward_kwargs: set[str] = {"task"}  # noqa: RUF012 -- as its base class has it
@@ -65,7 +67,6 @@ class GlotTransformer(Transformer):
         self._float32 = Float32Head(build_head(head))
         self._details: dict[str, Any] = {}
         config = self.model.config.get_text_config()
-        self._tap = LayerTap(self.model, config.num_hidden_layers)
         self._check(head, config.hidden_size, config.num_hidden_layers)
 
     @classmethod
@@ -89,17 +90,16 @@ class GlotTransformer(Transformer):
 
     @property
     def head(self) -> Head:
-        """The head."""
+        """The head that chooses the tokens."""
         return self._float32.head
 
     def forward(self, features: dict[str, Any], task: str | None = None, **kwargs: Any) -> dict[str, Any]:
         """Set `token_embeddings`, (B, L, D) float32, and `attention_mask`, (B, L), to what was kept.
 
-        Where `HeadConfig.mix_weight` is below 1 the mask is that of the whole text, and its tokens' embeddings are
-        weighted so that their mean is the head's vector.
+        Where `HeadConfig.mix_weight` is below 1 the mask is that of the whole text, and its tokens' embeddings are mixed
+        so that their mean is the head's vector.
 
-        A pooling after it that leaves the prompt out (`include_prompt=False`) raises an InputError; not so for queries,
-        of which no token is dropped.
+        For documents, a pooling after it that leaves the prompt out (`include_prompt=False`) raises an InputError.
 
         Raises:
             TrainingError: in training, with gradients.
@@ -112,6 +112,7 @@ class GlotTransformer(Transformer):
                 "a head in the drop form decides by a threshold, which has no gradient: train it with `glot-rag "
                 "train`, or train a head in residual form here"
             )
+        out = {**features}  # losses that run a batch twice need its mask as it was
         mask: Tensor = features["attention_mask"].bool()
         ids: Tensor = features["input_ids"]
         special = torch.isin(ids, self._special_ids(mask.device))
@@ -120,22 +121,22 @@ class GlotTransformer(Transformer):
             kept: Tensor = self._float32(states, mask, ids).weights > 0
             return kept | special
 
-        layers = [layer % (self.model.config.get_text_config().num_hidden_layers + 1) for layer in self.head.layers]
+        layers = Layers(self.model)
+        numbers = [layer % (len(layers) + 1) for layer in self.head.layers]
         mix_weight = self.head.mix_weight
-        drop = Drop(layers, choose)
-        run = Run((), mask=mask, drops=[drop], whole=mix_weight < 1)
-        out = self._tap.run(run, lambda: super(GlotTransformer, self).forward({**features}, **kwargs))
-        whole = run.share_out(out["token_embeddings"])
-        states, kept = drop.states.float(), drop.stays.to(features["attention_mask"].dtype)
-        if mix_weight < 1:
-            # The mean over all tokens of these is that of the whole text and that of the kept tokens, mixed.
-            share = mask.sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp(min=1) * kept
-            states = (1 - mix_weight) * whole.float() + mix_weight * share[..., None] * states
-            kept = features["attention_mask"]
+        inputs = {name: features[name] for name in _INPUTS if name in features}
+        wanted = (len(layers),) if mix_weight < 1 else ()
+        whole, ((stays, kept),) = run_layers(layers, inputs, wanted, [Pruning(numbers, choose)])
+        out["token_embeddings"], stays = kept.float(), stays.to(features["attention_mask"].dtype)
+        if whole:
+            # Over all tokens the mean of the kept ones, scaled up, is the kept tokens' own mean; so is the mixture's.
+            scale = mask.sum(1, keepdim=True) / stays.sum(1, keepdim=True).clamp(min=1) * stays
+            out["token_embeddings"] = mix(scale[..., None] * kept.float(), whole[0].float(), mix_weight)
+        else:
+            out["attention_mask"] = stays
         if "prompt_length" in out:
             out["prompt_length"] = _NoPromptLength()
-        # A new dictionary: losses that run a batch twice need the mask as it was.
-        return {**out, "token_embeddings": states, "attention_mask": kept}
+        return out
 
     def _special_ids(self, device: torch.device) -> Tensor:
         tokenizer = self.tokenizer
@@ -147,14 +148,7 @@ class GlotTransformer(Transformer):
                 f"the head was made for states of width {head.state_size}, the transformer gives {width}: train a head "
                 "for it with `glot-rag train --backbone`"
             )
-        if not self._tap.found:
-            raise BundleError("the transformer's layers cannot be found: tokens cannot be dropped between them")
-        attention = self.model.config._attn_implementation
-        if attention not in _ATTENTION:
-            raise BundleError(
-                f"the transformer's attention is {attention!r}, which does not take the mask of the kept tokens: use "
-                "model_kwargs={'attn_implementation': 'sdpa'}"
-            )
+        Layers(self.model)  # refuses what it cannot run layer by layer
         if any(not -count - 1 <= layer <= count or layer % (count + 1) == count for layer in head.layers):
             raise BundleError(
                 f"the head reads layers {head.layers}: in the drop form they must lie below the last of {count}"

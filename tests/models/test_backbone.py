@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from transformers import (
+    AlbertConfig,
+    AlbertModel,
     AutoModel,
     BertConfig,
     BertModel,
@@ -22,10 +24,11 @@ from transformers import (
 )
 
 from glot_rag.encoder.torch_encoder import TorchEncoder
-from glot_rag.errors import BundleError, InputError
+from glot_rag.errors import BundleError, InputError, UnsupportedError
 from glot_rag.head import BaselinePooling, GlotHead
-from glot_rag.models.backbone import Backbone, _faster_in_bfloat16, choose_device, choose_dtype
-from glot_rag.models.pruning import Choose, Drop, Run
+from glot_rag.models.backbone import Backbone
+from glot_rag.models.devices import _faster_in_bfloat16, choose_device, choose_dtype
+from glot_rag.models.pruning import Choose, Pruned
 from glot_rag.models.tokenizer import TokenBatch
 
 VOCABULARY = 30_522  # of MiniLM's tokeniser, which the small models here borrow
@@ -290,7 +293,7 @@ def test_bfloat16_is_chosen_where_it_is_faster(
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.setattr(torch.cpu, name, lambda: supported, raising=False)
     times = {torch.bfloat16: seconds, torch.float32: 1.0}
-    monkeypatch.setattr("glot_rag.models.backbone._product_seconds", times.__getitem__)
+    monkeypatch.setattr("glot_rag.models.devices._product_seconds", times.__getitem__)
     _faster_in_bfloat16.cache_clear()
     try:
         assert choose_dtype(None, torch.device("cpu")) == chosen
@@ -339,7 +342,7 @@ def test_smollm2_understands_what_it_reads(smollm2: Backbone) -> None:
     assert scores.argmax(axis=1).tolist() == [0, 1]
 
 
-# ---- dropping tokens between two layers
+# ---- pruning tokens between two layers (every family: test_pruning_families.py)
 
 WINGS = ["a wing in a slipstream", "boundary layer", "the lift of a flat plate at a small angle of attack, measured"]
 
@@ -348,58 +351,45 @@ def every_other(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return mask & (torch.arange(mask.shape[1]) % 2 == 0)
 
 
-def drop_from(backbone: Backbone, batch: TokenBatch, layer: int, choose: Choose, *, whole: bool = False) -> Drop:
-    """The last states of what is chosen, by itself or beside the whole texts."""
-    drop = backbone.drop(torch.from_numpy(batch.ids), (layer,), choose)
-    backbone.hidden_states(batch, (-1,) if whole else (), [drop])
-    return drop
+def prune(backbone: Backbone, batch: TokenBatch, layer: int, choose: Choose, *, whole: bool = False) -> Pruned:
+    """What becomes of one choice, by itself or beside the whole texts."""
+    ids, mask = torch.from_numpy(batch.ids), torch.from_numpy(batch.mask)
+    _, (pruned,) = backbone.run(ids, mask, (-1,) if whole else (), [backbone.pruning(ids, (layer,), choose)])
+    return pruned
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_dropping_before_the_first_layer_is_never_having_had_the_tokens(
+def test_pruning_before_the_first_layer_is_never_having_had_the_tokens(
     kind: str, small_backbones: dict[str, Backbone]
 ) -> None:
     backbone = small_backbones[kind]
     batch = batch_of(backbone, WINGS)
-    drop = drop_from(backbone, batch, 0, every_other)
+    pruned = prune(backbone, batch, 0, every_other)
     for row in range(len(WINGS)):
         ids = torch.from_numpy(batch.ids[row])
         special = torch.from_numpy(backbone.tokenizer.is_special(batch.ids[row]))
         expected = [i for i in range(len(ids)) if batch.mask[row, i] and (i % 2 == 0 or special[i])]
-        assert drop.stays[row].nonzero()[:, 0].tolist() == expected
+        assert pruned.stays[row].nonzero()[:, 0].tolist() == expected
         with torch.no_grad():
             places = torch.tensor(expected)
             alone = backbone.model(input_ids=ids[places][None], position_ids=places[None]).last_hidden_state[0]
-        assert (drop.states[row][drop.stays[row]] - alone).abs().max() < 1e-4
+        assert (pruned.states[row][pruned.stays[row]] - alone).abs().max() < 1e-4
 
 
-def test_dropping_between_layers_is_not_attending_to_the_dropped(small_backbones: dict[str, Backbone]) -> None:
+def test_the_choice_sees_the_states_of_the_layer(small_backbones: dict[str, Backbone]) -> None:
     backbone = small_backbones["bert"]
     batch = batch_of(backbone, WINGS)
-    (before,), _ = backbone.hidden_states(batch, (1,))
+    expected, _ = backbone.hidden_states(batch, (0, 1))
     seen: list[torch.Tensor] = []
 
     def choose(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         seen.append(states)
-        return every_other(states, mask)
+        return mask
 
-    drop = drop_from(backbone, batch, 1, choose)
-    assert torch.equal(seen[0], before)
-    with torch.no_grad():
-        out = backbone.model.encoder.layer[1](before, torch.where(drop.stays[:, None, None, :], 0.0, -1e30))
-    out = out[0] if isinstance(out, tuple) else out
-    assert (drop.states - out)[drop.stays].abs().max() < 1e-5
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_dropping_nothing_changes_nothing(kind: str, small_backbones: dict[str, Backbone]) -> None:
-    backbone = small_backbones[kind]
-    batch = batch_of(backbone, WINGS)
-    (expected,), real = backbone.hidden_states(batch)
-    for whole in (False, True):
-        drop = drop_from(backbone, batch, 1, lambda _, mask: mask, whole=whole)
-        assert torch.equal(drop.stays, real)
-        assert (drop.states - expected)[real].abs().max() < 1e-5
+    ids, mask = torch.from_numpy(batch.ids), torch.from_numpy(batch.mask)
+    backbone.run(ids, mask, (), [backbone.pruning(ids, (0, 1), choose)])
+    assert len(seen) == 1
+    assert torch.equal(seen[0], torch.cat(expected, dim=-1))
 
 
 @pytest.mark.parametrize("shorten", [True, False])
@@ -417,68 +407,47 @@ def test_beside_the_whole_texts_and_each_other(kind: str, shorten: bool, small_b
     (expected,), real = backbone.hidden_states(batch)
     ids = torch.from_numpy(batch.ids)
     wanted = [(1, every_other), (0, every_other), (1, but_the_first_text)]
-    drops = [backbone.drop(ids, (layer,), choose, shorten=shorten) for layer, choose in wanted]
+    prunings = [backbone.pruning(ids, (layer,), choose) for layer, choose in wanted]
     calls: list[int] = []
-    handle = backbone.tap._layers[0].register_forward_hook(lambda *_: calls.append(0))
-    (whole,), _ = backbone.hidden_states(batch, (-1,), drops)
+    first = next(m for m in backbone.model.modules() if isinstance(m, torch.nn.ModuleList))[0]
+    handle = first.register_forward_hook(lambda *_: calls.append(0))
+    (whole,), found = backbone.run(ids, real, (-1,), prunings, shorten=shorten)
     handle.remove()
     assert len(calls) == 2  # the whole texts, and the one choice that is made before the first layer
     assert (whole - expected)[real].abs().max() < 1e-5
-    for drop, (layer, choose) in zip(drops, wanted, strict=True):
-        alone = drop_from(backbone, batch, layer, choose)
-        assert torch.equal(drop.stays, alone.stays)
-        assert (drop.states - alone.states)[drop.stays].abs().max() < 1e-5
-
-
-@pytest.mark.parametrize("kind", ["llama", "gpt2"])
-def test_a_decoders_cache_is_no_part_of_it(kind: str, small_backbones: dict[str, Backbone]) -> None:
-    """A caller such as sentence-transformers leaves the cache on, with the whole texts' keys in it."""
-    backbone = small_backbones[kind]
-    batch = batch_of(backbone, WINGS)
-    ids, mask = torch.from_numpy(batch.ids), torch.from_numpy(batch.mask)
-    drop = backbone.drop(ids, (1,), every_other)
-    run = Run((), mask=mask, drops=[drop])
-    with torch.no_grad():
-        out = backbone.tap.run(run, lambda: backbone.model(ids, attention_mask=mask.long(), use_cache=True))
-    run.share_out(out.last_hidden_state)
-    alone = drop_from(backbone, batch, 1, every_other)
-    assert (drop.states - alone.states)[drop.stays].abs().max() < 1e-5
-
-
-def test_an_early_layer_alone_does_not_run_the_later_ones(small_backbones: dict[str, Backbone]) -> None:
-    backbone = small_backbones["bert"]
-    batch = batch_of(backbone, WINGS)
-    calls: list[int] = []
-    handles = [
-        layer.register_forward_hook(lambda *_, number=number: calls.append(number))
-        for number, layer in enumerate(backbone.model.encoder.layer)
-    ]
-    backbone.hidden_states(batch, (0, 1))
-    for handle in handles:
-        handle.remove()
-    assert calls == [0]
+    for pruned, (layer, choose) in zip(found, wanted, strict=True):
+        alone = prune(backbone, batch, layer, choose)
+        assert torch.equal(pruned.stays, alone.stays)
+        assert (pruned.states - alone.states)[pruned.stays].abs().max() < 1e-5
 
 
 def test_threads_do_not_drop_each_others_tokens(small_backbones: dict[str, Backbone]) -> None:
     backbone = small_backbones["llama"]
     batch = batch_of(backbone, WINGS)
     (whole,), _ = backbone.hidden_states(batch)
-    dropped = drop_from(backbone, batch, 1, every_other).states
+    dropped = prune(backbone, batch, 1, every_other).states
 
     def one(number: int) -> bool:
         if number % 2:
             return torch.equal(backbone.hidden_states(batch)[0][0], whole)
-        return torch.equal(drop_from(backbone, batch, 1, every_other, whole=number % 4 == 0).states, dropped)
+        return torch.equal(prune(backbone, batch, 1, every_other, whole=number % 4 == 0).states, dropped)
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(one, range(60)))
 
 
-def test_layers_that_cannot_be_found_cannot_drop(minilm: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = batch_of(minilm, ["a b"])
-    expected, _ = minilm.hidden_states(batch, (2, -1))
-    monkeypatch.setattr(minilm.tap, "found", False)
-    states, _ = minilm.hidden_states(batch, (2, -1))
-    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(states, expected, strict=True))
-    with pytest.raises(BundleError, match="cannot be dropped"):
-        drop_from(minilm, batch, 2, every_other)
+def test_another_family_gives_its_states_and_cannot_drop(minilm_folder: Path, tmp_path: Path) -> None:
+    """ALBERT runs one layer again and again: it is read as a whole."""
+    config = AlbertConfig(vocab_size=VOCABULARY, embedding_size=8, hidden_size=32, intermediate_size=48)
+    config.num_hidden_layers, config.num_attention_heads = 3, 4
+    save_model(AlbertModel(config), tmp_path / "albert", minilm_folder, pad=True)
+    backbone = Backbone.load(tmp_path / "albert", device="cpu", dtype="float32")
+    batch = batch_of(backbone, WINGS)
+    states, mask = backbone.hidden_states(batch, (1, -1))
+    inputs = {"input_ids": torch.from_numpy(batch.ids), "attention_mask": mask.long()}
+    with torch.no_grad():
+        expected = backbone.model(**inputs, output_hidden_states=True).hidden_states
+    assert torch.equal(states[0], expected[1])
+    assert torch.equal(states[1], expected[3])
+    with pytest.raises(UnsupportedError, match="models of type 'albert' cannot be run layer by layer"):
+        prune(backbone, batch, 1, every_other)

@@ -22,7 +22,7 @@ from sentence_transformers_glot.layer_states import LAYER_STATES
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, LlamaConfig, LlamaModel
 
-from glot_rag.errors import BundleError, InputError
+from glot_rag.errors import InputError, UnsupportedError
 from glot_rag.head import save_head
 from glot_rag.head.config import HeadConfig
 
@@ -144,7 +144,7 @@ def test_flattened_by_sentence_transformers(
 
 
 def test_the_drop_form_refuses_attention_without_a_mask(flattening: SentenceTransformer, minilm_folder: Path) -> None:
-    with pytest.raises(BundleError, match="attention is 'packed', which does not take the mask"):
+    with pytest.raises(UnsupportedError, match="attention is 'packed', which takes no mask over pairs of tokens"):
         GlotTransformer(
             str(minilm_folder),
             head=HeadConfig(384, form="drop", layers=(2,)),
