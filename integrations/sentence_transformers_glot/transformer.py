@@ -96,7 +96,7 @@ class GlotTransformer(Transformer):
     def forward(self, features: dict[str, Any], task: str | None = None, **kwargs: Any) -> dict[str, Any]:
         """Set `token_embeddings`, (B, L, D) float32, and `attention_mask`, (B, L), to what was kept.
 
-        Where `HeadConfig.mix_weight` is below 1 the mask is that of the whole text, and its tokens' embeddings are mixed
+        Where `HeadConfig.mix_weight` is below 1 the mask is that of the whole text, and the embeddings are mixed
         so that their mean is the head's vector.
 
         For documents, a pooling after it that leaves the prompt out (`include_prompt=False`) raises an InputError.
