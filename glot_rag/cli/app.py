@@ -47,7 +47,7 @@ def main() -> None:
 
 @app.command()
 def index(
-    paths: Annotated[list[Path], typer.Argument(help="Files or folders of .txt, .md, .html and .jsonl.")],
+    paths: Annotated[list[Path], typer.Argument(help="Files or folders.")],
     out: Annotated[Path, typer.Option(help="Directory of the index; made if missing, added to if it is one.")],
     backbone: Annotated[str | None, typer.Option(help=f"{ENCODER_HELP} minilm if not given.")] = None,
     pooling: Annotated[str | None, typer.Option(help="glot, adapool, mean, max, cls or last.")] = None,
@@ -59,11 +59,12 @@ def index(
     device: Device = None,
 ) -> None:
     """Index documents; those already there with the same id and text are not embedded again."""
+    from glot_rag.documents import read_documents
     from glot_rag.encoder.base import GlotEncoder
     from glot_rag.errors import FingerprintMismatchError, IndexNotFoundError
-    from glot_rag.index import GlotIndex, read_documents
+    from glot_rag.index import GlotIndex
 
-    documents = read_documents(paths, on_error="skip" if skip_bad else "raise")
+    documents = read_documents(paths, strict=not skip_bad)
     asked = {"pooling": pooling, "head": head, "device": device}
     another = any(each is not None for each in (backbone, pooling, head))
     try:
@@ -71,7 +72,7 @@ def index(
     except IndexNotFoundError:
         encoder = GlotEncoder.from_pretrained(backbone or "minilm", **asked)  # type: ignore[arg-type]
         if fit and "fit" in encoder.capabilities:
-            again = read_documents(paths, on_error="skip" if skip_bad else "raise")
+            again = read_documents(paths, strict=not skip_bad)
             encoder = _fitted(encoder, (each.text for each in again))
         opened = GlotIndex.create(out, encoder=encoder, save_encoder=True)
     else:
@@ -88,8 +89,8 @@ def index(
             ) from mismatch
     with opened:
         ids = opened.add(documents, show_progress=True)
-        for error in documents.skipped:
-            typer.echo(f"Left out: {error}", err=True)
+        for line in documents.report.lines():
+            typer.echo(line, err=True)
         typer.echo(f"{len(ids):,} documents from {len(documents.files):,} files; {len(opened):,} in {out}")
 
 

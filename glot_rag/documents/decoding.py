@@ -126,7 +126,7 @@ def _codec(name: str) -> str | None:
     """The Python codec for a charset's name, as browsers take it; None for an unknown one and for those not of text."""
     try:
         found = codecs.lookup(name.strip().strip("\"'"))
-        b"".decode(found.name)
+        b"a".decode(found.name, "replace")  # refuses what is no encoding of text
     except (LookupError, ValueError):
         return None
     return _WIDER.get(found.name, found.name)

@@ -15,22 +15,17 @@ from glot_rag.documents.document import Document
 from glot_rag.documents.validation import check_document
 from glot_rag.index.api import GlotIndex
 from glot_rag.index.maintenance import IndexStats, VerifyReport
-from glot_rag.index.readers import DocumentReader, SourceFile, find_files, read_documents
 from glot_rag.index.search import Hit, SearchOptions
 from glot_rag.index.transfer import export_index, import_index
 
 __all__ = [
     "Document",
-    "DocumentReader",
     "GlotIndex",
     "Hit",
     "IndexStats",
     "SearchOptions",
-    "SourceFile",
     "VerifyReport",
     "check_document",
     "export_index",
-    "find_files",
     "import_index",
-    "read_documents",
 ]

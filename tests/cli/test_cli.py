@@ -44,17 +44,17 @@ def test_index_then_search(
     assert "2 documents from 2 files; 2 in" in capsys.readouterr().out
     assert run(monkeypatch, "search", out, "how fast does it heat water", "-k", "2", "--json") == 0
     hits = json.loads(capsys.readouterr().out)
-    assert [hit["id"] for hit in hits] == ["kettle.html", "bicycle.md"]
+    assert [Path(hit["id"]).name for hit in hits] == ["kettle.html", "bicycle.md"]
     assert hits[0]["score"] > hits[1]["score"]
     assert run(monkeypatch, "search", out, "bicycle maintenance", "-k", "1") == 0
     shown = capsys.readouterr().out
-    assert "1. bicycle.md" in shown
+    assert "bicycle.md" in shown
     assert "oil its chain" in shown
     # Again: nothing is doubled, a new file is added, and the index's own encoder is used.
     (folder / "tea.txt").write_text("Green tea should not be brewed with boiling water.")
     assert run(monkeypatch, "index", folder, "--out", out) == 0
     with GlotIndex.open(out, encoder=GlotEncoder.from_pretrained(out / "encoder")) as index:
-        assert sorted(document.id for document in index) == ["bicycle.md", "kettle.html", "tea.txt"]
+        assert sorted(Path(document.id).name for document in index) == ["bicycle.md", "kettle.html", "tea.txt"]
 
 
 def test_a_large_enough_index_is_fitted_to_what_it_holds(
@@ -77,7 +77,7 @@ def test_a_large_enough_index_is_fitted_to_what_it_holds(
     (tmp_path / "more.txt").write_text(f"{bar} {KETTLE}")
     assert run(monkeypatch, "index", tmp_path / "more.txt", "--out", tmp_path / "index") == 0
     assert run(monkeypatch, "search", tmp_path / "index", "how fast does it heat water", "-k", "1", "--json") == 0
-    assert json.loads(capsys.readouterr().out.partition("\n")[2])[0]["id"] == "more.txt"
+    assert json.loads(capsys.readouterr().out.partition("\n")[2])[0]["id"].endswith("more.txt")
 
 
 def test_evaluate_writes_the_documented_json(

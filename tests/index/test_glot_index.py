@@ -384,7 +384,7 @@ class TestDirectory:
         assert len(index) == 0
 
     def test_import_is_light(self):
-        code = "import sys, glot_rag.index; print({'torch', 'faiss', 'bs4', 'markdown_it'} & set(sys.modules))"
+        code = "import sys, glot_rag.index; print({'torch', 'faiss', 'selectolax', 'trafilatura'} & set(sys.modules))"
         assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Literal
@@ -59,7 +60,9 @@ def load_html(stream: BinaryIO, file: FileContext) -> Iterator[Loaded]:
 def _main_content(html: str) -> str:
     """HTML of what trafilatura takes for the main content (Barbaresi, ACL 2021); empty where it finds none."""
     trafilatura = library("trafilatura")
-    found = trafilatura.extract(html, output_format="html", include_comments=False, include_tables=True)
+    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # its errors are of pages that are read without it
+    whole = library("selectolax.lexbor", "selectolax").LexborHTMLParser(html).html  # it refuses parts of pages
+    found = trafilatura.extract(whole, output_format="html", include_comments=False, include_tables=True)
     return str(found or "")
 
 

@@ -53,13 +53,13 @@ def open_folder(
     max_queries: int = MAX_QUERIES,
     seed: int = 0,
 ) -> SpooledCollection:
-    """Read a folder of .txt, .md, .html and .jsonl files as a retrieval collection with one relevant document a query.
+    """Read a folder of files as a retrieval collection with one relevant document a query.
 
     A document without a query, or with a query that another document shares, stays in the collection: it may be found
     wrongly. The documents stay in a temporary file until the collection is closed.
 
     Args:
-        path: a folder, or one file of those kinds.
+        path: a folder, or one file.
         queries: which half, by the position of the query.
         query_from: `title` (of the file's own), `heading` (the first line, where it is one), `first` (the first
             sentence), `heldout` (another sentence, drawn at random), or `auto`: the first of title, heading and first
@@ -71,7 +71,7 @@ def open_folder(
         InputError: an unknown `queries` or `query_from`, or `max_queries` below 1.
         DatasetError: nothing to read there, an id that comes twice, or no query could be made.
     """
-    from glot_rag.index.readers import read_documents
+    from glot_rag.documents import read_documents
 
     check_half(queries)
     if query_from not in QUERY_SOURCES:
@@ -79,7 +79,9 @@ def open_folder(
     if max_queries < 1:
         raise InputError(f"max_queries must be 1 or more, got {max_queries}.")
     sources = [name for name in _LABELS if name != "heldout"] if query_from == "auto" else [query_from]
-    reader = read_documents(path, on_error="skip")
+    # Ids are paths within the folder, so that a collection is the same wherever it lies; noise is what is measured.
+    folder = path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path))
+    reader = read_documents(path, html="all", relative_to=folder)
     collection = SpooledCollection(os.path.basename(os.path.abspath(path)))
     without = SkipCounter("queries that could not be made")
     with ExitStack() as opened:
@@ -92,7 +94,7 @@ def open_folder(
                 continue
             drawn = f"{seed} {key}".encode("utf-8", "surrogatepass")
             title = str(document.metadata.get("title") or "")
-            blocks = r"\n" if reader.place.lower().endswith((".md", ".html", ".htm")) else r"\n\s*\n"
+            blocks = r"\n" if document.blocks else r"\n\s*\n"
             for source in sources:
                 found = _make(source, document.text, title, blocks, random.Random(drawn))
                 if found:
@@ -102,11 +104,12 @@ def open_folder(
                 without.add(key)
 
         problems = collection.problems
-        problems += [str(error) for error in reader.skipped[:_MOST_ERRORS]]
-        if len(reader.skipped) > _MOST_ERRORS:
-            problems.append(f"{len(reader.skipped) - _MOST_ERRORS} more files or lines that cannot be read, left out.")
+        aside = reader.report.set_aside
+        problems += [f"{place}: {reason}" for place, reason in aside[:_MOST_ERRORS]]
+        if len(aside) > _MOST_ERRORS:
+            problems.append(f"{len(aside) - _MOST_ERRORS} more files or lines that cannot be read, left out.")
         empty_files = SkipCounter("files without any text")
-        for name in reader.empty:
+        for name in reader.report.empty:
             empty_files.add(name)
         empty_files.report(problems)
         collection.report_empty()
