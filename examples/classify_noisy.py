@@ -1,10 +1,9 @@
-"""Classify pages that are mostly page furniture: GLOT against mean pooling, with and without noisy views in training.
+"""Classify noisy pages: GLOT against mean pooling, with and without noisy copies of the training texts.
 
     python examples/classify_noisy.py
 
-Which topic is a piece of Python's documentation about? The classifiers learn from clean texts and are asked about texts
-in which four of five words are navigation, cookie notices and footers. Needs `pip install 'glot-rag[minilm,classify]'`;
-no network.
+Which topic is a piece of Python's documentation about? The classifiers learn from clean texts. Then they get texts in
+which four of five words are menus, cookie notices and footers. Offline. Install `glot-rag[minilm,classify]` for it.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ TOPICS = {
     "concurrency": ("threading", "asyncio", "multiprocessing.pool", "queue", "concurrent.futures", "selectors"),
     "files": ("pathlib", "shutil", "zipfile", "tarfile", "tempfile", "mmap"),
 }
-A_TOPIC = 40  # texts; few, so that it runs in a minute
+A_TOPIC = 40  # texts for each topic: few, so that it runs in a minute
 
 
 def documentation() -> list[tuple[str, str]]:

@@ -1,9 +1,10 @@
 """RAG with Haystack on noisy product pages: what mean pooling and GLOT find for a question. Offline, seconds.
 
-The pages are a shop's: a sentence or two about the thing itself between menus and offers. GLOT is fitted to them: it
-has counted what recurs there, and drops that. A pipeline for each embeds and searches the pages; one of them, with a
-filter, builds the prompt for a language model. Some sixty pages show how it is used, not how much better it is: for
-that, see `glot-rag evaluate`.
+The pages are a shop's: a sentence or two about the product, among menus and offers. GLOT is fitted to the pages first:
+it counts what recurs in them, so that it can drop it. One pipeline for each embedding embeds the pages and searches
+them. The last one, with a metadata filter, also builds the prompt for a language model.
+
+Some sixty pages show how it is used, not how much better it is. For that, see `glot-rag evaluate`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ PAGES = {
     "heater": ("home", "Warms a room of twenty square metres and is hardly heard."),
     "speaker": ("home", "Plays for twelve hours on one charge, also beside the pool."),
 }
-# Most of a shop is other things, each in some colours.
+# Most products of a shop are something else, each in several colours.
 THINGS = ["A T-shirt of cotton", "A cushion", "A scarf of wool", "A notebook", "A mug", "A plant pot", "A candle"]
 COLOURS = ["red", "dark blue", "green", "white", "black", "grey", "yellow", "brown"]
 QUESTIONS = {
@@ -87,7 +88,7 @@ def pipeline(documents: list[Document], model: str = "minilm", pooling: str | No
     made.add_component("query", GlotTextEmbedder(model, pooling=pooling))
     made.add_component("retriever", InMemoryEmbeddingRetriever(store, top_k=1))
     made.connect("query.embedding", "retriever.query_embedding")
-    made.warm_up()  # now: it takes the model that the documents' embedder has loaded
+    made.warm_up()  # loads no second model: it shares the document embedder's
     return made
 
 
@@ -95,7 +96,7 @@ def main() -> None:
     documents, says = pages()
     print(f"{len(documents)} noisy pages. One of them:\n  {documents[2].content}\n")
     with tempfile.TemporaryDirectory() as folder:
-        # Adapted to these pages and saved; the folder is named wherever a model is. It holds counts, no text.
+        # Fit the encoder to these pages and save it: counts, no text. The folder then stands for a model's name.
         GlotEncoder.from_pretrained().fit([document.content or "" for document in documents]).save(folder)
         pipelines = {
             "mean": pipeline(documents, pooling="mean"),

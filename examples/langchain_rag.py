@@ -1,10 +1,13 @@
-"""RAG with LangChain on noisy web pages: what mean pooling and GLOT find for a question. No network, under a minute.
+"""RAG with LangChain on noisy web pages: what mean pooling and GLOT find for a question. Offline, under a minute.
 
-Each page is a sentence or two among the menus, cookie banners and footers that a scraper brings along. GLOT is fitted
-to the pages: it has counted what recurs in them, and drops that. The same pages and questions go through
-`GlotVectorStore` twice, once for each; then follow a metadata filter with the evidence, and a chain whose chat model is
-a fake one that quotes its prompt. Some seventy pages show how it is used, not how much better it is: for that, see
-`glot-rag evaluate`.
+Each page has a sentence or two of its own, among the menus, cookie banners and footers that a scraper brings along.
+GLOT is fitted to the pages first: it counts what recurs in them, so that it can drop it.
+
+1. The same pages and questions go through `GlotVectorStore` with each embedding, and the best hits are compared.
+2. A search with a metadata filter shows which words of a hit the head kept (its evidence).
+3. A chain answers a question. Its chat model is a fake one that returns the prompt; put a real one there.
+
+Some seventy pages show how it is used, not how much better it is. For that, see `glot-rag evaluate`.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ PAGES = {
     "router": ("home", "en", "If the connection drops, restart the router and move it away from the microwave oven."),
     "visa": ("travel", "en", "A travel document must be valid for six months after the day on which you enter."),
 }
-# As many pages about other things as a site has: events, each at each place.
+# Pages about other things, as a real site has: events, each at each place.
 EVENTS = ["A concert", "A flea market", "A lecture about bats", "A chess tournament", "A reading", "A first-aid course"]
 PLACES = ["in the gym", "at the mill", "in the church", "on the square", "in the museum", "at the fire station"]
 PLACES += ["in the school", "by the river", "in the library"]
@@ -68,7 +71,7 @@ NOISE = [
 
 
 def noisy_pages() -> tuple[list[Document], dict[str, str]]:
-    """The pages as a scraper brings them home, and by their ids what each has to say."""
+    """The pages as a scraper finds them, and each page's own sentence by the page's id."""
     source = random.Random(SEED)
     pages = PAGES | {
         f"event-{number}": ("events", "en", f"{event} takes place {place} on {source.randrange(1, 29)} May.")
@@ -87,7 +90,7 @@ def main() -> None:
     print(f"{len(documents)} noisy pages. One of them:\n  {documents[0].page_content}\n")
 
     with tempfile.TemporaryDirectory() as folder:
-        # Adapted to these pages and saved; the folder is named wherever a model is. It holds counts, no text.
+        # Fit the encoder to these pages and save it: counts, no text. The folder then stands for a model's name.
         GlotEncoder.from_pretrained().fit([document.page_content for document in documents]).save(folder)
         embeddings = {
             "mean": GlotEmbeddings(pooling="mean"),
@@ -95,8 +98,8 @@ def main() -> None:
             "fitted": GlotEmbeddings(model=folder),
         }
 
-    # Without a path, a store is temporary. With one it is kept, and opened again the next time:
-    # GlotVectorStore(GlotEmbeddings(), "my-index").
+    # Without a path a store is temporary. With one, GlotVectorStore(GlotEmbeddings(), "my-index"), it is kept and
+    # opened again the next time.
     stores = {name: GlotVectorStore.from_documents(documents, each) for name, each in embeddings.items()}
     right = dict.fromkeys(stores, 0)
     for question, answer in QUESTIONS.items():

@@ -1,9 +1,9 @@
-"""The same questions to mean pooling and to GLOT, through LlamaIndex. Under a minute, offline.
+"""RAG with LlamaIndex on noisy web pages: what mean pooling and GLOT find for a question. Offline, under a minute.
 
-A small town's website, as a crawler brings it home: in every page a sentence or two that answer something, between
-menus, cookie banners and serial numbers. GLOT is fitted to the pages: it has counted what recurs in them, and drops
-that. Each embedding fills a `GlotVectorStore` from the same documents; the passages that mean pooling and fitted GLOT
-find are printed side by side, right or wrong.
+The pages are a small town's website as a crawler finds it. In every page one or two sentences answer something, among
+menus, cookie banners and serial numbers. GLOT is fitted to the pages first: it counts what recurs in them, so that it
+can drop it. Each embedding fills a `GlotVectorStore` from the same documents. The hits of mean pooling and fitted GLOT
+are printed side by side, right or wrong.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from glot_rag import GlotEncoder
 
 SEED = 0
 TOP_K = 2
-NOISE_LINES = 12  # a page
+NOISE_LINES = 12  # in each page
 
 # name: (department, what the page has to say)
 PAGES = {
@@ -44,7 +44,7 @@ PAGES = {
     "bicycle": ("traffic", "Locked two-wheelers left at the station for over six weeks are brought to the depot."),
     "snow": ("traffic", "Owners clear the pavement before their house until half past seven and may not use salt."),
 }
-# As many pages about other things as a site has: events, each at each place.
+# Pages about other things, as a real site has: events, each at each place.
 EVENTS = ["A concert", "A flea market", "A lecture about bats", "A chess tournament", "A reading", "A first-aid course"]
 PLACES = ["in the gym", "at the mill", "in the church", "on the square", "in the museum", "at the fire station"]
 PLACES += ["in the school", "by the river", "in the castle"]
@@ -73,14 +73,14 @@ console = Console()
 
 
 def main() -> None:
-    # LlamaIndex's dependencies announce their own plans; nothing here is about this example.
+    # Deprecation warnings inside LlamaIndex's dependencies are not about this example.
     warnings.simplefilter("ignore", DeprecationWarning)
     documents, says = noisy_pages(random.Random(SEED))
     console.print(f"One of {len(documents)} pages:", style="bold")
     console.print(Text(documents[0].get_content(), style="dim"))
 
     with tempfile.TemporaryDirectory() as folder:
-        # Adapted to these pages and saved; the folder is named wherever a model is. It holds counts, no text.
+        # Fit the encoder to these pages and save it: counts, no text. The folder then stands for a model's name.
         GlotEncoder.from_pretrained().fit([document.get_content() for document in documents]).save(folder)
         embeddings = {
             "mean": GlotEmbedding(pooling="mean"),
@@ -135,7 +135,7 @@ def noisy_pages(source: random.Random) -> tuple[list[Document], dict[str, str]]:
                 text="\n".join(lines),
                 id_=name,
                 metadata={"page": name, "department": department},
-                # The name would give the answer away.
+                # With the page's name in the embedded text, the answer would be too easy.
                 excluded_embed_metadata_keys=["page", "department"],
             )
         )

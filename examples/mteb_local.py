@@ -1,9 +1,11 @@
 """Noisy documents of your own as a retrieval task of mteb: mean pooling and GLOT, measured by mteb. Offline, seconds.
 
-`LocalRetrieval` takes a folder in BEIR layout, or, as here, a dataset in memory: docstrings of Python's standard
-library, whose first sentences are the queries, with noise between their words. An encoder that is fitted to the noisy
-documents is a model like any other. Sixty documents show how it is used, not how much better it is: for that, take a
-collection of your own, or see `glot-rag evaluate`.
+`LocalRetrieval` takes a folder in BEIR layout or, as here, a collection in memory: docstrings of Python's standard
+library with noise between their words. Each docstring's first sentence is its query. A fitted encoder is a model like
+any other.
+
+Sixty documents show how it is used, not how much better it is. For that, take a collection of your own, or see
+`glot-rag evaluate`.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ def noisy(dataset: MemoryCollection, noise: str) -> MemoryCollection:
 
 
 def main() -> None:
-    # mteb and what it brings have notes about models with more metadata than these.
+    # mteb warns about models that are not in its own registry.
     warnings.simplefilter("ignore")
     logging.getLogger("mteb").setLevel(logging.ERROR)
     disable_progress_bars()

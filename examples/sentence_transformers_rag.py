@@ -1,9 +1,10 @@
-"""GLOT inside sentence-transformers: the same noisy notes and questions to mean pooling and to GLOT. Offline, seconds.
+"""GLOT inside sentence-transformers: what mean pooling and GLOT find in noisy notes. Offline, seconds.
 
-The notes are a support team's: a line that says something, pasted between log output and mail footers. GLOT is fitted
-to them: it has counted what recurs there, and drops that inside the transformer, where `GlotTransformer` stands for
-`Transformer`. At the end the model is saved and loaded again. Some sixty notes show how it is used, not how much better
-it is: for that, see `glot-rag evaluate`.
+The notes are a support team's: one useful line each, between log output and mail footers. GLOT is fitted to the notes
+first: it counts what recurs in them, and drops it inside the transformer. The module `GlotTransformer` does that, in
+the place of sentence-transformers' `Transformer`. At the end the model is saved and loaded again.
+
+Some sixty notes show how it is used, not how much better it is. For that, see `glot-rag evaluate`.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def main() -> None:
     print(f"\nThe answer (*) first: {', '.join(f'{name} {n} of {len(QUESTIONS)}' for name, n in right.items())}.")
 
     with tempfile.TemporaryDirectory() as folder:
-        models["fitted"].save(folder)  # with what it has counted: no text
+        models["fitted"].save(folder)  # with the counts, without any text
         again = load(folder)  # SentenceTransformer(folder) would want trust_remote_code=True
     same = float(abs(again.encode_document(documents) - vectors["fitted"]).max())
     print(f"Saved and loaded: the largest difference of a number is {same:.0e}.")

@@ -21,7 +21,7 @@ EXPECTED = {
     "haystack_rag": ("haystack", ["The pipeline's prompt", "[drill]"]),
 }
 # How many questions each finds the answer to, or its measures.
-RIGHT = re.compile(r"\b(mean|adapted) +(?:(\d+) (?:of|and) \d|(0\.\d+))")
+RIGHT = re.compile(r"\b(mean|fitted) +(?:(\d+) (?:of|and) \d|(0\.\d+))")
 # Slower than a minute, and tested in their parts: the README's `make demo`, and a training.
 LONG = {"demo", "train_your_own"}
 RUN = """
@@ -58,5 +58,5 @@ def test_example(name: str, minilm_folder: Path, tmp_path: Path) -> None:
     if name != "classify_noisy":
         # Last is what was asked of the noisiest documents.
         right = {pooling: float(count or measure) for pooling, count, measure in RIGHT.findall(result.stdout)}
-        assert right["adapted"] > right["mean"], result.stdout
+        assert right["fitted"] > right["mean"], result.stdout
     assert not list(tmp_path.iterdir()), "an example left files behind"
