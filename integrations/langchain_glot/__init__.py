@@ -1,4 +1,4 @@
-"""glot-rag in LangChain: `GlotEmbeddings` over a `GlotEncoder`, `GlotVectorStore` over a `GlotIndex`."""
+"""glot-rag in LangChain: `GlotEmbeddings`, `GlotVectorStore` over a `GlotIndex`, `GlotDenoiser` for any embeddings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ except ImportError as error:
 
     raise MissingExtraError("langchain-core", "langchain") from error
 
+from langchain_glot.denoiser import GlotDenoiser
 from langchain_glot.embeddings import GlotEmbeddings
 from langchain_glot.vectorstores import GlotVectorStore
 
-__all__ = ["GlotEmbeddings", "GlotVectorStore"]
+__all__ = ["GlotDenoiser", "GlotEmbeddings", "GlotVectorStore"]

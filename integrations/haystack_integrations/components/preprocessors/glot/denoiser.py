@@ -1,0 +1,126 @@
+"""`GlotDenoiser`: a Haystack component over a `Denoiser`, for any embedder."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from haystack import Document, component, default_from_dict, default_to_dict
+
+from glot_rag.errors import InputError
+
+if TYPE_CHECKING:
+    from glot_rag import Denoiser
+
+KEPT, SPANS = "glot_kept", "glot_spans"
+
+
+@component
+class GlotDenoiser:
+    """Drops what looks like noise (menus, cookie notices, footers) from documents. Put it before the splitter.
+
+    Args:
+        model: "minilm", a hub id or a directory (`Denoiser.from_pretrained`), or one that `Denoiser.save` wrote, which
+            is how a pipeline gets one that is fitted to its corpus.
+        head: directory of a trained head; None takes the one shipped for the model.
+        device: "cpu", "cuda", …; None chooses.
+        dtype: "float32", "float16" or "bfloat16"; None chooses.
+        group_key: key of the documents' `meta` that names a document's group, such as its site or its sender. What
+            recurs within a group is noise in it, if the denoiser is fitted. None: there are no groups.
+
+    Example:
+        >>> from haystack import Document
+        >>> from haystack_integrations.components.preprocessors.glot import GlotDenoiser
+        >>> GlotDenoiser().run([Document(content="…")])["documents"]  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: str = "minilm",
+        *,
+        head: str | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        group_key: str | None = None,
+    ) -> None:
+        self.model = model
+        self.head = head
+        self.device = device
+        self.dtype = dtype
+        self.group_key = group_key
+        self._loaded: Denoiser | None = None
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The denoiser, loaded when it is first asked for."""
+        from glot_rag import Denoiser  # here, as it needs torch
+
+        if self._loaded is None:
+            self._loaded = Denoiser.from_pretrained(self.model, head=self.head, device=self.device, dtype=self.dtype)
+        return self._loaded
+
+    def warm_up(self) -> None:
+        """Load the denoiser; a pipeline does this before its first run.
+
+        Raises:
+            ModelNotFoundError, BundleError, InputError, MissingExtraError: as `Denoiser.from_pretrained`.
+        """
+        _ = self.denoiser
+
+    async def warm_up_async(self) -> None:
+        """As `warm_up`, in a thread; a pipeline that runs asynchronously does this instead."""
+        await asyncio.to_thread(self.warm_up)
+
+    @component.output_types(documents=list[Document])
+    def run(self, documents: list[Document]) -> dict[str, list[Document]]:
+        """N documents -> N new ones with the clean text, under `documents`; those given are not changed.
+
+        Ids and metadata stay. Two keys are added to `meta`: `glot_kept`, the share of the words that was kept (0 to 1),
+        and `glot_spans`, where that stood in the given text, a list of [start, end].
+
+        Raises:
+            TypeError: not a list of documents.
+            InputError: a document without text, such as an image.
+        """
+        if not isinstance(documents, list) or not all(isinstance(each, Document) for each in documents):
+            raise TypeError(f"expected a list of Documents, got {documents!r:.80}")
+        cleaned = self.denoiser.denoise(_texts(documents), self._groups(documents))
+        found = [
+            dataclasses.replace(
+                document,
+                content=each.text,
+                meta={**document.meta, KEPT: each.kept, SPANS: [list(span) for span in each.spans]},
+            )
+            for document, each in zip(documents, cleaned, strict=True)
+        ]
+        return {"documents": found}
+
+    @component.output_types(documents=list[Document])
+    async def run_async(self, documents: list[Document]) -> dict[str, list[Document]]:
+        """As `run`, in a thread."""
+        return await asyncio.to_thread(self.run, documents)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a pipeline that is written down."""
+        settings = {name: getattr(self, name) for name in ("model", "head", "device", "dtype", "group_key")}
+        return default_to_dict(self, **settings)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> GlotDenoiser:
+        """Back from `to_dict`; the denoiser is loaded later."""
+        made: GlotDenoiser = default_from_dict(cls, data)
+        return made
+
+    def _groups(self, documents: Sequence[Document]) -> list[str] | None:
+        if self.group_key is None:
+            return None
+        return [str(document.meta.get(self.group_key, "")) for document in documents]
+
+
+def _texts(documents: Sequence[Document]) -> list[str]:
+    for document in documents:
+        if document.content is None:
+            raise InputError(f"document {document.id!r} has no text to clean: route such documents past the denoiser")
+    return [document.content or "" for document in documents]

@@ -1,0 +1,53 @@
+"""`GlotDenoiser` in Haystack: the denoiser's texts, and a pipeline that is written down and read again."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("haystack", reason="these are tests of an integration")
+
+from haystack import Document, Pipeline
+from haystack.components.preprocessors import DocumentSplitter
+from haystack_integrations.components.preprocessors.glot import GlotDenoiser
+
+from glot_rag import Denoiser
+from glot_rag.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def fitted(pages: list[str]) -> Denoiser:
+    return Denoiser.from_pretrained(device="cpu", dtype="float32").fit(pages)
+
+
+def test_a_fitted_denoiser_in_a_pipeline(fitted: Denoiser, pages: list[str], tmp_path: Path) -> None:
+    fitted.save(tmp_path / "denoiser")
+    denoiser = GlotDenoiser(str(tmp_path / "denoiser"), device="cpu", dtype="float32", group_key="host")
+    pipeline = Pipeline()
+    pipeline.add_component("denoise", denoiser)
+    pipeline.add_component("split", DocumentSplitter(split_by="word", split_length=40))
+    pipeline.connect("denoise", "split")
+    documents = [Document(content=page, id=str(n), meta={"host": "a.org"}) for n, page in enumerate(pages[:4])]
+    again = Pipeline.loads(pipeline.dumps())
+    for each in (pipeline, again):
+        found = each.run({"denoise": {"documents": documents}}, include_outputs_from={"denoise"})
+        clean = found["denoise"]["documents"]
+        expected = fitted.denoise(pages[:4], ["a.org"] * 4)
+        assert [document.content for document in clean] == [one.text for one in expected]
+        assert [document.id for document in clean] == ["0", "1", "2", "3"]
+        assert [document.meta["glot_kept"] for document in clean] == [one.kept for one in expected]
+        assert clean[0].meta["glot_spans"] == [list(span) for span in expected[0].spans]
+        assert all("glot_kept" in document.meta for document in found["split"]["documents"])
+    assert [document.content for document in documents] == pages[:4]
+    assert asyncio.run(denoiser.run_async(documents)) == {"documents": clean}
+
+
+def test_what_it_cannot_clean_is_refused() -> None:
+    denoiser = GlotDenoiser(device="cpu", dtype="float32")
+    assert denoiser.run([]) == {"documents": []}
+    with pytest.raises(TypeError, match="expected a list of Documents, got 'text'"):
+        denoiser.run("text")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="has no text to clean"):
+        denoiser.run([Document(content=None, id="picture")])
