@@ -212,26 +212,33 @@ class GlotVectorStore(SearchesIndex):
             **kwargs,
         )
 
-    def delete(self, ids: Sequence[str] | None = None, **kwargs: Any) -> bool:
-        """Delete documents in one commit; ids that are not there are passed over.
+    def delete(self, ids: Sequence[str] | None = None, *, filter: dict[str, Any] | None = None, **kwargs: Any) -> bool:
+        """Delete documents by id, or all that match a filter, in one commit.
 
         Args:
-            ids: Their ids. None deletes all documents, as LangChain has it.
+            ids: Ids that do not exist mean nothing. Neither ids nor a filter: all documents, as LangChain has it.
+            filter: Instead of `ids`, e.g. `{"source": "manual.pdf"}`; see `GlotIndex.delete`.
             kwargs: None are known.
 
         Returns:
             True.
 
         Raises:
-            InputError: A str in place of a list, or an unknown argument; nothing was deleted.
+            InputError: A str in place of a list, ids and a filter together, an empty filter, or an unknown argument;
+                nothing was deleted.
         """
         refuse_unknown(kwargs)
-        self._index.delete(self._index.ids() if ids is None else possible(ids))
+        if filter is not None:
+            self._index.delete(None if ids is None else possible(ids), filter=filter)
+        else:
+            self._index.delete(self._index.ids() if ids is None else possible(ids))
         return True
 
-    async def adelete(self, ids: Sequence[str] | None = None, **kwargs: Any) -> bool:
-        """As `delete`, in a thread. Older `langchain_core.indexing.aindex` only takes stores with one of their own."""
-        return await run_in_executor(None, self.delete, ids, **kwargs)
+    async def adelete(
+        self, ids: Sequence[str] | None = None, *, filter: dict[str, Any] | None = None, **kwargs: Any
+    ) -> bool:
+        """`delete` in a thread. Older `langchain_core.indexing.aindex` only takes stores with a method of their own."""
+        return await run_in_executor(None, self.delete, ids, filter=filter, **kwargs)
 
     # -- end
 

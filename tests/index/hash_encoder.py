@@ -1,9 +1,13 @@
 """A deterministic encoder without a model, for tests and for the processes that they start."""
 
 import hashlib
+import json
+import os
+from pathlib import Path
 
 import numpy as np
 
+from glot_rag.files import write_atomically
 from glot_rag.index import Document
 
 DIMENSION = 16
@@ -31,6 +35,22 @@ class HashEncoder:
             row[:] = np.random.default_rng(seed).standard_normal(self.dimension)
             row /= np.linalg.norm(row)
         return rows
+
+
+class SavingEncoder(HashEncoder):
+    """Saves itself as an encoder does: into a directory of its own, in two files."""
+
+    def save(self, path):
+        os.makedirs(path, exist_ok=True)
+        write_atomically(Path(path) / "head.bin", b"weights" * 100)
+        write_atomically(Path(path) / "encoder.json", json.dumps({"fingerprint": self.fingerprint}).encode())
+
+
+def assert_saved(path):
+    """That all of a `SavingEncoder` is in a directory."""
+    assert (path / "head.bin").read_bytes() == b"weights" * 100
+    assert json.loads((path / "encoder.json").read_bytes()) == {"fingerprint": "hash-encoder-1"}
+    assert len(list(path.iterdir())) == 2
 
 
 def brute_force(encoder, documents, query, k, keep=lambda metadata: True):

@@ -13,7 +13,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from hash_encoder import HashEncoder
+from hash_encoder import HashEncoder, SavingEncoder
 
 from glot_rag.index import Document, GlotIndex
 from glot_rag.index.store import connection, store
@@ -24,6 +24,7 @@ BASE = [Document(f"text {i}", f"d{i}", {"n": i}) for i in range(20) if i not in 
 ADDED = [Document(f"new {i}", f"d{i}", {"n": i}) for i in (1, 2, 30, 31)]
 DELETED = ["d1", "d9", "d17"]
 UPDATED = [("d5", {"changed": True}), ("d6", {})]
+CREATE = "create"  # the one operation that starts without an index
 OPERATIONS = {
     "add": lambda index: index.add(ADDED),
     "delete": lambda index: index.delete(DELETED),
@@ -105,9 +106,13 @@ def forked(path, operation, deadly, moment):
         try:
             steps = Steps(deadly, moment)
             steps.instrument()
-            index = GlotIndex.open(path, HashEncoder())
-            steps.armed = True
-            OPERATIONS[operation](index)
+            if operation == CREATE:
+                steps.armed = True
+                index = GlotIndex.create(path, SavingEncoder(), save_encoder=True)
+            else:
+                index = GlotIndex.open(path, HashEncoder())
+                steps.armed = True
+                OPERATIONS[operation](index)
             steps.armed = False
             steps.report()
             index.close()
@@ -136,11 +141,15 @@ def main():
             index._save_if_behind = lambda: None  # leave changes to replay
         os._exit(0)
     assert os.waitpid(made, 0)[1] == 0
-    for operation in OPERATIONS:
-        counted = forked(shutil.copytree(base, folder / f"{operation}-counted"), operation, -1, "")["reached"]
+
+    def start(name):
+        return folder / name if name.startswith(CREATE) else shutil.copytree(base, folder / name)
+
+    for operation in [CREATE, *OPERATIONS]:
+        counted = forked(start(f"{operation}-counted"), operation, -1, "")["reached"]
         for deadly, step in enumerate(counted):
             for moment in ("before", "after"):
-                path = shutil.copytree(base, folder / f"{operation}-{deadly}-{moment}")
+                path = start(f"{operation}-{deadly}-{moment}")
                 report = forked(path, operation, deadly, moment)
                 assert report["reached"] == counted[: deadly + 1]
                 line = {"operation": operation, "step": step, "nth": deadly, "moment": moment, "path": str(path)}

@@ -1,3 +1,4 @@
+import datetime
 import multiprocessing
 import os
 import sqlite3
@@ -14,7 +15,6 @@ from hash_encoder import DIMENSION, HashEncoder, assert_same_hits, brute_force, 
 from glot_rag.errors import (
     DatasetError,
     FingerprintMismatchError,
-    IndexCorruptedError,
     IndexDiskError,
     IndexExistsError,
     IndexLockedError,
@@ -25,7 +25,7 @@ from glot_rag.errors import (
     InputError,
 )
 from glot_rag.index import Document, GlotIndex
-from glot_rag.index.store import store
+from glot_rag.index.store import connection
 from glot_rag.index.store.manifest import Manifest
 from glot_rag.index.store.schema import checksum
 from glot_rag.index.vectors import checkpoint
@@ -98,6 +98,48 @@ class TestChanges:
         assert len(index) == len(documents)
         assert {document.id: document for document in index} == documents
         assert index.verify().ok
+
+    @pytest.mark.parametrize("index_type", ["flat", "hnsw"])
+    def test_delete_by_filter(self, path, encoder, index_type):
+        documents = [Document(f"text {i}", f"d{i}", {"source": {"file": f"f{i % 4}"}, "n": i}) for i in range(40)]
+        with GlotIndex.create(path, encoder, index_type) as index:
+            index.add(documents)
+            commits = index.stats().sequence
+            assert index.delete(filter={"source.file": "f1"}) == 10
+            assert index.delete(filter={"source.file": "f1"}) == 0
+            assert index.delete(filter={"n": {"$gte": 38}}) == 2
+            assert index.stats().sequence == commits + 2
+            kept = [each for each in documents if each.metadata["n"] % 4 != 1 and each.metadata["n"] < 38]
+            assert list(index) == kept
+            assert_same_hits(index.search("text 1", 40), brute_force(encoder, kept, "text 1", 40))
+            for arguments, message in (
+                ({}, "either ids or filter"),
+                ({"ids": ["d0"], "filter": {"n": 0}}, "either ids or filter"),
+                ({"filter": {}}, "an empty filter matches every document"),
+                ({"filter": {"n": {"$near": 1}}}, "unknown operator"),
+                ({"filter": "n"}, "must be a dict"),
+                ({"ids": 5}, "ids must be a list of str, got the int 5"),
+            ):
+                with pytest.raises(InputError, match=message):
+                    index.delete(**arguments)
+            assert list(index) == kept
+            assert index.delete(filter={"$and": []}) == len(kept)
+            assert index.verify().problems == ()
+        with GlotIndex.open(path, encoder, read_only=True) as reader:
+            with pytest.raises(IndexReadOnlyError, match="for reading only"):
+                reader.delete(filter={"n": 1})
+            assert len(reader) == 0
+
+    def test_dates_and_paths_are_stored_and_found(self, index):
+        when = datetime.datetime(2026, 1, 31, tzinfo=datetime.timezone.utc)
+        index.add([Document("a", "a", {"when": when, "path": Path("x"), "pair": (1, 2)}), Document("b", "b")])
+        assert index.get(["a"])[0].metadata == {"when": "2026-01-31T00:00:00+00:00", "path": "x", "pair": [1, 2]}
+        assert (
+            index.ids({"when": when}) == index.ids({"path": Path("x")}) == index.ids({"pair": {"$any": [2]}}) == ["a"]
+        )
+        assert index.ids({"when": {"$lt": when + datetime.timedelta(days=1)}}) == ["a"]
+        index.update_metadata({"b": {"n": np.float32(0.5)}})
+        assert index.ids({"n": {"$in": [np.float64(0.5)]}}) == ["b"]
 
     def test_ids_in_order_and_last_duplicate_wins(self, index):
         batch = [Document("one", "a"), Document("two", "b"), Document("three", "a")]
@@ -273,7 +315,7 @@ class TestDirectory:
         path.mkdir()
         (path / "store.sqlite").touch()
         (path / "writer.lock").touch()
-        with pytest.raises(IndexCorruptedError, match="not an index"):
+        with pytest.raises(IndexNotFoundError, match="no index"):
             GlotIndex.open(path)
         GlotIndex.create(path, encoder).close()
 
@@ -301,7 +343,7 @@ class TestDirectory:
         with GlotIndex.create(path, encoder) as index:
             index.add(corpus(3))
         before = files(path)
-        monkeypatch.setattr(store, "on_read_only_file_system", lambda directory: True)
+        monkeypatch.setattr(connection, "_on_read_only_file_system", lambda directory: True)
         with GlotIndex.open(path, encoder, read_only=True) as reader:
             assert reader.search("text 1", 1)[0].id == "d1"
             assert files(path) == before

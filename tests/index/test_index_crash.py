@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import steps_child
 from crash_child import apply
-from hash_encoder import HashEncoder, assert_same_hits, brute_force
+from hash_encoder import HashEncoder, SavingEncoder, assert_same_hits, assert_saved, brute_force
 
+from glot_rag.errors import IndexNotFoundError
 from glot_rag.index import Document, GlotIndex
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
@@ -106,7 +107,30 @@ def killed(tmp_path_factory):
     ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert ended.returncode == 0, ended.stderr[-3000:]
     found = [json.loads(line) for line in ended.stdout.splitlines()]
-    return {name: [step for step in found if step["operation"] == name] for name in OPERATIONS}
+    return {name: [step for step in found if step["operation"] == name] for name in [steps_child.CREATE, *OPERATIONS]}
+
+
+def test_kill_before_and_after_each_step_of_a_creation(killed, figures):
+    """There is an index with its encoder, or none and one can be made: nothing in between."""
+    outcomes = {"made": 0, "none": 0}
+    for step in killed[steps_child.CREATE]:
+        path, where = Path(step["path"]), f"{step['moment']} {step['step']}"
+        try:
+            with GlotIndex.open(path, SavingEncoder(), read_only=True) as index:
+                assert len(index) == 0
+            assert step["committed"] == 1, where
+            outcomes["made"] += 1
+        except IndexNotFoundError:
+            assert step["committed"] == 0, where
+            outcomes["none"] += 1
+            GlotIndex.create(path, SavingEncoder(), save_encoder=True).close()
+        assert_saved(path / "encoder")
+        with GlotIndex.open(path, SavingEncoder()) as index:
+            index.add([Document("first", "first")])
+            assert index.verify().problems == ()
+    assert outcomes["made"] > 1
+    assert outcomes["none"] > 10
+    figures(f"kill -9 in a creation with its encoder: {len(killed[steps_child.CREATE])} kills, {outcomes}, 0 unusable")
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

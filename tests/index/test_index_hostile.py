@@ -118,6 +118,48 @@ def test_a_schema_that_is_not_ours_is_refused(path, sql):
         GlotIndex.open(path, read_only=True)
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "ANALYZE",
+        "PRAGMA optimize",
+        "VACUUM",
+        "REINDEX",
+        "PRAGMA journal_mode = DELETE",
+        "PRAGMA auto_vacuum = FULL",
+        "PRAGMA user_version = 7",
+        "PRAGMA wal_checkpoint(TRUNCATE)",
+    ],
+)
+def test_what_other_tools_make_sqlite_do_is_no_damage(path, tmp_path, sql):
+    for statement in ("ANALYZE", sql, "VACUUM"):
+        connection = sqlite3.connect(path / "store.sqlite", isolation_level=None)
+        connection.execute(statement).fetchall()
+        connection.close()
+    with GlotIndex.open(path, ENCODER, read_only=True) as reader:
+        assert reader.verify().problems == ()
+        assert_same_hits(reader.search("text 3", 60), brute_force(ENCODER, DOCUMENTS, "text 3", 60))
+    with GlotIndex.open(path, ENCODER) as index, GlotIndex.open(path, ENCODER, read_only=True) as reader:
+        index.add([Document("new", "new", {"n": 99})])
+        assert index.ids({"n": {"$gt": 58}}) == ["d59", "new"]
+        assert reader.search("new", 1)[0].id == "new"
+        index.backup(tmp_path / "backup")
+        index.compact()
+        assert index.verify().problems == ()
+    with GlotIndex.open(tmp_path / "backup", ENCODER) as copy:
+        assert len(copy) == 61
+
+
+@pytest.mark.parametrize(
+    "sql", ["CREATE TABLE more (x)", "CREATE INDEX more ON documents (text)", "CREATE VIEW more AS SELECT 1"]
+)
+def test_what_is_foreign_is_told_by_name_after_an_analysis_too(path, sql):
+    execute(path, "ANALYZE")
+    execute(path, sql)
+    with pytest.raises(IndexCorruptedError, match="'more' in it is not one of an index's tables"):
+        GlotIndex.open(path, check=False)
+
+
 def test_a_view_that_never_ends_in_place_of_a_table(path):
     execute(path, "DROP TABLE manifest")
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS body, i AS checksum FROM n"

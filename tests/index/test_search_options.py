@@ -5,7 +5,7 @@ import pytest
 from hash_encoder import HashEncoder, assert_same_hits, brute_force, corpus
 
 from glot_rag.errors import IndexReadOnlyError, InputError
-from glot_rag.index import Document, GlotIndex
+from glot_rag.index import Document, GlotIndex, index_types
 from glot_rag.index.search import diversify
 
 DOCUMENTS = corpus(60)
@@ -83,6 +83,34 @@ def test_what_is_refused(index, options, message):
         index.search_vectors(np.eye(16)[:1], 3, **options)
     with pytest.raises(TypeError, match="ofset"):
         index.search("q", 3, ofset=2)
+
+
+def test_numpy_numbers_are_numbers(filled):
+    for kind in (np.int64, np.int32, np.uint8):
+        assert filled.search("query", kind(3)) == filled.search("query", 3)
+        assert filled.search("query", 3, offset=kind(2)) == filled.search("query", 3, offset=2)
+        assert filled.search("query", 3, offset=kind(0)) == filled.search("query", 3)
+        assert filled.search("query", kind(3), mmr=np.float32(0.5), fetch_k=kind(9)) == filled.search(
+            "query", 3, mmr=0.5, fetch_k=9
+        )
+        assert filled.search_vectors(np.eye(16)[:1], kind(3)) == filled.search_vectors(np.eye(16)[:1], 3)
+        assert filled.add(DOCUMENTS[:3], batch_size=kind(2)) == ["d0", "d1", "d2"]
+    assert filled.search("query", 60, min_score=np.float64(0.1)) == filled.search("query", 60, min_score=0.1)
+    with pytest.raises(InputError, match="k must be an int of 1 or more, got"):
+        filled.search("query", np.float64(3))
+    with pytest.raises(InputError, match="k must be an int of 1 or more, got"):
+        filled.search("query", np.bool_(True))
+
+
+def test_numpy_numbers_for_a_graph_and_lists(path, monkeypatch):
+    monkeypatch.setattr(index_types, "MIN_IVF", 20)
+    monkeypatch.setattr(index_types, "ROWS_PER_CENTROID", 1)
+    for index_type, option in (("hnsw", "ef_search"), ("ivf", "nprobe")):
+        with GlotIndex.create(path / index_type, HashEncoder(), index_type) as index:
+            index.add(DOCUMENTS)
+            index.checkpoint()
+            assert index.stats().serving.startswith(("HNSW", "IVF"))
+            assert index.search("query", 5, **{option: np.int64(9)}) == index.search("query", 5, **{option: 9})
 
 
 def test_diversify_of_nothing():

@@ -70,7 +70,7 @@ def sqlite_errors(directory: Path) -> Iterator[None]:
 
 def is_blank(directory: Path) -> bool:
     """Whether a creation was cut off before it wrote anything: no table and no page that could have held one."""
-    with sqlite_errors(directory), closing(connect(directory, "mode=rw")) as connection:
+    with sqlite_errors(directory), closing(connect(directory, reading_mode(directory))) as connection:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
     return bool(tables == 0 and pages <= 1)
@@ -92,6 +92,13 @@ def identity(directory: Path) -> Identity | None:
     return status.st_dev, status.st_ino
 
 
-def on_read_only_file_system(directory: Path) -> bool:
-    """Whether nothing can ever be written there."""
+def reading_mode(directory: Path) -> str:
+    """The URI parameters of a connection that only reads.
+
+    SQLite writes to its log's shared memory even to read, except where nothing can ever be written.
+    """
+    return "immutable=1" if _on_read_only_file_system(directory) else "mode=ro"
+
+
+def _on_read_only_file_system(directory: Path) -> bool:
     return hasattr(os, "statvfs") and (os.statvfs(directory).f_flag & os.ST_RDONLY) == os.ST_RDONLY

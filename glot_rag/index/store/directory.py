@@ -117,11 +117,13 @@ def require_index(directory: Path) -> None:
     """Refuse to open a directory without a store.
 
     Raises:
-        IndexNotFoundError: There is no index.
+        IndexNotFoundError: There is no index, or one whose creation was cut off.
         IndexCorruptedError: There was one: its FAISS file is still there.
     """
     if (directory / STORE_NAME).is_file():
-        return
+        used = any((directory / name).exists() for name in (FAISS_NAME, LAST_COMMIT_NAME))
+        if used or not is_blank(directory):
+            return
     if (directory / FAISS_NAME).exists():
         raise IndexCorruptedError(f"{directory / STORE_NAME} is gone. Restore the directory from a backup")
     raise IndexNotFoundError(

@@ -18,7 +18,7 @@ from glot_rag.index.store.connection import (
     STORE_NAME,
     connect,
     identity,
-    on_read_only_file_system,
+    reading_mode,
     sqlite_errors,
     use_write_ahead_log,
 )
@@ -71,10 +71,7 @@ class Store:
         self._commit_failed = False  # its pages may be in the log, whole, where the next opening finds them
         self._generation = 0
         self._identity = identity(directory)
-        self._mode = "mode=rw"
-        if read_only:
-            # SQLite writes to the log's shared memory even to read, except where nothing can ever be written.
-            self._mode = "immutable=1" if on_read_only_file_system(directory) else "mode=ro"
+        self._mode = reading_mode(directory) if read_only else "mode=rw"
         try:
             with self._connection() as opened:
                 self.manifest = self._check(opened.connection)
@@ -206,7 +203,8 @@ class Store:
                 return False
         raise IndexReplacedError(
             f"{self._directory} was removed, or another index was put in its place, since it was opened for writing. "
-            "The change is not in the index that is there now: open it again with GlotIndex.open, and repeat the change"
+            "Changes made since then are not in the index that is there now: open it again with GlotIndex.open, and "
+            "repeat them"
         )
 
     def _follow(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import inspect
 from typing import Any
@@ -80,9 +81,15 @@ class TestWriting:
         assert len(filled.index) == 39
         with pytest.raises(InputError, match=r"write \['d2'\]"):
             filled.delete("d2")
-        with pytest.raises(InputError, match="unknown arguments: filter"):
-            filled.delete(filter={"lang": "en"})  # it must not pass for "all"
+        with pytest.raises(InputError, match="unknown arguments: where"):
+            filled.delete(where={"lang": "en"})  # it must not pass for "all"
+        with pytest.raises(InputError, match="an empty filter matches every document"):
+            filled.delete(filter={})
+        with pytest.raises(InputError, match="either ids or filter"):
+            filled.delete(["d1"], filter={"lang": "en"})
         assert len(filled.index) == 39
+        assert asyncio.run(filled.adelete(filter={"lang": "en"})) is True
+        assert {each.metadata["lang"] for each in filled.index} == {"de", "fr"}
         assert filled.delete() is True
         assert len(filled.index) == 0
         assert filled.similarity_search("text 7") == []
