@@ -29,7 +29,7 @@ BATCH = 1024  # documents a commit
 
 
 class GlotVectorStore(SearchesIndex):
-    """Documents and vectors in a `GlotIndex`: durable, with deletion and with filters applied before the search.
+    """Documents and vectors in a `GlotIndex`: kept on disk, with deletion and with filters applied before the search.
 
     All methods may be called from many threads; the async ones run in a thread. A search takes `filter=`, a dict like
     `{"lang": "en", "year": {"$gte": 2023}}`, with `$or`, `$not` and more (see

@@ -135,7 +135,7 @@ def live(path, faults, nth, code, lasting):
     return calls, noticed
 
 
-def settle(folder, faults, code):
+def next_write(folder, faults, code):
     """An addition fails at each of its calls in turn; then a deletion finds nothing of it to delete.
 
     Each time, what an opening shows before and after that deletion is looked up in a copy of the files, as a killed
@@ -145,7 +145,7 @@ def settle(folder, faults, code):
     found, nth, failed = 0, 0, True
     while failed:
         nth, failed = nth + 1, False
-        path = folder / f"settle-{code}-{nth}"
+        path = folder / f"next-{code}-{nth}"
         index = GlotIndex.create(path, ENCODER)
         index.add([Document("first", "first")])
         faults.arm(path, nth, code, True)
@@ -192,7 +192,7 @@ def main():
             raise AssertionError(f"call {nth} failed with {errno.errorcode[code]}, lasting: {lasting}") from error
         counts["faults"] += 1
         counts["noticed"] += seen > 0
-    counts["doubtful"] = settle(folder, faults, errno.EIO)
+    counts["doubtful"] = next_write(folder, faults, errno.EIO)
     sys.stdout.write(json.dumps(counts) + "\n")
 
 

@@ -33,8 +33,8 @@ def test_no_failing_write_loses_or_halves_an_acknowledged_operation(tmp_path, fi
     counts = json.loads(ended.stdout)
     # A few calls may fail unnoticed: SQLite tries some again, and does without others (a truncation of its log).
     assert counts["noticed"] > counts["faults"] / 2
-    assert counts["doubtful"], "no failed addition was found by a later opening: settling was not tested"
+    assert counts["doubtful"], "no failed addition was found by a later opening: the next write was not tested"
     figures(
         f"ENOSPC and EIO: {counts['faults']} faults over {counts['calls']} calls, {counts['noticed']} noticed, 0 lost; "
-        f"{counts['doubtful']} failed additions that an opening would have shown, all settled by the next write"
+        f"{counts['doubtful']} failed additions that an opening would have shown, none after the next write"
     )

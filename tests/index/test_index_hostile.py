@@ -45,7 +45,7 @@ def execute(path, sql, *parameters):
     connection.close()
 
 
-# -- manifests that are sealed as ours are: the checksum is no signature
+# -- manifests with the right checksum, which is no signature
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -266,12 +266,12 @@ def in_use(tmp_path_factory):
     return copy
 
 
-@pytest.mark.parametrize("mark", ["kept", "deleted", "damaged"])
-def test_a_damaged_log_gives_a_whole_commit_or_a_refusal(in_use, tmp_path, figures, mark):
-    """With the mark of the last commit none is lost silently; without it, what is there is a whole earlier commit."""
+@pytest.mark.parametrize("last_commit", ["kept", "deleted", "damaged"])
+def test_a_damaged_log_gives_a_whole_commit_or_a_refusal(in_use, tmp_path, figures, last_commit):
+    """With the number of the last commit none is lost silently; without it, there is a whole earlier commit."""
     log, generator = (in_use / "store.sqlite-wal").read_bytes(), np.random.default_rng(0)
     outcomes = {"refused": 0, "earlier commit": 0, "last commit": 0}
-    for number in range(60 if mark == "kept" else 20):
+    for number in range(60 if last_commit == "kept" else 20):
         copy = shutil.copytree(in_use, tmp_path / f"copy {number}")
         damaged = bytearray(log)
         place = int(generator.integers(len(log)))
@@ -280,9 +280,9 @@ def test_a_damaged_log_gives_a_whole_commit_or_a_refusal(in_use, tmp_path, figur
         else:
             del damaged[place:]
         (copy / "store.sqlite-wal").write_bytes(damaged)
-        if mark == "deleted":
+        if last_commit == "deleted":
             (copy / "store.commit").unlink()
-        elif mark == "damaged":
+        elif last_commit == "damaged":
             (copy / "store.commit").write_bytes(b"0" * 19 + b"9" + (copy / "store.commit").read_bytes()[20:])
         try:
             with GlotIndex.open(copy, ENCODER) as opened:
@@ -293,9 +293,9 @@ def test_a_damaged_log_gives_a_whole_commit_or_a_refusal(in_use, tmp_path, figur
                 outcomes["last commit" if generations == {7} else "earlier commit"] += 1
         except IndexStoreError:
             outcomes["refused"] += 1
-    assert (outcomes["earlier commit"] == 0) == (mark == "kept")
-    assert outcomes["refused"] > 30 or mark != "kept"
-    figures(f"log cut off or one bit flipped, mark of the last commit {mark}: {outcomes}, half commits 0")
+    assert (outcomes["earlier commit"] == 0) == (last_commit == "kept")
+    assert outcomes["refused"] > 30 or last_commit != "kept"
+    figures(f"log cut off or one bit flipped, number of the last commit {last_commit}: {outcomes}, half commits 0")
 
 
 def test_a_lost_commit_is_named_and_can_be_added_again(in_use, tmp_path):
@@ -309,7 +309,7 @@ def test_a_lost_commit_is_named_and_can_be_added_again(in_use, tmp_path):
     with GlotIndex.open(copy, ENCODER, check=False) as index:
         assert re.search(lost, index.verify().problems[0])
         index.checkpoint()
-    with pytest.raises(IndexCorruptedError, match=lost):  # a commit without documents settles nothing
+    with pytest.raises(IndexCorruptedError, match=lost):  # a commit without documents changes nothing
         GlotIndex.open(copy, ENCODER)
     with GlotIndex.open(copy, ENCODER, check=False) as index:
         index.add([Document("generation 7", id, {"generation": 7}) for id in ("a", "b", "c")])
@@ -319,18 +319,18 @@ def test_a_lost_commit_is_named_and_can_be_added_again(in_use, tmp_path):
 
 
 @pytest.mark.parametrize("what", ["link", "pipe", "folder", "megabytes"])
-def test_what_lies_in_place_of_the_mark_is_not_followed(path, tmp_path, what):
-    mark, outside = path / "store.commit", tmp_path / "outside"
-    mark.unlink(missing_ok=True)
+def test_what_lies_in_place_of_the_last_commit_is_not_followed(path, tmp_path, what):
+    last, outside = path / "store.commit", tmp_path / "outside"
+    last.unlink(missing_ok=True)
     outside.write_bytes(b"mine")
     if what == "link":
-        mark.symlink_to(outside)
+        last.symlink_to(outside)
     elif what == "pipe":
-        os.mkfifo(mark)
+        os.mkfifo(last)
     elif what == "folder":
-        mark.mkdir()
+        last.mkdir()
     else:
-        mark.write_bytes(b"9" * (1 << 22))
+        last.write_bytes(b"9" * (1 << 22))
     with GlotIndex.open(path, ENCODER) as index:
         index.add([Document("new", "new")])
     with GlotIndex.open(path, ENCODER) as index:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from hash_encoder import HashEncoder, assert_same_hits, brute_force, corpus
 
-from glot_rag.cli.app import main
+from glot_rag.cli.app import app, main
 from glot_rag.errors import (
     DatasetError,
     IndexExistsError,
@@ -301,6 +303,26 @@ class TestCommands:
             more = {"reindex": ["flat"], "backup": [tmp_path / "x"], "export-index": [tmp_path / "x"]}.get(command, [])
             code, text = run(monkeypatch, capsys, command, tmp_path / "none", *more)
             assert (code, "no index in" in text) == (2, True)
+
+    def test_what_the_operating_system_refuses_is_one_line(self, path, tmp_path, monkeypatch, capsys):
+        with GlotIndex.create(path, ENCODER) as index:
+            index.add(corpus(3))
+        (tmp_path / "file").touch()
+        inside, long = tmp_path / "file" / "inside", tmp_path / ("x" * 300)
+        assert run(monkeypatch, capsys, "export-index", path, tmp_path / "out")[0] == 0
+        for arguments in (
+            *(("backup", path, inside), ("export-index", path, inside), ("import-index", tmp_path / "out", inside)),
+            *(("info", long), ("verify", long), ("compact", long), ("backup", path, long)),
+        ):
+            code, text = run(monkeypatch, capsys, *arguments)
+            assert (code, text.count("\n")) == (2, 1), text
+            assert re.match("Error: .*(Check the path|There is no index)", text)
+
+    def test_few_options(self):
+        names = ("info", "verify", "compact", "reindex", "backup", "export-index", "import-index")
+        commands = typer.main.get_command(app).commands
+        options = [each for name in names for each in commands[name].params if each.param_type_name == "option"]
+        assert len(options) <= 4
 
     def test_they_load_no_model(self):
         code = "import sys, glot_rag.cli.app; sys.exit('torch' in sys.modules or 'faiss' in sys.modules)"

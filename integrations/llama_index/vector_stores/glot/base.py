@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class GlotVectorStore(BasePydanticVectorStore):
-    """Nodes and vectors in a `GlotIndex`: durable, with deletion and with filters applied before the search.
+    """Nodes and vectors in a `GlotIndex`: kept on disk, with deletion and with filters applied before the search.
 
     All methods may be called from many threads; the async ones run in a thread. Metadata filters may use every
     operator of LlamaIndex, joined by "and", "or" and "not", nested as one likes; `text_match` finds a part of a text.
