@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -11,14 +12,17 @@ import numpy as np
 import pytest
 import torch
 
+from glot_rag.denoise.denoiser import Denoiser
 from glot_rag.embedder import Embedder, Vectors
-from glot_rag.encoder import torch_encoder as encoder_module
+from glot_rag.encoder import storage as encoder_module
 from glot_rag.encoder.together import encode_documents_together, encode_queries_together
 from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.errors import BundleError, InputError, ModelNotFoundError
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead, save_head
+from glot_rag.head.config import HeadConfig
 from glot_rag.head.registry import PRETRAINED
 from glot_rag.models.backbone import Backbone
+from glot_rag.models.tokenizer import TokenBatch
 
 MakeHead = Callable[..., GlotHead | AdaPool]
 POOLINGS = ("mean", "max", "cls", "last", "adapool", "glot", "glot-paper")
@@ -95,8 +99,6 @@ def test_left_padding_gives_the_same_vectors(
     states = torch.full((1, len(ids) + shift, 384), 50.0)
     mask = torch.zeros(1, len(ids) + shift, dtype=torch.bool)
     mask[:, shift:] = True
-    from glot_rag.models.tokenizer import TokenBatch
-
     batch = TokenBatch(np.zeros(1, np.int64), np.array([ids]), np.ones((1, len(ids)), bool))
     (states[:, shift:],), _ = minilm.hidden_states(batch)
     for name in ("mean", "max", "cls", "last", "glot-paper"):
@@ -320,6 +322,44 @@ def test_what_the_fingerprint_depends_on(minilm: Backbone, make_head: MakeHead) 
     assert TorchEncoder(minilm, make_head(hidden_size=8)).fingerprint == encoders[0].fingerprint
 
 
+def test_a_head_that_is_being_trained_goes_on_learning(minilm: Backbone, make_head: MakeHead) -> None:
+    """An encoder freezes a copy: the head that it was made of keeps its mode, gradients and device."""
+    head = make_head(hidden_size=8).train()
+    encoder = TorchEncoder(minilm, head)
+    assert head.training
+    assert all(parameter.requires_grad for parameter in head.parameters())
+    fingerprint, before = encoder.fingerprint, encoder.encode_documents(["a text"])
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.add_(1.0)
+    assert encoder.fingerprint == fingerprint
+    np.testing.assert_array_equal(encoder.encode_documents(["a text"]), before)
+
+
+@pytest.mark.parametrize(
+    "name", ["backbone", "pooling", "query_pooling", "query_prompt", "document_prompt", "denoiser", "classifier"]
+)
+def test_what_decides_a_vector_cannot_be_changed(name: str, encoders: dict[str, TorchEncoder]) -> None:
+    with pytest.raises(AttributeError):
+        setattr(encoders["glot"], name, "query: ")
+
+
+def test_a_setting_that_a_later_version_adds_changes_no_fingerprint(
+    encoders: dict[str, TorchEncoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class LaterConfig(HeadConfig):
+        temperature: float = 1.0
+
+    pooling = encoders["glot"].pooling
+    before = encoders["glot"].fingerprint
+    settings = pooling.config.to_dict()
+    monkeypatch.setattr(pooling, "config", LaterConfig(**settings))
+    assert encoders["glot"].fingerprint == before
+    monkeypatch.setattr(pooling, "config", LaterConfig(**settings, temperature=0.5))
+    assert encoders["glot"].fingerprint != before
+
+
 # ---- explain
 
 
@@ -349,8 +389,6 @@ def test_explain(name: str, encoders: dict[str, TorchEncoder], minilm: Backbone)
 
 
 def test_explained_weights_are_those_of_the_vector(encoders: dict[str, TorchEncoder], minilm: Backbone) -> None:
-    from glot_rag.models.tokenizer import TokenBatch
-
     evidence = encoders["adapool"].explain(TEXT)
     (ids,) = minilm.tokenizer([TEXT])
     batch = TokenBatch(np.zeros(1, np.int64), np.array([ids]), np.ones((1, len(ids)), bool))
@@ -382,6 +420,32 @@ def test_explain_shows_the_text_that_was_read(encoders: dict[str, TorchEncoder])
     assert len(encoders["mean"].explain("word " * 1000).tokens) == 256
     with pytest.raises(InputError, match="expected strings, got int"):
         encoders["mean"].explain(5)  # type: ignore[arg-type]
+
+
+def test_explain_shows_what_was_left_of_the_text(minilm: Backbone, make_head: MakeHead, mixed_texts: list[str]) -> None:
+    """An encoder that denoises reads another text; weights make its vector, spans are those of the text itself."""
+    head = make_head(layers=(2,), form="drop", convolution="transformer", norm="layer", hidden_size=16, scale=2.0)
+    denoiser = Denoiser(minilm, head)
+    mean = BaselinePooling("mean", 384)
+    encoder = TorchEncoder(minilm, head, query_pooling=mean, denoiser=denoiser, document_prompt="passage: ")
+    text = next(text for text in mixed_texts if len(text) > 300 and len(denoiser.denoise([text])[0].spans) > 3)
+    evidence = encoder.explain(text)
+    (denoised,) = denoiser.denoise([text])
+    assert evidence.denoised == denoised
+    assert evidence.text == text
+    (tokenised,) = minilm.tokenizer.with_offsets(["passage: " + denoised.text])
+    assert [token.token for token in evidence.tokens] == tokenised.tokens
+    for token, (start, end) in zip(evidence.tokens, tokenised.spans, strict=True):
+        read = denoised.text[max(0, start - 9) : max(0, end - 9)]
+        assert text[slice(*token.span)] == read
+        if read:
+            assert any(first <= token.span[0] and token.span[1] <= last for first, last in denoised.spans)
+        assert token.noise is not None
+    weights = np.array([token.weight for token in evidence.tokens], np.float32)
+    batch = TokenBatch(np.zeros(1, np.int64), np.array([tokenised.ids]), np.ones((1, len(tokenised.ids)), bool))
+    (states,), _ = minilm.hidden_states(batch)
+    vector = weights @ states[0].numpy()
+    np.testing.assert_allclose(vector / np.linalg.norm(vector), encoder.encode_documents([text])[0], atol=1e-5)
 
 
 # ---- saving and loading
