@@ -76,6 +76,35 @@ def new_directory(directory: Path) -> Iterator[Path]:
         raise
 
 
+def replace_directory(new: Path, directory: Path) -> None:
+    """Put a filled directory, on the same file system, in the place of another one, which is removed.
+
+    The old one is moved aside first and removed last: if the new one cannot be put in place, the old one is back.
+
+    Args:
+        new: the directory with the new content.
+        directory: the name that it gets; there may be a directory of that name.
+
+    Raises:
+        OSError: a rename failed; `directory` is as it was.
+    """
+    parent = directory.absolute().parent
+    old = parent / f".{directory.name}.{secrets.token_hex(8)}.old"
+    replaces = directory.exists()
+    sync_tree(new)
+    if replaces:
+        os.rename(directory, old)
+    try:
+        os.rename(new, directory)
+    except BaseException:
+        if replaces:
+            os.rename(old, directory)
+        raise
+    sync_directory(parent)
+    if replaces:
+        shutil.rmtree(old, ignore_errors=True)
+
+
 def sync_tree(directory: Path) -> None:
     """Flush every file below a directory, and the directory's names, to the disk."""
     for folder, _, names in os.walk(directory):

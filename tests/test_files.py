@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
 from glot_rag.errors import InputError
-from glot_rag.files import new_directory, sync_tree, write_atomically
+from glot_rag.files import new_directory, replace_directory, sync_tree, write_atomically
 
 
 def test_threads_that_write_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
@@ -74,3 +75,39 @@ def test_a_new_directory_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no"):
         fail()
     assert list(tmp_path.iterdir()) == []
+
+
+def make(path: Path, content: str) -> Path:
+    path.mkdir()
+    (path / "file").write_text(content)
+    return path
+
+
+def test_a_directory_takes_anothers_place(tmp_path: Path) -> None:
+    target = make(tmp_path / "target", "old")
+    (target / "more").write_text("of the old one")
+    replace_directory(make(tmp_path / "new", "new"), target)
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+    assert {path.name: path.read_text() for path in target.iterdir()} == {"file": "new"}
+
+
+def test_a_directory_gets_a_free_name(tmp_path: Path) -> None:
+    replace_directory(make(tmp_path / "new", "new"), tmp_path / "target")
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
+def test_the_old_one_is_back_where_a_rename_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, new = make(tmp_path / "target", "old"), make(tmp_path / "new", "new")
+    rename = os.rename
+
+    def fail(source: Path, destination: Path) -> None:
+        if Path(source) == new:
+            assert not target.exists()  # it stands aside
+            raise OSError("the disk is full")
+        rename(source, destination)
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(OSError, match="the disk is full"):
+        replace_directory(new, target)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "target"]
+    assert (target / "file").read_text() == "old"

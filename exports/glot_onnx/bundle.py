@@ -25,6 +25,7 @@ from glot_rag.encoder.loading import BUNDLE_RECORD as RECORD
 from glot_rag.encoder.loading import is_bundle
 from glot_rag.encoder.torch_encoder import TorchEncoder, as_torch
 from glot_rag.errors import InputError
+from glot_rag.files import replace_directory
 from glot_rag.head import AdaPool, GlotHead
 from glot_rag.onnx import corpus_features
 from glot_rag.onnx.encoder import FORMAT, FORMAT_VERSION, MODEL, TOKENIZER, OnnxEncoder
@@ -43,8 +44,8 @@ def export_encoder(
     """Write backbone and head as one graph, with what running it needs, after the parity check.
 
     The directory gets `model.onnx`, `tokenizer.json`, `onnx.json` (settings and checksums), `parity.json`, the files
-    that other servers read (`glot_onnx.serving`), and `head/`, from which `check_bundle` repeats the check. It replaces
-    an older bundle as a whole; on failure nothing changes.
+    that other servers read (`glot_onnx.serving`), and `head/`, from which `check_bundle` repeats the check. An older
+    bundle there is replaced as a whole; if anything fails it stays as it was.
 
     The graph of an encoder that is fitted to a corpus has a third input, `corpus_features` (batch, seq, F),
     which `OnnxEncoder` computes from the corpus statistics in `head/` (`glot_rag.onnx.corpus_features`). Other servers
@@ -112,9 +113,7 @@ def export_encoder(
             own = hashlib.sha256(f"{encoder.fingerprint} {precision}".encode()).hexdigest()
             _write_record(encoder, made, precision, own)
         (made / REPORT).write_bytes(to_json(report))
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(made, target)
+        replace_directory(made, target)
     return report
 
 

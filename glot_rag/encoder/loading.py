@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from glot_rag.checks import choose
 from glot_rag.errors import InputError, MissingExtraError
+from glot_rag.models.registry import PACKAGED
 
 if TYPE_CHECKING:
     from glot_rag.encoder.base import GlotEncoder
@@ -35,7 +36,8 @@ def load_encoder(name_or_path: str | os.PathLike[str], backend: str | None, **se
         InputError: no such backend, or torch for a bundle.
         MissingExtraError: what runs the encoder is not installed.
     """
-    bundled = is_bundle(name_or_path)
+    # A directory called "minilm" is "./minilm": known names come first.
+    bundled = os.fspath(name_or_path) not in PACKAGED and is_bundle(name_or_path)
     chosen = choose("backend", backend or ("onnx" if bundled else "torch"), tuple(_BACKENDS))
     if bundled and chosen == "torch":
         raise InputError(f"{name_or_path} is an exported encoder, which ONNX Runtime runs: leave backend out")

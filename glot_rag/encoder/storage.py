@@ -21,6 +21,7 @@ from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooling
 from glot_rag.head.config import BASELINE_POOLINGS, POOLINGS
 from glot_rag.head.registry import check_trained_over, find_head, pooling_fingerprint
 from glot_rag.models.backbone import Backbone
+from glot_rag.models.registry import PACKAGED
 
 if TYPE_CHECKING:
     from glot_rag.encoder.torch_encoder import TorchEncoder
@@ -68,7 +69,7 @@ def load_parts(
     saved: dict[str, Any] = {}
     as_saved = False
     backbone_name = name_or_path
-    if (directory / RECORD).is_file():
+    if os.fspath(name_or_path) not in PACKAGED and (directory / RECORD).is_file():  # "./minilm" is a directory's name
         saved = _read_record(directory / RECORD)
         backbone_name = saved["backbone"]
         pooling = pooling or saved["pooling"]

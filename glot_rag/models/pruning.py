@@ -21,7 +21,7 @@ from glot_rag.models.layers import Layers
 Choose = Callable[[Tensor, Tensor], Tensor]
 
 # How a layer's tensors lie along the tokens. A tensor under another name is refused: it cannot be narrowed.
-_BY_TOKEN = ("position_embeddings", "position_ids")  # (B or 1, L, …), or a tuple of such
+_BY_TOKEN = ("position_embeddings", "position_embeddings_global", "position_embeddings_local", "position_ids")
 _BY_PAIR = ("attention_mask", "position_bias")  # (B or 1, heads or 1, L or 1, L)
 _OF_CACHE = ("cache_position", "past_key_values", "past_key_value", "layer_past")  # nothing is cached here
 

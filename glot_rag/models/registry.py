@@ -1,4 +1,4 @@
-"""The name of a backbone -> where its files are. Looks on this machine first; the hub comes last."""
+"""Where a backbone's files are, by its name: on this machine first, on the hub last."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ class ModelSource:
         name: what the user asked for.
         location: a directory, or a hub id.
         gguf_file: the GGUF file there, if it is one.
-        install: what to say if the location turns out to hold nothing.
+        tried: the places that were looked at, for the error message.
+        install: the install line for the error message, if there is one.
     """
 
     name: str
@@ -113,10 +114,11 @@ def _packaged_folder(model: PackagedModel) -> Path | None:
 
 
 def resolve(name: str | os.PathLike[str]) -> ModelSource:
-    """Find a backbone: a local path, then a package's files (SHA-256 checked), then the hub (its cache first).
+    """Find a backbone: a known name's package (SHA-256 checked), a local path, or the hub (its cache first).
 
     Args:
-        name: "minilm", "smollm2", a directory, a `.gguf` file, or a hub id.
+        name: "minilm", "smollm2", a directory, a `.gguf` file, or a hub id. Known names come first: a directory called
+            "minilm" is "./minilm".
 
     Raises:
         BundleError: a package's file does not have the SHA-256 it should have.
@@ -125,23 +127,21 @@ def resolve(name: str | os.PathLike[str]) -> ModelSource:
     text = os.fspath(name)
     if not text:
         raise ModelNotFoundError("the name of a model is empty: give minilm, smollm2, a directory or a hub id")
+    if model := PACKAGED.get(text):
+        if folder := _packaged_folder(model):
+            return ModelSource(text, str(folder), model.gguf_file)
+        places = (f"the installed package {model.package}", f"the hub and its cache, as {model.hub_id}")
+        # On the hub the original weights are there, so no GGUF file is asked for.
+        return ModelSource(text, model.hub_id, tried=places, install=model.install)
     path = Path(text).expanduser()
     if path.is_file() and path.suffix == ".gguf":
         return ModelSource(text, str(path.parent), gguf_file=path.name)
     if path.is_dir():
         return ModelSource(text, str(path))
-    tried = [f"a directory or .gguf file at {path}"]
-    if model := PACKAGED.get(text):
-        if folder := _packaged_folder(model):
-            return ModelSource(text, str(folder), model.gguf_file)
-        tried.append(f"the installed package {model.package}")
-        tried.append(f"the hub and its cache, as {model.hub_id}")
-        # On the hub the original weights are there, so no GGUF file is asked for.
-        return ModelSource(text, model.hub_id, tried=tuple(tried), install=model.install)
+    tried = (f"a directory or .gguf file at {path}",)
     if not _could_be_hub_id(text):
         raise ModelNotFoundError(not_found(text, tried, None))
-    tried.append(f"the hub and its cache, as {text}")
-    return ModelSource(text, text, tried=tuple(tried))
+    return ModelSource(text, text, tried=(*tried, f"the hub and its cache, as {text}"))
 
 
 def _could_be_hub_id(text: str) -> bool:
@@ -150,18 +150,18 @@ def _could_be_hub_id(text: str) -> bool:
 
 
 def reach_hub(hub_id: str) -> None:
-    """See whether the hub answers, before transformers asks it for a model's files.
+    """Check that the hub answers, before transformers asks it for a model's files.
 
-    huggingface_hub goes on asking for each file for some 20 seconds, so that without a network a missing model was
-    most of a minute away from its error. Here one file is asked for, twice.
+    huggingface_hub retries each file for some 20 seconds, so that without a network the error for a missing model took
+    most of a minute. This asks for one file, at most twice.
 
     Args:
         hub_id: of the model.
 
     Raises:
-        ValueError: it is none.
-        Exception: what huggingface_hub raised, if nothing answered. That the model is not there is an answer:
-            transformers says more about it.
+        ValueError: it is not a hub id.
+        Exception: what huggingface_hub raised, if the hub did not answer. An answer that the model is not there raises
+            nothing: transformers' own message says more.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
@@ -182,8 +182,8 @@ def reach_hub(hub_id: str) -> None:
             return
 
 
-def not_found(name: str, tried: list[str] | tuple[str, ...], install: str | None, cause: object = None) -> str:
-    """The one message for a backbone that is nowhere: what was tried, and what to do."""
+def not_found(name: str, tried: tuple[str, ...], install: str | None, cause: object = None) -> str:
+    """The message for a backbone that was not found: the places that were tried, and what to do."""
     lines = [f"No model '{name}' was found. Tried, in order:"]
     lines += [f"  - {place}" for place in tried]
     if cause:

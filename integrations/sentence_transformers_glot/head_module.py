@@ -14,6 +14,7 @@ from glot_rag.denoise.storage import load_fitted_head
 from glot_rag.errors import BundleError
 from glot_rag.head import AdaPool, GlotHead, save_head
 from glot_rag.head.registry import find_head
+from glot_rag.models.registry import PACKAGED
 
 Head = GlotHead | AdaPool
 
@@ -47,15 +48,16 @@ class Float32Head(nn.Module):
 
 
 def read_head(name_or_path: str | os.PathLike[str], pooling: str) -> tuple[Head, dict[str, Any]]:
-    """A head by the name of a backbone that one ships for, or from a directory, and its details.
+    """A head and its details: by the name of a backbone that one ships for ("minilm"), else from a directory.
 
     Raises:
         ModelNotFoundError: none ships for a backbone of that name, and there is no such directory.
         BundleError: the files are damaged, or hold a head of another kind.
         InputError: no such pooling, or one that is not trained.
     """
-    given = Path(name_or_path) if (Path(name_or_path) / "config.json").is_file() else None
-    directory = given or find_head(os.fspath(name_or_path), pooling, None)
+    name = os.fspath(name_or_path)
+    given = Path(name) if name not in PACKAGED and (Path(name) / "config.json").is_file() else None
+    directory = given or find_head(name, pooling, None)
     assert directory is not None
     head, _, details = load_fitted_head(directory)
     if given is None and head.name != pooling:

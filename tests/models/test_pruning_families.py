@@ -127,8 +127,9 @@ def test_a_family(name: str, attention: str, padding: str, make: Make) -> None:
         pytest.skip("transformers has no such attention for this family")
     layers, inputs = Layers(make(name, attention)), batch(padding)
     model, mask = make(name, "eager"), inputs["attention_mask"].bool()
-    expected = model(**inputs, output_hidden_states=True).hidden_states
-    assert len(expected) == NUM_LAYERS + 1
+    out = model(**inputs, output_hidden_states=True)
+    assert len(out.hidden_states) == NUM_LAYERS + 1
+    expected = [*out.hidden_states[:-1], out.last_hidden_state]
 
     # Every layer's states are the model's own.
     states, _ = run_layers(layers, inputs, range(NUM_LAYERS + 1))

@@ -8,7 +8,8 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 
-from glot_rag.errors import BundleError, ModelNotFoundError
+from glot_rag import GlotEncoder
+from glot_rag.errors import BundleError, GlotError, ModelNotFoundError
 from glot_rag.models import registry as resolve_module
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.registry import PACKAGED, PackagedModel, file_sha256, resolve
@@ -60,9 +61,25 @@ def test_a_package_is_found_and_not_imported(package: Path, workdir: Path) -> No
     assert (source.name, Path(source.location), source.is_local) == ("tiny", package, True)
 
 
-def test_a_directory_comes_before_a_package(package: Path, workdir: Path) -> None:
+def test_a_directory_does_not_shadow_a_known_name(package: Path, workdir: Path) -> None:
     (workdir / "tiny").mkdir()
-    assert resolve("tiny").location == "tiny"
+    assert resolve("tiny").location == str(package)
+    assert resolve("./tiny").location == "tiny"
+    shutil.rmtree(package.parent)
+    assert resolve("tiny").location == "someone/tiny"
+
+
+@pytest.mark.parametrize("record", ["encoder.json", "onnx.json"])
+def test_a_saved_encoder_does_not_shadow_a_known_name(record: str, workdir: Path, minilm: Backbone) -> None:
+    (workdir / "minilm").mkdir()
+    (workdir / "minilm" / record).write_text("{}")
+    encoder = GlotEncoder.from_pretrained("minilm", pooling="mean", device="cpu", dtype="float32")
+    assert encoder.backbone.fingerprint == minilm.fingerprint
+    with pytest.raises(GlotError, match=rf"minilm.{record} says format None|minilm is an exported encoder"):
+        GlotEncoder.from_pretrained("./minilm", backend="torch")
+
+
+def test_a_directory_by_its_path(package: Path) -> None:
     assert resolve(str(package)).location == str(package)
     assert resolve(package).location == str(package)
 
@@ -85,7 +102,6 @@ def test_without_the_package_the_hub_comes_last(package: Path, workdir: Path, mi
     source = resolve("tiny")
     assert (source.location, source.is_local) == ("someone/tiny", False)
     assert source.tried == (
-        "a directory or .gguf file at tiny",
         "the installed package tiny_model_package",
         "the hub and its cache, as someone/tiny",
     )
@@ -129,14 +145,13 @@ def test_what_was_tried_and_the_install_line_are_listed(package: Path, workdir: 
     with pytest.raises(ModelNotFoundError) as caught:
         Backbone.load("tiny", device="cpu")
     lines = str(caught.value).splitlines()
-    assert lines[:4] == [
+    assert lines[:3] == [
         "No model 'tiny' was found. Tried, in order:",
-        "  - a directory or .gguf file at tiny",
         "  - the installed package tiny_model_package",
         "  - the hub and its cache, as someone/tiny",
     ]
-    assert lines[4].startswith("The last said: ")
-    assert lines[5:] == ["Install it with: pip install tiny-model-package"]
+    assert lines[3].startswith("The last said: ")
+    assert lines[4:] == ["Install it with: pip install tiny-model-package"]
 
 
 def test_a_hub_id_that_is_not_there(workdir: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glot_rag.errors import InputError
+from glot_rag.models import tokenizer as tokenizer_module
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.tokenizer import Tokenizer, check_texts, pack
 
@@ -148,3 +150,92 @@ def test_a_text_without_a_token_gets_one() -> None:
     assert tokenizer.pad_id == 0
     assert tokenizer(["", "a b", "  "]) == [[2], [1, 0], [2]]
     assert tokenizer.with_offsets(["", "a"]) == [([2], ["</s>"], [(0, 0)]), ([1], ["a"], [(0, 1)])]
+
+
+# ---- long texts, of which only the beginning is tokenised
+
+
+def _byte_level(texts: list[str]) -> Any:
+    from tokenizers import Tokenizer as Core
+    from tokenizers import models, pre_tokenizers, trainers
+
+    core = Core(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=600, special_tokens=["<|a_long_special_token|>"], show_progress=False)
+    )
+    return core
+
+
+def _unigram(texts: list[str]) -> Any:
+    from tokenizers import Tokenizer as Core
+    from tokenizers import models, normalizers, pre_tokenizers, trainers
+
+    core = Core(models.Unigram())
+    core.normalizer = normalizers.NFKC()
+    core.pre_tokenizer = pre_tokenizers.Metaspace()
+    core.train_from_iterator(
+        texts, trainers.UnigramTrainer(vocab_size=400, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False)
+    )
+    return core
+
+
+@pytest.fixture(scope="module")
+def cores(minilm_folder: Path, prose: list[tuple[str, str]]) -> dict[str, Any]:
+    from tokenizers import Tokenizer as Core
+
+    texts = [text for _, text in prose]
+    return {
+        "wordpiece": Core.from_file(str(minilm_folder / "tokenizer.json")),
+        "byte-level": _byte_level(texts),
+        "unigram": _unigram(texts),
+    }
+
+
+_PIECES = [
+    "wing ",
+    "slipstream",
+    "x" * 150,
+    "東京都の天気は",
+    "。",
+    "[SEP]",
+    "<|a_long_special_token|>",
+    "  \n\n ",
+    "e\u0301",
+]
+_PIECES += [" ", "'", "s ", "2026-11-28", "😀", "#####", "\u200b", "naïve, "]
+
+
+@pytest.mark.parametrize("name", ["wordpiece", "byte-level", "unigram"])
+@given(pieces=st.lists(st.sampled_from(_PIECES), min_size=40, max_size=400), max_tokens=st.sampled_from([4, 8, 33]))
+def test_the_beginning_of_a_long_text_is_that_of_the_whole(
+    name: str, cores: dict[str, Any], pieces: list[str], max_tokens: int
+) -> None:
+    core, text = cores[name], "".join(pieces)
+    tokenizer = Tokenizer(core, max_tokens, pad_id=0, stand_in=0, special_ids=())
+    whole = core.encode(text)
+    assert tokenizer([text, "short", text[::-1]])[0] == (whole.ids or [0])
+    (tokenised,) = tokenizer.with_offsets([text])
+    if whole.ids:
+        assert tokenised == (whole.ids, whole.tokens, whole.offsets)
+
+
+def test_real_texts_are_tokenised_as_if_they_were_read_to_the_end(
+    cores: dict[str, Any], prose: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = " ".join(text for _, text in prose)
+    assert len(text) > 100_000
+    sizes: list[int] = []
+    settled = tokenizer_module._is_settled
+
+    def note(encoding: Any) -> bool:
+        sizes.append(sum(len(window.ids) for window in (encoding, *encoding.overflowing)))
+        return settled(encoding)
+
+    monkeypatch.setattr(tokenizer_module, "_is_settled", note)
+    for name, core in cores.items():
+        tokenizer = Tokenizer(core, 256, pad_id=0, stand_in=0, special_ids=())
+        for start in range(0, 50_000, 3_571):
+            assert tokenizer([text[start:]]) == [core.encode(text[start:]).ids], name
+    assert len(sizes) == 3 * 15  # the first cut was far enough
+    assert max(sizes) < 5_000  # of 30,000 tokens and more
