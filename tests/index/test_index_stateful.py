@@ -51,7 +51,7 @@ class AgainstDict(RuleBasedStateMachine):
     def checkpoint(self):
         self.index.checkpoint()
 
-    @rule(index_type=st.sampled_from(["flat", "hnsw", "sq8", "auto"]))
+    @rule(index_type=st.sampled_from(["flat", "hnsw", "auto"]))
     def reindex(self, index_type):
         self.index.reindex(index_type)
 

@@ -76,13 +76,14 @@ def is_blank(directory: Path) -> bool:
     return bool(tables == 0 and pages <= 1)
 
 
-def identity(directory: Path) -> Identity | None:
+def identity(path: str) -> Identity | None:
     """Device and inode of the file: other numbers at the same path are another index. None: there is no such file.
+
+    Every snapshot asks, so the path is a str: `pathlib` takes longer than the system call.
 
     Raises:
         IndexDiskError: The operating system does not say.
     """
-    path = directory / STORE_NAME
     try:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):

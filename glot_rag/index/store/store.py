@@ -70,7 +70,8 @@ class Store:
         self._closed = False
         self._commit_failed = False  # its pages may be in the log, whole, where the next opening finds them
         self._generation = 0
-        self._identity = identity(directory)
+        self._path = str(directory / STORE_NAME)
+        self._identity = identity(self._path)
         self._mode = reading_mode(directory) if read_only else "mode=rw"
         try:
             with self._connection() as opened:
@@ -194,11 +195,12 @@ class Store:
         Raises:
             IndexReplacedError: It is another one that cannot be used, or is gone.
         """
+        found = identity(self._path)
         with self._guard:
-            if self._generation == generation and identity(self._directory) == self._identity:
+            if self._generation == generation and found == self._identity:
                 return True
             if self._read_only:
-                if identity(self._directory) != self._identity:
+                if found != self._identity:
                     self._follow()
                 return False
         raise IndexReplacedError(
@@ -209,7 +211,7 @@ class Store:
 
     def _follow(self) -> None:
         """Turn to the index that is at the path now. The caller holds the guard."""
-        found = identity(self._directory)
+        found = identity(self._path)
         if found is None:
             raise IndexReplacedError(GONE.format(self._directory))
         with closing(connect(self._directory, self._mode)) as connection:
@@ -271,7 +273,7 @@ class Store:
                 opened = self._idle.pop() if self._idle else None
                 generation = self._generation
             if opened is None:
-                if identity(self._directory) is None:
+                if identity(self._path) is None:
                     raise IndexReplacedError(GONE.format(self._directory))
                 opened = _Opened(connect(self._directory, self._mode), generation)
             try:
