@@ -29,9 +29,8 @@ from rich.console import Console
 from rich.table import Table
 
 from glot_rag.embedder import Vectors
-from glot_rag.evaluation import evaluate, parse_noise
+from glot_rag.evaluation import EvaluationSettings, evaluate
 from glot_rag.evaluation.collections.registry import open_collection
-from glot_rag.evaluation.encoders import remembered
 from glot_rag.evaluation.report.results import library_versions
 from glot_rag.evaluation.vector_cache import VectorCache
 
@@ -107,13 +106,25 @@ def _register(beir: Path) -> str:
     return name
 
 
-def hashed(texts: Sequence[str]) -> Vectors:
+class HashEncoder:
     """Unit vectors drawn from a hash of the text: the same text has the same vector."""
-    out = np.empty((len(texts), DIMENSION), np.float32)
-    for row, text in enumerate(texts):
-        out[row] = np.frombuffer(hashlib.shake_128(text.encode()).digest(DIMENSION), np.int8)
-    out /= np.linalg.norm(out, axis=1, keepdims=True)
-    return out
+
+    dimension = DIMENSION
+
+    def __init__(self, name: str) -> None:
+        self.fingerprint = name
+
+    def encode_documents(self, texts: Sequence[str], *, show_progress: bool = False) -> Vectors:
+        """N texts -> (N, D)."""
+        out = np.empty((len(texts), DIMENSION), np.float32)
+        for row, text in enumerate(texts):
+            out[row] = np.frombuffer(hashlib.shake_128(text.encode()).digest(DIMENSION), np.int8)
+        out /= np.linalg.norm(out, axis=1, keepdims=True)
+        return out
+
+    def encode_queries(self, texts: Sequence[str], *, show_progress: bool = False) -> Vectors:
+        """As `encode_documents`."""
+        return self.encode_documents(texts)
 
 
 def peak_of_one(folder: Path, kind: str, noise: str, cache: Path | None) -> dict[str, float]:
@@ -128,18 +139,11 @@ def peak_of_one(folder: Path, kind: str, noise: str, cache: Path | None) -> dict
     from scipy import stats  # noqa: F401
 
     kept = VectorCache(cache) if cache else None
-    poolings = {name: remembered(hashed, name, kept) for name in POOLINGS}
     name = write_kind(kind, folder)
     before = resident()
-    collection = open_collection(name, max_queries=QUERIES)
-    evaluate(
-        collection,
-        lambda texts: {name: embed(texts) for name, embed in poolings.items()},
-        lambda texts: {name: embed(texts) for name, embed in poolings.items()},
-        POOLINGS,
-        [parse_noise(noise)],
-        max_words=WORDS,
-    )
+    settings = EvaluationSettings([noise], max_words=WORDS, costs=False)
+    encoders = {name: HashEncoder(name) for name in POOLINGS}
+    evaluate(open_collection(name, max_queries=QUERIES), encoders, settings, cache=kept)
     return {"start_mib": before, "peak_mib": resident()}
 
 

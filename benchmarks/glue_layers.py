@@ -26,9 +26,9 @@ import typer
 from rich.console import Console
 
 from glot_rag.classification.fit import FitConfig
-from glot_rag.evaluation.paper.experiment import TrialSettings
-from glot_rag.evaluation.paper.glue import GLUE_TASKS, GlueConfig, read_glue, run_glue
-from glot_rag.evaluation.paper.results import TrialReport, TrialResult, print_trials
+from glot_rag.evaluation.paper.experiment import ExperimentSettings
+from glot_rag.evaluation.paper.glue import GLUE_TASKS, GlueSettings, read_glue, run_glue
+from glot_rag.evaluation.paper.results import ExperimentReport, ExperimentResult, print_experiment
 from glot_rag.models.backbone import Backbone
 
 _backbone: Backbone | None = None
@@ -41,7 +41,7 @@ def loaded(backbone: str, device: str | None, max_tokens: int) -> None:
     _backbone = Backbone.load(backbone, device=device, max_tokens=max_tokens)
 
 
-def trial(data: Path, config: GlueConfig, out: Path) -> TrialReport:
+def run_one(data: Path, config: GlueSettings, out: Path) -> ExperimentReport:
     """One task and layer."""
     assert _backbone is not None
     report = run_glue(_backbone, data, config)
@@ -49,7 +49,7 @@ def trial(data: Path, config: GlueConfig, out: Path) -> TrialReport:
     return report
 
 
-def placed(result: TrialResult, layer: int, report: TrialReport) -> TrialResult:
+def placed(result: ExperimentResult, layer: int, report: ExperimentReport) -> ExperimentResult:
     """The result with the layer, and the dtype of its states, in its place."""
     return dataclasses.replace(result, place={**result.place, "layer": layer, "dtype": report.settings["dtype"]})
 
@@ -81,30 +81,30 @@ def main(
     configs = {}
     for key in itertools.product(tasks, read):
         fit = FitConfig(epochs=epochs, patience=epochs)
-        settings = TrialSettings(tuple(pooling.split(",")), seeds, 0, fit, rates, key[1:], {"norm": norm})
-        configs[key] = GlueConfig(key[:1], limit, trials=settings)
+        settings = ExperimentSettings(tuple(pooling.split(",")), seeds, 0, fit, rates, key[1:], {"norm": norm})
+        configs[key] = GlueSettings(key[:1], limit, experiment=settings)
     work.mkdir(parents=True, exist_ok=True)
     files = {key: work / f"{key[0]}-{key[1]}.json" for key in configs}
-    found = {key: TrialReport.load(file) for key, file in files.items() if file.exists()}
+    found = {key: ExperimentReport.load(file) for key, file in files.items() if file.exists()}
     spawned = multiprocessing.get_context("spawn")  # an accelerator cannot be used in a forked process
     with ProcessPoolExecutor(jobs, spawned, loaded, (backbone, device, max_tokens)) as pool:
         left = {key: config for key, config in configs.items() if key not in found}
-        futures = {pool.submit(trial, data, config, files[key]): key for key, config in left.items()}
+        futures = {pool.submit(run_one, data, config, files[key]): key for key, config in left.items()}
         for future in as_completed(futures):
             key = futures[future]
             found[key] = future.result()
             shown = ", ".join(f"{each.pooling} {each.shown}" for each in found[key].results)
             console.print(f"{key[0]}, layer {key[1]}: {shown}", style="dim", highlight=False)
-    tried: list[TrialResult] = []
-    chosen: list[TrialResult] = []
+    tried: list[ExperimentResult] = []
+    chosen: list[ExperimentResult] = []
     for name, each in itertools.product(tasks, pooling.split(",")):
         by_layer = [placed(found[name, layer].result(each, name), layer, found[name, layer]) for layer in read]
         tried += by_layer
         chosen.append(max(by_layer, key=lambda result: statistics.fmean(result.validation)))
     first = found[tasks[0], read[0]]
     title = first.title.replace("epoch chosen", "layer, rate and epoch chosen")
-    report = TrialReport(title, "task", {**first.settings, "layers": read}, chosen)
-    print_trials(report, Console())
+    report = ExperimentReport(title, "task", {**first.settings, "layers": read}, chosen)
+    print_experiment(report, Console())
     json_file.parent.mkdir(parents=True, exist_ok=True)
     whole = {**json.loads(report.to_json()), "tried": [each.to_dict() for each in tried]}
     json_file.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")

@@ -16,6 +16,8 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
+from glot_rag.evaluation.report.results import method_label
+
 ROOT = Path(__file__).resolve().parents[1]
 METRIC = "ndcg@10"
 NAMES = {
@@ -35,7 +37,8 @@ def read(path: Path, fitted: str) -> list[tuple[str, float, float, float]]:
     results: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["results"]
     for each in results:
         setting = found.setdefault((each["noise"], each["ratio"]), {})
-        setting[each["pooling"]] = 100 * each["metrics"][METRIC]
+        label = method_label(each["pooling"], fitted=each["fitted"], denoised=each["denoised"])
+        setting[label] = 100 * each["metrics"][METRIC]
         setting["oracle"] = 100 * each["ceiling"][METRIC]
     return [
         (NAMES[noise] + (f", {ratio:.0%}" if ratio else ""), values["mean"], values[fitted], values["oracle"])
@@ -84,7 +87,7 @@ def draw(rows: list[tuple[str, float, float, float]], out: Path, title: str) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results" / "cranfield-0.json")
-    parser.add_argument("--fitted", default="glot+adapt", help="name of fitted GLOT in the JSON")
+    parser.add_argument("--fitted", default="GLOT, fitted", help="label of the method beside mean pooling")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "noise.svg")
     arguments = parser.parse_args()
     draw(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from speed_tables import Rows, percent, spread, won_back
@@ -12,26 +11,13 @@ from speed_tables import Rows, percent, spread, won_back
 from glot_rag.evaluation.report.results import PRIMARY_METRIC, Report
 from glot_rag.evaluation.report.terminal import difference_label
 
-TITLES = {
-    "mean": "mean",
-    "adapool": "AdaPool",
-    "glot": "GLOT",
-    "glot+prune": "GLOT, denoised first",
-    "glot+adapt": "GLOT, fitted",
-    "adapool+adapt": "AdaPool, fitted",
-    "glot+adapt+prune": "GLOT, fitted, denoised first",
-    "max": "max",
-    "cls": "CLS",
-    "bm25": "BM25",
-    "best-chunk": "best chunk",
-    "hybrid": "hybrid: BM25 + GLOT",
-    "oracle": "oracle",
-}
-_OURS = ("glot+adapt", "glot")  # whose gain over mean pooling is shown: the first of these that was measured
+# What a table calls a pooling or baseline, where that is not its label.
+TITLES = {"hybrid": "hybrid: BM25 + GLOT"}
+_OURS = ("GLOT, fitted", "GLOT")  # whose gain over mean pooling is shown: the first of these that was measured
 # What may differ between runs that are one but for their seed. The hash does where the seed draws documents or queries.
-_OF_A_RUN = ("seed", "results", "costs", "versions", "problems", "dataset_hash", "queries_made", "encoders", "setup")
+_OF_A_RUN = ("seed", "results", "costs", "versions", "problems", "collection_hash", "queries_made", "encoders", "setup")
 # And of the setup: where it ran, which moves a figure by less than a seed does, and what else was measured there.
-_OF_A_MACHINE = ("threads", "dtype", "device", "poolings", "systems")
+_OF_A_MACHINE = ("threads", "dtype", "device", "poolings", "baselines", "fit", "denoise")
 
 
 def retrieval_rows(reports: list[Report], overall: bool = False) -> Rows:
@@ -44,7 +30,7 @@ def retrieval_rows(reports: list[Report], overall: bool = False) -> Rows:
     Raises:
         ValueError: two reports of one collection and the same noise differ in more than the seed, or not in the seed.
     """
-    poolings = list(dict.fromkeys(pooling for report in reports for pooling in report.poolings))
+    poolings = list(dict.fromkeys(pooling for report in reports for pooling in report.labels))
     titles = [TITLES.get(pooling, pooling) for pooling in poolings]
     rows = [["collection", "noise", *titles, "oracle", "GLOT − mean", "won back"]]
     recoveries: list[dict[str, float]] = []
@@ -69,16 +55,16 @@ def system_rows(report: Report, systems: list[str]) -> Rows:
     Raises:
         ValueError: a system that the report does not have.
     """
-    unknown = [name for name in systems if name not in report.poolings and name != "oracle"]
+    unknown = [name for name in systems if name not in report.labels and name != "oracle"]
     if unknown:
-        raise ValueError(f"{report.dataset} has no {', '.join(unknown)}; it has {', '.join(report.poolings)}, oracle")
+        raise ValueError(f"{report.collection} has no {', '.join(unknown)}; it has {', '.join(report.labels)}, oracle")
     rows = [["", *(_noise_label(noise, ratio) for noise, ratio in report.settings)]]
     columns: list[dict[str, float]] = []
     for noise, ratio in report.settings:
         found = {name: report.result(name, noise, ratio) for name in [*systems, "mean"] if name != "oracle"}
         column = {name: 100 * result.metrics[PRIMARY_METRIC] for name, result in found.items() if result}
         if found["mean"]:
-            column["oracle"] = 100 * found["mean"].ceiling[PRIMARY_METRIC]
+            column["oracle"] = 100 * found["mean"].oracle[PRIMARY_METRIC]
         columns.append(column)
     for name in systems:
         row = [TITLES.get(name, name)]
@@ -99,24 +85,25 @@ def _by_seed(reports: list[Report]) -> list[list[Report]]:
     """Reports that are to be averaged, together, in the order of the first of each."""
     groups: dict[tuple[Any, ...], list[Report]] = {}
     for report in reports:
-        groups.setdefault((report.dataset, *report.settings), []).append(report)
+        groups.setdefault((report.collection, *report.settings), []).append(report)
     for group in groups.values():
         names = ", ".join(f"seed {report.seed}" for report in group)
         if len({report.seed for report in group}) < len(group):
-            raise ValueError(f"the reports of {group[0].dataset} do not differ in the seed: {names}")
+            raise ValueError(f"the reports of {group[0].collection} do not differ in the seed: {names}")
         first = _settings(group[0])
         for report in group[1:]:
             found = _settings(report)
             differing = [name for name in first if name in found and found[name] != first[name]]
             if differing:
                 raise ValueError(
-                    f"the reports of {group[0].dataset} ({names}) differ in more than the seed: {', '.join(differing)}"
+                    f"the reports of {group[0].collection} ({names}) differ in more than the seed: "
+                    f"{', '.join(differing)}"
                 )
     return list(groups.values())
 
 
 def _settings(report: Report) -> dict[str, Any]:
-    settings = {name: value for name, value in asdict(report).items() if name not in _OF_A_RUN}
+    settings = {name: value for name, value in report.__dict__.items() if name not in _OF_A_RUN}
     setup = {name: value for name, value in report.setup.items() if name not in _OF_A_MACHINE}
     return {**settings, **setup, **{f"encoder {name}": value for name, value in report.encoders.items()}}
 
@@ -130,9 +117,9 @@ def _row(seeds: list[Report], noise: str, ratio: float, poolings: list[str]) -> 
         if all(results)
     }
     means = {pooling: statistics.fmean(each) for pooling, each in values.items()}
-    ceilings = [100 * result.ceiling[PRIMARY_METRIC] for result in found["mean"] if result]
-    ceiling = statistics.fmean(ceilings)
-    won = {pooling: won_back(value, means["mean"], ceiling) for pooling, value in means.items()}
+    oracles = [100 * result.oracle[PRIMARY_METRIC] for result in found["mean"] if result]
+    oracle = statistics.fmean(oracles)
+    won = {pooling: won_back(value, means["mean"], oracle) for pooling, value in means.items()}
     best = max(round(value, 1) for value in means.values())
     cells = [_shown(values[each]) if each in values else "" for each in poolings]
     cells = [
@@ -141,10 +128,10 @@ def _row(seeds: list[Report], noise: str, ratio: float, poolings: list[str]) -> 
     ]
     ours = _ours(means)
     row = [
-        seeds[0].dataset,
+        seeds[0].collection,
         _noise_label(noise, ratio),
         *cells,
-        _shown(ceilings),
+        _shown(oracles),
         difference_label((means[ours] - means["mean"]) / 100) if ours in means else "",
         percent(won.get(ours)),
     ]

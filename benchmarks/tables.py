@@ -10,8 +10,8 @@ A table stands between two comments. The first one names the JSON files, relativ
 
 Reports of `glot-rag evaluate` that differ only in the seed, or in the machine, are averaged: mean and standard
 deviation over the seeds, and the share won back of the means. `<!-- results, overall: FILES -->` adds a line with that
-share's average over the noise settings. `<!-- results, rows mean bm25 oracle: FILE -->` makes a short table of one
-report: these systems as rows, the noise settings as columns.
+share's average over the noise settings. `<!-- results, rows mean; BM25; GLOT, fitted; oracle: FILE -->` makes a short
+table of one report: these methods as rows, the noise settings as columns.
 
 `--check` writes nothing and fails where a table differs from its JSON.
 """
@@ -24,11 +24,11 @@ import re
 import sys
 from pathlib import Path
 
-from retrieval_tables import TITLES, retrieval_rows, system_rows
+from retrieval_tables import retrieval_rows, system_rows
 from speed_tables import Rows, rows_of
 
-from glot_rag.evaluation.paper.results import TrialReport, heading
-from glot_rag.evaluation.report.results import Report
+from glot_rag.evaluation.paper.results import ExperimentReport, heading
+from glot_rag.evaluation.report.results import Report, method_label
 
 ROOT = Path(__file__).resolve().parents[1]
 _BLOCK = re.compile(
@@ -38,7 +38,7 @@ _BLOCK = re.compile(
 )
 
 
-def trial_table(reports: list[TrialReport]) -> str:
+def experiment_table(reports: list[ExperimentReport]) -> str:
     """Of `stress` or `glue`: rows are backbone and pooling, columns shares of distractors or tasks."""
     places = list(dict.fromkeys(place for report in reports for place in report.places))
     metrics = {each.place[report.column]: each.metric for report in reports for each in report.results}
@@ -50,7 +50,7 @@ def trial_table(reports: list[TrialReport]) -> str:
             for pooling in report.poolings:
                 cell = report.result(pooling, place).shown
                 marked = f"**{cell}**" if pooling in report.best(place) else cell
-                found.setdefault((report.settings["backbone"], TITLES.get(pooling, pooling)), {})[place] = marked
+                found.setdefault((report.settings["backbone"], method_label(pooling)), {})[place] = marked
     rows += [[*names, *(cells.get(place, "") for place in places)] for names, cells in found.items()]
     return markdown(rows)
 
@@ -60,7 +60,7 @@ def read_table(names: list[str], overall: bool = False, systems: list[str] | Non
     paths = [ROOT / name for name in names]
     records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     if "column" in records[0]:
-        return trial_table([TrialReport.load(path) for path in paths])
+        return experiment_table([ExperimentReport.load(path) for path in paths])
     if systems:
         if len(paths) != 1:
             raise ValueError(f"a table with chosen rows is made of one report; got {len(paths)}")
@@ -79,7 +79,7 @@ def filled(text: str) -> str:
     """The Markdown with every table made anew."""
 
     def fill(block: re.Match[str]) -> str:
-        systems = block["rows"].split() if block["rows"] else None
+        systems = [name.strip() for name in block["rows"].split(";")] if block["rows"] else None
         rows = read_table(block["files"].split(), overall=block["overall"] is not None, systems=systems)
         return block["start"] + rows + block["end"]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -23,15 +22,21 @@ from glot_rag import (
     Hit,
     TorchEncoder,
     encode_documents_together,
-    encode_queries_together,
 )
-from glot_rag.embedder import Vectors
-from glot_rag.evaluation import NoiseSpec, corrupt, evaluate, load_stdlib, print_report, save_picture
+from glot_rag.evaluation import (
+    EvaluationSettings,
+    NoiseSpec,
+    corrupt,
+    evaluate,
+    load_stdlib,
+    print_report,
+    save_picture,
+)
 
-NOISES = [NoiseSpec.parse(text) for text in ("none", "words:0.5", "words:0.8", "boilerplate:0.8", "gibberish:0.5")]
+NOISES = ["none", "words:0.5", "words:0.8", "boilerplate:0.8", "gibberish:0.5"]
 SEARCHED = NoiseSpec("gibberish", 0.5)
 SEED = 0
-FITTED = "glot, fitted"
+FITTED = "GLOT, fitted"
 
 console = Console()
 
@@ -39,30 +44,11 @@ console = Console()
 def main() -> None:
     options = parse_arguments()
     glot = TorchEncoder.from_pretrained(head=options.head)
-    encoders = {"mean": glot.with_pooling("mean"), "glot": glot, FITTED: glot}  # fitted once there are documents
-    dataset = load_stdlib(limit=options.documents, seed=SEED)
-    done: dict[tuple[str, ...], tuple[dict[str, TorchEncoder], dict[str, Vectors]]] = {}
-
-    def embed(texts: Sequence[str]) -> tuple[dict[str, TorchEncoder], dict[str, Vectors]]:
-        """Encoders and vectors, all from one run of the backbone; kept, because the index takes the same again."""
-        key = tuple(texts)
-        if key not in done:
-            chosen = {**encoders, FITTED: glot.fit(key)}
-            done[key] = chosen, encode_documents_together(chosen, key, show_progress=True)
-        return done[key]
-
-    report = evaluate(
-        dataset,
-        lambda texts: embed(texts)[1],
-        lambda texts: encode_queries_together(encoders, texts),
-        list(encoders),
-        NOISES,
-        seed=SEED,
-        embed_ceiling=lambda texts: encode_documents_together({"mean": encoders["mean"]}, texts, show_progress=True),
-        encoders={name: encoder.fingerprint for name, encoder in encoders.items()},
-        batch_size=options.documents,  # all at once, as `embed` fits to what it is given
-        progress=lambda message: console.print(f"Embedding {message}", style="dim", highlight=False),
-    )
+    encoders = {"mean": glot.with_pooling("mean"), "glot": glot}
+    collection = load_stdlib(limit=options.documents, seed=SEED)
+    # fit=True adds GLOT fitted to the noisy documents of each noise setting.
+    settings = EvaluationSettings(NOISES, fit=True, seed=SEED, costs=False)
+    report = evaluate(collection, encoders, settings, progress=show_stage)
     output = options.output
     output.mkdir(parents=True, exist_ok=True)
     report.save(output / "results.json")
@@ -70,22 +56,28 @@ def main() -> None:
     console.print()
     print_report(report, console)
 
-    noisy = corrupt(list(dataset.documents.values()), SEARCHED, seed=SEED)
+    noisy = corrupt(list(collection.documents.values()), SEARCHED, seed=SEED)
     texts = [each.text for each in noisy]
-    masks = {name: each.signal_mask for name, each in zip(dataset.documents, noisy, strict=True)}
+    masks = {name: each.signal_mask for name, each in zip(collection.documents, noisy, strict=True)}
     found = {}
-    chosen, vectors = embed(texts)
+    chosen = {"mean": encoders["mean"], FITTED: glot.fit(texts)}
+    vectors = encode_documents_together(chosen, texts, show_progress=True)
+    documents = [Document(text, name) for name, text in zip(collection.documents, texts, strict=True)]
     for pooling, path in (("mean", output / "index-mean"), (FITTED, output / "index-glot")):
         shutil.rmtree(path, ignore_errors=True)
         with GlotIndex.create(path, encoder=chosen[pooling]) as index:
-            index.add_vectors(
-                [Document(text, name) for name, text in zip(dataset.documents, texts, strict=True)], vectors[pooling]
-            )
+            index.add_vectors(documents, vectors[pooling])
             found[pooling] = dict(
-                zip(dataset.queries, index.search_batch(list(dataset.queries.values()), k=3), strict=True)
+                zip(collection.queries, index.search_batch(list(collection.queries.values()), k=3), strict=True)
             )
-    show_search(dataset.queries, found, masks)
+    show_search(collection.queries, found, masks)
     console.print(f"\nWritten: {output}/results.png, {output}/results.json, {output}/index-mean, {output}/index-glot")
+
+
+def show_stage(stage: str, done: int, total: int) -> None:
+    """Say what is done next."""
+    if done == 0:
+        console.print(f"Embedding {total:,} documents, noise {stage}", style="dim", highlight=False)
 
 
 def show_search(queries: dict[str, str], found: dict[str, dict[str, list[Hit]]], masks: dict[str, list[bool]]) -> None:

@@ -15,15 +15,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from glot_rag import TorchEncoder, encode_documents_together, encode_queries_together
-from glot_rag.evaluation import MemoryCollection, NoiseSpec, evaluate, load_stdlib, print_report
+from glot_rag import TorchEncoder
+from glot_rag.evaluation import EvaluationSettings, MemoryCollection, evaluate, load_stdlib, print_report
 from glot_rag.head.config import HeadConfig
 from glot_rag.models.backbone import Backbone
 from glot_rag.training.config import TrainingConfig
 from glot_rag.training.loop import train
 from glot_rag.training.texts import TrainingText, read_texts
 
-NOISES = [NoiseSpec.parse(text) for text in ("none", "words:0.5", "boilerplate:0.5")]
+NOISES = ["none", "words:0.5", "boilerplate:0.5"]
 
 
 def main() -> None:
@@ -59,22 +59,14 @@ def main() -> None:
     # The head is a directory that every part of the library takes: GlotEmbeddings(head="my-head"), for one.
     glot = TorchEncoder.from_pretrained(options.backbone, head=options.out)
     encoders = {"mean": glot.with_pooling("mean"), "glot": glot}
-    report = evaluate(
-        # The query of a document has the document's name.
-        MemoryCollection(
-            "python-stdlib, documents not trained on",
-            {name: dataset.documents[name] for name in names if name in held_out},
-            {name: dataset.queries[name] for name in names if name in held_out},
-            {name: dataset.qrels[name] for name in names if name in held_out},
-        ),
-        lambda texts: encode_documents_together(encoders, texts, show_progress=True),
-        lambda texts: encode_queries_together(encoders, texts),
-        list(encoders),
-        NOISES,
-        seed=1,
-        embed_ceiling=lambda texts: {"mean": encoders["mean"].encode_documents(texts, show_progress=True)},
-        encoders={name: encoder.fingerprint for name, encoder in encoders.items()},
+    # The query of a document has the document's name.
+    unseen = MemoryCollection(
+        "python-stdlib, documents not trained on",
+        {name: dataset.documents[name] for name in names if name in held_out},
+        {name: dataset.queries[name] for name in names if name in held_out},
+        {name: dataset.qrels[name] for name in names if name in held_out},
     )
+    report = evaluate(unseen, encoders, EvaluationSettings(NOISES, seed=1))
     print_report(report, Console())
 
 

@@ -1,4 +1,4 @@
-"""Evaluation: noisy documents, retrieval collections, measures, reports."""
+"""Evaluation: noisy documents, retrieval collections, measures, reports, and the paper's experiments."""
 
 from glot_rag.evaluation.collections.beir import load_beir
 from glot_rag.evaluation.collections.catalogue import load_ir_dataset
@@ -6,18 +6,20 @@ from glot_rag.evaluation.collections.collection import Collection, MemoryCollect
 from glot_rag.evaluation.collections.folder import load_folder
 from glot_rag.evaluation.collections.registry import load_collection, open_collection
 from glot_rag.evaluation.collections.stdlib import load_stdlib
+from glot_rag.evaluation.corpus import evaluate_corpus
 from glot_rag.evaluation.metrics import METRICS, measure, measure_per_query
 from glot_rag.evaluation.noise.corrupt import Corrupted, corrupt
+from glot_rag.evaluation.noise.noisy_documents import GoldTexts
 from glot_rag.evaluation.noise.spec import NOISE_KINDS, Noise, NoiseMixture, NoiseSpec, parse_noise
+from glot_rag.evaluation.report.charts import save_picture
+from glot_rag.evaluation.report.csv_file import save_csv
 from glot_rag.evaluation.report.page import save_page
-from glot_rag.evaluation.report.picture import save_picture
 from glot_rag.evaluation.report.results import Report, Result
-from glot_rag.evaluation.report.table import save_csv
 from glot_rag.evaluation.report.terminal import print_report
 from glot_rag.evaluation.run import evaluate
-from glot_rag.evaluation.search import search
+from glot_rag.evaluation.settings import EvaluationSettings
 from glot_rag.evaluation.significance import Comparison, compare, holm, interval
-from glot_rag.evaluation.streaming_search import EmbedTexts
+from glot_rag.evaluation.streaming_search import search
 
 __all__ = [
     "METRICS",
@@ -25,7 +27,8 @@ __all__ = [
     "Collection",
     "Comparison",
     "Corrupted",
-    "EmbedTexts",
+    "EvaluationSettings",
+    "GoldTexts",
     "MemoryCollection",
     "Noise",
     "NoiseMixture",
@@ -35,6 +38,7 @@ __all__ = [
     "compare",
     "corrupt",
     "evaluate",
+    "evaluate_corpus",
     "holm",
     "interval",
     "load_beir",

@@ -40,7 +40,7 @@ def measure(qrels: Qrels, run: Run, metrics: Sequence[str] = METRICS) -> dict[st
 
 
 def measure_per_query(qrels: Qrels, run: Run, metrics: Sequence[str] = METRICS) -> dict[str, dict[str, float]]:
-    """As `measure`, but metric -> query id -> value, in the order of `qrels`."""
+    """Metric -> query id -> value, in the order of `qrels`; arguments and errors are those of `measure`."""
     if not qrels:
         raise InputError("There are no judged queries to measure on.")
     try:
@@ -62,9 +62,22 @@ def _ranks(scores: Mapping[str, float]) -> dict[str, float]:
     return {document: float(-rank) for rank, document in enumerate(ranking)}
 
 
-def _metric(ir_measures: Any, name: str) -> Any:
+def check_metrics(names: Sequence[str]) -> None:
+    """Raise InputError for no metric, a repeated one, or one of another form than "ndcg@10"."""
+    if isinstance(names, str) or not names or len(set(names)) < len(names):
+        raise InputError(f"Give a list of at least one metric, each once; got {names!r}.")
+    for name in names:
+        _parts(name)
+
+
+def _parts(name: str) -> tuple[str, int]:
     match = re.fullmatch(r"(ndcg|recall|mrr|map)@([1-9]\d*)", name)
     if match is None:
         raise InputError(f"Unknown metric {name!r}. Write ndcg@K, recall@K, mrr@K or map@K, as in 'ndcg@10'.")
+    return match[1], int(match[2])
+
+
+def _metric(ir_measures: Any, name: str) -> Any:
+    kind, depth = _parts(name)
     measures = {"ndcg": ir_measures.nDCG, "recall": ir_measures.R, "mrr": ir_measures.RR, "map": ir_measures.AP}
-    return measures[match[1]] @ int(match[2])
+    return measures[kind] @ depth

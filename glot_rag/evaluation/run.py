@@ -1,199 +1,288 @@
-"""The evaluation: corrupt the documents, embed them with several poolings at once, search, measure."""
+"""The evaluation: make the documents noisy, embed them with every method at once, search, measure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
+from glot_rag.embedder import Embedder
 from glot_rag.errors import InputError
-from glot_rag.evaluation.baselines import StartSearch, fuse
+from glot_rag.evaluation.baselines import BM25, fuse, search_texts
 from glot_rag.evaluation.collections.collection import Collection, Judged
-from glot_rag.evaluation.costs import SAMPLE, Way, measure_costs
-from glot_rag.evaluation.metrics import METRICS, Run, measure_per_query
-from glot_rag.evaluation.noise.noisy_documents import NoisyDocuments
-from glot_rag.evaluation.noise.spec import Noise
-from glot_rag.evaluation.report.results import PRIMARY_METRIC, Report, Result, library_versions, recovery
-from glot_rag.evaluation.search import Found
+from glot_rag.evaluation.costs import SAMPLE, measure_costs
+from glot_rag.evaluation.kept_words import KeptWords
+from glot_rag.evaluation.methods import Methods, make_methods
+from glot_rag.evaluation.metrics import Run, measure_per_query
+from glot_rag.evaluation.noise.noisy_documents import GoldTexts, NoisyDocuments
+from glot_rag.evaluation.report.results import PRIMARY_METRIC, Report, Result, library_versions, method_label, recovery
+from glot_rag.evaluation.settings import EvaluationSettings, check_different
 from glot_rag.evaluation.significance import Loss, compare, holm, interval
-from glot_rag.evaluation.streaming_search import BATCH, EmbedTexts, search_noisy, search_signals, vectors_of
+from glot_rag.evaluation.streaming_search import Found, NearestDocuments
+from glot_rag.evaluation.vector_cache import VectorCache
 from glot_rag.models.tokenizer import sample_positions
 
-PREPARED = 20_000  # noisy documents that `prepare` is shown at most: as many as `GlotEncoder.fit` counts
+MOST_FITTED = 20_000  # noisy documents that encoders are fitted to: as many as `GlotEncoder.fit` counts
 
 # metric -> query id -> value
 PerQuery = Mapping[str, Mapping[str, float]]
+# (stage, documents done, documents in all)
+Progress = Callable[[str, int, int], object]
 
 
 def evaluate(
     collection: Collection,
-    embed_documents: EmbedTexts,
-    embed_queries: EmbedTexts,
-    poolings: Sequence[str],
-    noises: Sequence[Noise],
+    encoders: Mapping[str, Embedder],
+    settings: EvaluationSettings | None = None,
     *,
-    seed: int = 0,
-    max_words: int = 170,
-    metrics: Sequence[str] = METRICS,
-    k: int = 100,
-    prepare: Callable[[Sequence[str]], None] | None = None,
-    embed_ceiling: EmbedTexts | None = None,
-    own_ceilings: bool = False,
-    encoders: Mapping[str, str] | None = None,
-    systems: Mapping[str, StartSearch] | None = None,
-    hybrids: Mapping[str, Sequence[str]] | None = None,
-    timed: Mapping[str, Way] | None = None,
-    setup: Mapping[str, str] | None = None,
-    batch_size: int = BATCH,
-    progress: Callable[[str], object] | None = None,
+    oracle: Embedder | None = None,
+    gold: GoldTexts | None = None,
+    cache: VectorCache | None = None,
+    progress: Progress | None = None,
 ) -> Report:
-    """Measure every pooling on every noise setting, beside the ceiling.
+    """Measure every encoder on every noise setting, beside the oracle.
 
-    The ceiling is mean pooling over the surviving words of each document without the noise: what a pooling
-    could reach that ignored the noise altogether. For clean documents that is mean pooling itself.
+    The oracle is mean pooling over the document's own words alone: what a pooling could reach that ignored all noise.
+    Own words are those that noise was put around, or the gold texts. For clean documents the oracle is mean pooling
+    itself.
 
-    Documents are made noisy, embedded and compared with the queries a batch at a time, so that memory does not grow
-    with the collection, if it is one that stays on disk (`open_collection`).
+    Documents are made noisy, embedded and compared with the queries a batch at a time, so memory does not grow with a
+    collection that stays on disk (`open_collection`).
 
     Args:
         collection: documents, queries, judgements.
-        embed_documents: texts -> vectors of every pooling; always has `mean` among them. Called a batch at a time.
-        embed_queries: the same for queries.
-        poolings: which poolings to report.
-        noises: which noise settings to report, in this order.
-        seed: of the noise.
-        max_words: words of a noisy document in all; 0 for whole documents with the noise on top.
-        metrics: as in `measure`.
-        k: how many documents a search returns.
-        prepare: is shown the noisy documents of a setting, evenly spread ones where there are more than 20,000,
-            before any of them is embedded: the place to adapt to them.
-        embed_ceiling: a cheaper `embed_documents` for the ceiling, of which only `mean` is used.
-        own_ceilings: also give every pooling and system the surviving words alone; with `prepare`, as it was prepared
-            for the noisy documents.
-        encoders: pooling -> fingerprint of the encoder, to go into the report.
-        systems: name -> search over the texts themselves; reported after the poolings.
-        hybrids: name -> the poolings and systems whose rankings are fused under that name; reported last.
-        timed: name -> what makes a few documents searchable that way, to be timed on the noisiest setting
-            (`measure_costs`); a hybrid costs what its parts cost.
-        setup: what else the run was set to, to go into the report.
-        batch_size: documents held at a time. Vectors depend on it in their last digits, as texts are packed together.
-        progress: is told, in words, what is done next.
+        encoders: pooling -> encoder. `GlotEncoder`s over one backbone (`with_pooling`) share its run; any other
+            `Embedder` will do, too.
+        settings: noise, seed and what else is measured; None takes the defaults.
+        oracle: mean pooling, where `encoders` has no "mean"; None makes it over the backbone of the others.
+        gold: the documents' texts without noise, for a collection that is noisy already; then they are the oracle's
+            under every noise setting.
+        cache: keeps vectors, so that a run that was stopped goes on where it was.
+        progress: is told stage, documents done and documents in all.
 
     Raises:
-        InputError: no pooling or noise setting is given, one is given twice, or the vectors lack a pooling.
+        InputError: no encoder, one without the means of an oracle, or settings that do not fit the encoders.
+        DatasetError: a document without a gold text.
     """
-    systems, hybrids = systems or {}, hybrids or {}
-    names = [*poolings, *systems, *hybrids]
-    for what, given in (("pooling", names), ("noise setting", [str(noise) for noise in noises])):
-        if not given or len(set(given)) < len(given):
-            raise InputError(f"Give at least one {what}, each once; got {given}.")
+    settings = settings or EvaluationSettings()
+    check_different("pooling", list(encoders))
+    mean = encoders.get("mean") or oracle or _mean_of(encoders)
+    methods = Methods(make_methods({**encoders, "mean": mean}, settings), cache)
+    reported = [method for method in methods.all if method.label != "mean" or "mean" in encoders]
+    if gold is not None:
+        gold.check(collection)
     judged = collection.judged
-    query_texts = list(judged.queries.values())
-    embedded = dict.fromkeys(["mean", *poolings, *(part for parts in hybrids.values() for part in parts)])
-    asked = embed_queries(query_texts)
-    query_vectors = {name: vectors_of(asked, name, len(query_texts)) for name in embedded if name not in systems}
-    tell = progress or (lambda message: None)
-    primary = PRIMARY_METRIC in metrics
-    noisiest = max(noises, key=lambda noise: noise.ratio)
-    costs: dict[str, float] = {}
-
-    def run(found: Found) -> Run:
-        return {
-            query: {collection.key(row): score for row, score in each}
-            for query, each in zip(judged.queries, found, strict=True)
-        }
-
+    found = [
+        _Setting(collection, judged, methods, settings, number, gold, progress or (lambda *_: None))
+        for number in range(len(settings.noises))
+    ]
+    ratios = [noise.ratio for noise in settings.parsed_noises]
+    noisiest = ratios.index(max(ratios))
     results: list[Result] = []
-    # Kinds of noise at the same ratio leave the same signal words: their ceiling is embedded once.
-    ceilings: dict[str, PerQuery] = {}
-    for number, noise in enumerate(noises, start=1):
-        step = f"{noise} ({number} of {len(noises)})"
-        tell(step)
-        noisy = NoisyDocuments(collection, noise, seed=seed, max_words=max_words)
-        if prepare is not None:
-            prepare([noisy[index].text for index in sample_positions(len(noisy), PREPARED)])
-        searches = {name: start(query_texts, k) for name, start in systems.items()}
-        passed = search_noisy(noisy, embed_documents, query_vectors, searches, k, batch_size)
-        runs = {name: run(found) for name, found in passed.found.items()}
-        mean = measure_per_query(judged.qrels, runs["mean"], metrics)
-        if passed.clean:
-            ceilings[passed.signals] = mean
-        elif passed.signals not in ceilings:
-            tell(f"{step}: the ceiling")
-            only_mean = {"mean": query_vectors["mean"]}
-            alone = search_signals(noisy, embed_ceiling or embed_documents, only_mean, {}, k, batch_size)
-            ceilings[passed.signals] = measure_per_query(judged.qrels, run(alone["mean"]), metrics)
-        ceiling = ceilings[passed.signals]
-        for name, parts in hybrids.items():
-            runs[name] = fuse([runs[part] for part in parts], k)
-        own = runs if passed.clean else {}
-        if own_ceilings and not passed.clean:
-            tell(f"{step}: each one's ceiling")
-            searches = {name: start(query_texts, k) for name, start in systems.items()}
-            alone = search_signals(noisy, embed_documents, query_vectors, searches, k, batch_size)
-            own = {name: run(found) for name, found in alone.items()}
-            own |= {name: fuse([own[part] for part in parts], k) for name, parts in hybrids.items()}
-        if timed and noise is noisiest:
-            tell(f"{step}: the cost of a document")
-            costs = measure_costs(timed, [noisy[index].text for index in sample_positions(len(noisy), SAMPLE)])
-        bounds = interval(list(ceiling[PRIMARY_METRIC].values()), seed=seed) if primary else None
-
-        def text_of(key: str, noisy: NoisyDocuments = noisy) -> str:
-            return noisy[collection.position(key)].text
-
-        for name in names:
-            values = mean if name == "mean" else measure_per_query(judged.qrels, runs[name], metrics)
-            averages = _averages(values)
-            compared = None
-            if primary and name != "mean":
-                compared = compare(values[PRIMARY_METRIC], mean[PRIMARY_METRIC], seed=seed)
-                worst = worst_losses(judged, runs[name], values[PRIMARY_METRIC], mean[PRIMARY_METRIC], text_of)
-                compared = replace(compared, worst=worst)
-            results.append(
-                Result(
-                    name,
-                    noise.label,
-                    noise.ratio,
-                    averages,
-                    _averages(ceiling),
-                    recovery(averages, _averages(mean), _averages(ceiling)),
-                    interval(list(values[PRIMARY_METRIC].values()), seed=seed) if primary else None,
-                    bounds,
-                    compared,
-                    _averages(measure_per_query(judged.qrels, own[name], metrics)) if own_ceilings else None,
-                )
-            )
-    for name, parts in hybrids.items():
-        if all(part in costs for part in parts):
-            costs[name] = sum(costs[part] for part in parts)
+    costs: dict[str, float] = {}
+    oracles: dict[str, PerQuery] = {}  # kinds of noise at one ratio leave the same words: their oracle is embedded once
+    for number, each in enumerate(found):
+        results += [result for result in each.results(oracles) if result.label != "mean" or "mean" in encoders]
+        if settings.costs and number == noisiest:
+            costs = each.costs([method.label for method in reported])
     return Report(
-        dataset=collection.name,
-        seed=seed,
+        collection=collection.name,
+        seed=settings.seed,
         results=_corrected(results),
-        max_words=max_words,
-        k=k,
+        max_words=settings.max_words,
+        k=settings.k,
         documents=len(collection),
         queries=len(judged.queries),
-        encoders=dict(encoders or {}),
+        encoders={method.label: method.encoder.fingerprint for method in reported},
         problems=list(judged.problems),
         versions=library_versions(),
-        costs={name: costs[name] for name in names if name in costs},
-        dataset_hash=collection.hash,
+        costs=costs,
+        collection_hash=collection.hash,
         queries_made=dict(collection.queries_made),
-        setup=dict(setup or {}),
+        setup={**settings.to_dict(), "gold": "given" if gold is not None else "", **_machine(mean)},
     )
 
 
-def _averages(values: PerQuery) -> dict[str, float]:
-    return {metric: sum(each.values()) / len(each) for metric, each in values.items()}
+@dataclass(frozen=True)
+class _Searched:
+    """What a pass over the documents found.
+
+    Args:
+        runs: label -> query id -> document id -> score.
+        kept: label -> how much of the documents' own words the methods kept that clean texts; mean keeps all.
+        signals: hash of the texts without noise.
+        clean: whether every document is its text without noise.
+    """
+
+    runs: dict[str, Run]
+    kept: dict[str, KeptWords]
+    signals: str
+    clean: bool
 
 
-def _corrected(results: Sequence[Result]) -> list[Result]:
-    """Holm's correction over every comparison of the report."""
-    p_values = iter(holm([each.against_mean.p for each in results if each.against_mean is not None]))
-    return [
-        replace(each, against_mean=replace(each.against_mean, p_holm=next(p_values))) if each.against_mean else each
-        for each in results
-    ]
+class _Setting:
+    """One noise setting of a run."""
+
+    def __init__(
+        self,
+        collection: Collection,
+        judged: Judged,
+        methods: Methods,
+        settings: EvaluationSettings,
+        number: int,
+        gold: GoldTexts | None,
+        progress: Progress,
+    ) -> None:
+        self.noise = settings.parsed_noises[number]
+        self.collection, self.judged, self.settings = collection, judged, settings
+        self.methods, self.progress = methods, progress
+        self.stage = f"{self.noise} ({number + 1} of {len(settings.noises)})"
+        self.documents = NoisyDocuments(
+            collection, self.noise, seed=settings.seed, max_words=settings.max_words, gold=gold
+        )
+        self.queries = list(judged.queries.values())
+        self.embedded = {method.label: method for method in methods.all}
+        self.baselines = {method_label(name): name for name in settings.baselines}
+
+    def results(self, oracles: dict[str, PerQuery]) -> list[Result]:
+        """Search and measure; `oracles` is by the hash of the texts without noise, and added to."""
+        settings, qrels = self.settings, self.judged.qrels
+        if self.methods.fits:
+            sample = sample_positions(len(self.documents), MOST_FITTED)
+            self.progress(f"{self.stage}: fitting", 0, len(sample))
+            self.methods.fit([self.documents[index].text for index in sample])
+            self.progress(f"{self.stage}: fitting", len(sample), len(sample))
+        searched = self._search(self.stage)
+        values: dict[str, PerQuery] = {
+            name: measure_per_query(qrels, run, settings.metrics) for name, run in searched.runs.items()
+        }
+        if searched.clean:
+            oracles.setdefault(searched.signals, values["mean"])
+        elif searched.signals not in oracles:
+            alone = self._search(f"{self.stage}: oracle", signals=True, labels=["mean"])
+            oracles[searched.signals] = measure_per_query(qrels, alone.runs["mean"], settings.metrics)
+        oracle = oracles[searched.signals]
+        own: dict[str, PerQuery] = values if searched.clean else {}
+        if settings.own_oracles and not searched.clean:
+            alone = self._search(f"{self.stage}: each one's oracle", signals=True)
+            own = {name: measure_per_query(qrels, run, settings.metrics) for name, run in alone.runs.items()}
+        return [self._result(name, values, oracle, own, searched) for name in values]
+
+    def _search(self, stage: str, *, signals: bool = False, labels: list[str] | None = None) -> _Searched:
+        """Compare all documents with the queries.
+
+        Args:
+            stage: for the progress.
+            signals: take the documents' texts without noise.
+            labels: of embedding methods; None takes all, and the other baselines.
+        """
+        settings, asked = self.settings, self.methods.queries(self.queries)
+        nearest = {name: NearestDocuments(asked[name], settings.k) for name in labels or asked}
+        words = BM25(self.queries, settings.k) if labels is None and "bm25" in settings.baselines else None
+        cleaning = [label for label, method in self.embedded.items() if method.clean is not None]
+        kept = {name: KeptWords() for name in (["mean", *cleaning] if cleaning and not signals else [])}
+        digest, clean, done = hashlib.sha256(), True, 0
+        for batch in self.documents.batches(settings.batch_size):
+            self.progress(stage, done, len(self.documents))
+            texts = [each.signal if signals else each.text for each in batch]
+            read = self.methods.documents(texts, labels)
+            for name, found in read.items():
+                nearest[name].add(found.vectors, found.starts)
+            if words is not None:
+                words.add(texts)
+            for name, counted in kept.items():
+                counted.add(read[name].texts, [each.signal for each in batch])
+            for each in batch:
+                digest.update(hashlib.sha256(each.signal.encode("utf-8", "surrogatepass")).digest())
+                clean = clean and each.signal == each.text
+            done += len(batch)
+        self.progress(stage, done, len(self.documents))
+        runs = {name: self._run(search.found()) for name, search in nearest.items()}
+        if words is not None:
+            runs[method_label("bm25")] = self._run(words.found())
+            if "hybrid" in settings.baselines:
+                runs["hybrid"] = fuse([runs[method_label("bm25")], runs[self._fused()]], settings.k)
+        return _Searched({name: runs[name] for name in self._ordered(runs)}, kept, digest.hexdigest(), clean)
+
+    def _ordered(self, labels: Iterable[str]) -> list[str]:
+        """Poolings first, then the baselines as the settings name them."""
+        given = list(labels)
+        poolings = [label for label in given if label not in self.baselines]
+        return [*poolings, *(label for label in self.baselines if label in given)]
+
+    def _fused(self) -> str:
+        """The method that `hybrid` fuses with BM25: GLOT fitted, else GLOT, else the last pooling; never denoised."""
+        plain = [name for name, each in self.embedded.items() if not each.denoised and name not in self.baselines]
+        wanted = [method_label("glot", fitted=True), method_label("glot")]
+        return next((label for label in wanted if label in plain), plain[-1])
+
+    def _run(self, found: Found) -> Run:
+        return {
+            query: {self.collection.key(row): score for row, score in each}
+            for query, each in zip(self.judged.queries, found, strict=True)
+        }
+
+    def _result(
+        self,
+        name: str,
+        values: Mapping[str, PerQuery],
+        oracle: PerQuery,
+        own: Mapping[str, PerQuery],
+        searched: _Searched,
+    ) -> Result:
+        metrics, best = _averages(values[name]), _averages(oracle)
+        mean = values["mean"]
+        bounds = best_bounds = compared = None
+        if PRIMARY_METRIC in self.settings.metrics:
+            seed = self.settings.seed
+            bounds = interval(list(values[name][PRIMARY_METRIC].values()), seed=seed)
+            best_bounds = interval(list(oracle[PRIMARY_METRIC].values()), seed=seed)
+            if name != "mean":
+                compared = compare(values[name][PRIMARY_METRIC], mean[PRIMARY_METRIC], seed=seed)
+                worst = self._worst(searched.runs[name], values[name][PRIMARY_METRIC], mean[PRIMARY_METRIC])
+                compared = replace(compared, worst=worst)
+        method = self.embedded.get(name)
+        kept = searched.kept.get(name)
+        return Result(
+            pooling=method.pooling if method else self.baselines[name],
+            noise=self.noise.label,
+            ratio=self.noise.ratio,
+            metrics=metrics,
+            oracle=best,
+            recovery=recovery(metrics, _averages(mean), best),
+            fitted=method.fitted if method else False,
+            denoised=method.denoised if method else False,
+            interval=bounds,
+            oracle_interval=best_bounds,
+            against_mean=compared,
+            own_oracle=_averages(own[name]) if self.settings.own_oracles else None,
+            kept_words=kept.averages() if kept else None,
+        )
+
+    def _worst(self, run: Run, values: Mapping[str, float], mean: Mapping[str, float]) -> list[Loss]:
+        def text_of(key: str) -> str:
+            return self.documents[self.collection.position(key)].text
+
+        return worst_losses(self.judged, run, values, mean, text_of)
+
+    def costs(self, labels: list[str]) -> dict[str, float]:
+        """Milliseconds a document of methods and baselines; the hybrid costs what its two parts cost."""
+        stage = f"{self.stage}: the cost of a document"
+        self.progress(stage, 0, 1)
+        texts = [self.documents[index].text for index in sample_positions(len(self.documents), SAMPLE)]
+        ways: dict[str, Callable[[Any], object]] = {label: partial(self._read_alone, label) for label in labels}
+        if "bm25" in self.settings.baselines:
+            ways[method_label("bm25")] = lambda texts: search_texts(BM25, texts, texts[:1], 1)
+        found = measure_costs(ways, texts)
+        if "hybrid" in self.settings.baselines and self._fused() in found:
+            found["hybrid"] = found[method_label("bm25")] + found[self._fused()]
+        self.progress(stage, 1, 1)
+        return {name: found[name] for name in self._ordered(found)}
+
+    def _read_alone(self, label: str, texts: Any) -> object:
+        return self.methods.documents(texts, [label], cached=False)
 
 
 def worst_losses(
@@ -224,3 +313,36 @@ def worst_losses(
             )
         )
     return losses
+
+
+def _mean_of(encoders: Mapping[str, Embedder]) -> Embedder:
+    for encoder in encoders.values():
+        if hasattr(encoder, "with_pooling"):
+            mean: Embedder = encoder.with_pooling("mean")
+            return mean
+    raise InputError(f"the oracle needs mean pooling: add 'mean' to {', '.join(encoders)}, or give oracle=")
+
+
+def _machine(encoder: Embedder) -> dict[str, str]:
+    """Where it ran: backbone, dtype, device and threads, of an encoder that runs torch."""
+    backbone: Any = getattr(encoder, "backbone", None)
+    if backbone is None:
+        return {}
+    import torch
+
+    name = str(backbone.source.name).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    dtype, device = str(backbone.dtype).removeprefix("torch."), str(backbone.device)
+    return {"backbone": name, "dtype": dtype, "device": device, "threads": str(torch.get_num_threads())}
+
+
+def _averages(values: PerQuery) -> dict[str, float]:
+    return {metric: sum(each.values()) / len(each) for metric, each in values.items()}
+
+
+def _corrected(results: list[Result]) -> list[Result]:
+    """Holm's correction over every comparison of the report."""
+    p_values = iter(holm([each.against_mean.p for each in results if each.against_mean is not None]))
+    return [
+        replace(each, against_mean=replace(each.against_mean, p_holm=next(p_values))) if each.against_mean else each
+        for each in results
+    ]

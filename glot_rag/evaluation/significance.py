@@ -1,4 +1,4 @@
-"""How sure the figures are: bootstrap intervals, a paired randomisation test and its correction, through scipy.
+"""How sure the figures are: bootstrap intervals, a paired randomisation test, Holm's correction (scipy, statsmodels).
 
 Source: Smucker, Allan and Carterette, "A comparison of statistical significance tests for information retrieval
 evaluation", CIKM 2007: the randomisation test is the one to trust for means over queries.
@@ -23,14 +23,14 @@ _TIE = 1e-9
 
 @dataclass(frozen=True)
 class Loss:
-    """A query on which a system does worse than mean pooling, with what it put first and what it should have.
+    """A query on which a method does worse than mean pooling, with the document it put first and the best one.
 
     Args:
         query_id: the query.
         query: its text.
-        value: the system's nDCG@10.
+        value: the method's nDCG@10.
         mean: mean pooling's.
-        first_id: the document that the system put first; None where it found none.
+        first_id: the document that the method put first; None where it found none.
         first: the noisy text of that document.
         relevant_id: the best judged document.
         relevant: its noisy text.
@@ -48,14 +48,14 @@ class Loss:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A system against mean pooling, query by query.
+    """A method against mean pooling, query by query.
 
     Args:
-        difference: system - mean, averaged over the queries.
+        difference: method - mean, averaged over the queries.
         interval: of the difference, at 95%.
         p: two-sided, of the paired randomisation test.
         p_holm: after Holm's correction for all comparisons of the report; None before it.
-        wins: queries on which the system is better.
+        wins: queries on which the method is better.
         losses: queries on which it is worse.
         ties: the others.
         worst: the queries that lost most, the worst first.
@@ -100,7 +100,7 @@ def compare(values: Mapping[str, float], mean: Mapping[str, float], *, seed: int
     """Compare query by query.
 
     Args:
-        values: query id -> value of the system.
+        values: query id -> value of the method.
         mean: the same queries -> value of mean pooling.
         seed: of the resampling.
 
@@ -134,15 +134,19 @@ def compare(values: Mapping[str, float], mean: Mapping[str, float], *, seed: int
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction (Scandinavian Journal of Statistics, 1979): keeps the chance of any false alarm.
 
+    Raises:
+        MissingExtraError: statsmodels is not installed.
+
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
     """
-    corrected = [0.0] * len(p_values)
-    highest = 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda each: p_values[each])):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = highest
-    return corrected
+    if not p_values:
+        return []
+    try:
+        from statsmodels.stats.multitest import multipletests
+    except ImportError:
+        raise MissingExtraError("statsmodels", "eval") from None
+    return [float(p) for p in multipletests(p_values, method="holm")[1]]
 
 
 def _scipy_stats() -> Any:

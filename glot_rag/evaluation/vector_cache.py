@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from glot_rag.embedder import Vectors
 from glot_rag.errors import CacheError
 
 FILE_NAME = "vectors.sqlite"
+# texts, names -> name -> (N, D) unit vectors
+EmbedAs = Callable[[Sequence[str], Sequence[str]], Mapping[str, Vectors]]
 _APPLICATION_ID, _VERSION = 0x474C5643, 1  # "GLVC"
 _BUSY_SECONDS = 60.0
 _SCHEMA = """
@@ -74,14 +76,14 @@ class VectorCache:
             raise CacheError(f"{self.path} is no cache of vectors of this version: choose another directory")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._connection.close()
 
     def get(self, encoder: str, keys: Sequence[bytes]) -> dict[bytes, Vectors]:
-        """What is there: key -> (D,) float32.
+        """The vectors that are there: key -> (D,) float32.
 
         Args:
-            encoder: its name, of everything that decides a vector.
+            encoder: a name made of everything that decides a vector.
             keys: of the texts, see `text_key`.
 
         Raises:
@@ -144,8 +146,39 @@ class VectorCache:
             raise CacheError(f"{self.path} is damaged ({error}): delete it, it can be computed again") from error
 
 
+def embed_missing(
+    embed: EmbedAs, texts: Sequence[str], encoders: Mapping[str, str], cache: VectorCache | None
+) -> dict[str, Vectors]:
+    """Embed what the cache lacks, and keep it there.
+
+    Args:
+        embed: texts, names -> vectors; called with the texts and names that the cache lacks, each text once.
+        texts: N strings.
+        encoders: name -> its key in the cache.
+        cache: None embeds all texts.
+
+    Returns:
+        Name -> (N, D).
+    """
+    if cache is None or not texts:
+        return dict(embed(texts, list(encoders)))
+    keys = [text_key(text) for text in texts]
+    by_key = dict(zip(keys, texts, strict=True))
+    held = {name: cache.get(encoder, list(by_key)) for name, encoder in encoders.items()}
+    wanted: dict[tuple[str, ...], list[bytes]] = {}  # names that lack them -> keys
+    for key in by_key:
+        if lacking := tuple(name for name in encoders if key not in held[name]):
+            wanted.setdefault(lacking, []).append(key)
+    for lacking, missing in wanted.items():
+        vectors = embed([by_key[key] for key in missing], lacking)
+        cache.put(missing, {encoders[name]: vectors[name] for name in lacking})
+        for name in lacking:
+            held[name].update(zip(missing, np.asarray(vectors[name], dtype=np.float32), strict=True))
+    return {name: np.stack([held[name][key] for key in keys]) for name in encoders}
+
+
 def text_key(text: str) -> bytes:
-    """The hash that a text goes by."""
+    """The hash under which a text is kept."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 

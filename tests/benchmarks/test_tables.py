@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from glot_rag.evaluation.paper.results import TrialReport, TrialResult
+from glot_rag.evaluation.paper.results import ExperimentReport, ExperimentResult
 from glot_rag.evaluation.report.results import Report, Result
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,25 +41,25 @@ def test_tables_are_up_to_date(tmp_path: Path) -> None:
 
 def test_a_short_table_has_systems_as_rows(tmp_path: Path) -> None:
     values = {("mean", *NONE): 40.0, ("bm25", *NONE): 30.0, ("mean", *WORDS): 10.0, ("bm25", *WORDS): 25.0}
-    assert _table(tmp_path, [_report(0, values, 32.0)], "results, rows bm25 mean oracle") == [
+    assert _table(tmp_path, [_report(0, values, 32.0)], "results, rows BM25; mean; oracle") == [
         "|  | none | words 80% |",
         "| --- | --- | --- |",
         "| BM25 | 30.0 | **25.0** |",
         "| mean | **40.0** | 10.0 |",
         "| oracle | 40.0 | 32.0 |",
     ]
-    (shown,) = _table(tmp_path, [_report(0, values, 32.0)], "results, rows glot")
-    assert "toy has no glot; it has mean, bm25, oracle" in shown
+    (shown,) = _table(tmp_path, [_report(0, values, 32.0)], "results, rows GLOT")
+    assert "toy has no GLOT; it has mean, BM25, oracle" in shown
 
 
 def test_a_table_of_trials(tmp_path: Path) -> None:
-    def result(pooling: str, ratio: float, values: list[float]) -> TrialResult:
+    def result(pooling: str, ratio: float, values: list[float]) -> ExperimentResult:
         mean, spread = sum(values) / len(values), 0.01 * (len(values) - 1)
-        return TrialResult(pooling, "accuracy", mean, spread, values, [1], [1e-3], 0, {"ratio": ratio})
+        return ExperimentResult(pooling, "accuracy", mean, spread, values, [1], [1e-3], 0, {"ratio": ratio})
 
     glot, mean = result("glot", 0.9, [0.99, 1.0]), result("mean", 0.9, [0.5, 0.54])
-    TrialReport("a", "ratio", {"backbone": "minilm"}, [mean, glot]).save(tmp_path / "a.json")
-    TrialReport("b", "ratio", {"backbone": "smollm2"}, [result("glot", 0.2, [1.0])]).save(tmp_path / "b.json")
+    ExperimentReport("a", "ratio", {"backbone": "minilm"}, [mean, glot]).save(tmp_path / "a.json")
+    ExperimentReport("b", "ratio", {"backbone": "smollm2"}, [result("glot", 0.2, [1.0])]).save(tmp_path / "b.json")
     page = tmp_path / "page.md"
     page.write_text(f"<!-- results: {tmp_path}/a.json {tmp_path}/b.json -->\n<!-- end of results -->\n")
     subprocess.run([*SCRIPT, str(page)], check=True)

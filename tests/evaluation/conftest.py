@@ -26,14 +26,33 @@ def hashed(texts: Sequence[str], ignored: frozenset[str] = frozenset()) -> Vecto
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
 
-def embed(texts: Sequence[str]) -> dict[str, Vectors]:
-    """`mean` sees every word; `oracle` ignores exactly the evaluation's common words."""
-    return {"mean": hashed(texts), "oracle": hashed(texts, frozenset(evaluation_words()))}
+class HashEncoder:
+    """An `Embedder` that counts words and remembers what it was asked for.
+
+    Args:
+        ignored: words that it does not see.
+        name: its fingerprint.
+    """
+
+    dimension = DIMENSION
+
+    def __init__(self, ignored: frozenset[str] = frozenset(), name: str = "hash") -> None:
+        self.ignored = ignored
+        self.fingerprint = name
+        self.asked: list[list[str]] = []
+
+    def encode_documents(self, texts: Sequence[str], *, show_progress: bool = False) -> Vectors:
+        self.asked.append(list(texts))
+        return hashed(texts, self.ignored)
+
+    def encode_queries(self, texts: Sequence[str], *, show_progress: bool = False) -> Vectors:
+        return hashed(texts, self.ignored)
 
 
 @pytest.fixture
-def embedder() -> Callable[[Sequence[str]], dict[str, Vectors]]:
-    return embed
+def encoders() -> dict[str, HashEncoder]:
+    """`mean` sees every word; `perfect` ignores exactly the evaluation's common words."""
+    return {"mean": HashEncoder(), "perfect": HashEncoder(frozenset(evaluation_words()), "perfect")}
 
 
 @pytest.fixture
@@ -42,7 +61,7 @@ def hasher() -> Callable[[Sequence[str]], Vectors]:
 
 
 @pytest.fixture
-def dataset() -> MemoryCollection:
+def collection() -> MemoryCollection:
     """40 documents of 40 invented words of their own and some shared ones; each query has 6 of a document's words."""
     documents = {}
     queries = {}
@@ -58,12 +77,14 @@ def dataset() -> MemoryCollection:
 def write_beir() -> Callable[[MemoryCollection, Path], Path]:
     """Writes a dataset as a folder in BEIR layout."""
 
-    def write(dataset: MemoryCollection, folder: Path) -> Path:
+    def write(collection: MemoryCollection, folder: Path) -> Path:
         (folder / "qrels").mkdir(parents=True)
-        for name, texts in (("corpus", dataset.documents), ("queries", dataset.queries)):
+        for name, texts in (("corpus", collection.documents), ("queries", collection.queries)):
             lines = [json.dumps({"_id": key, "text": text}) + "\n" for key, text in texts.items()]
             (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
-        grades = [f"{query}\t{key}\t{grade}\n" for query, each in dataset.qrels.items() for key, grade in each.items()]
+        grades = [
+            f"{query}\t{key}\t{grade}\n" for query, each in collection.qrels.items() for key, grade in each.items()
+        ]
         (folder / "qrels" / "test.tsv").write_text("".join(grades), encoding="utf-8")
         return folder
 
@@ -72,8 +93,8 @@ def write_beir() -> Callable[[MemoryCollection, Path], Path]:
 
 @pytest.fixture
 def report() -> Report:
-    def result(pooling: str, noise: str, ratio: float, value: float, ceiling: float, recovery: float | None) -> Result:
-        return Result(pooling, noise, ratio, {"ndcg@10": value}, {"ndcg@10": ceiling}, recovery)
+    def result(pooling: str, noise: str, ratio: float, value: float, oracle: float, recovery: float | None) -> Result:
+        return Result(pooling, noise, ratio, {"ndcg@10": value}, {"ndcg@10": oracle}, recovery)
 
     results = [
         result("mean", "none", 0.0, 0.396, 0.396, None),

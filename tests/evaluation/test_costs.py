@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from glot_rag.embedder import Vectors
-from glot_rag.evaluation import MemoryCollection, NoiseSpec, evaluate
+from glot_rag.evaluation import EvaluationSettings, MemoryCollection, evaluate
 from glot_rag.evaluation.costs import measure_costs
 from glot_rag.models.tokenizer import sample_positions
 
-Embed = Callable[[Sequence[str]], dict[str, Vectors]]
+Encoders = dict[str, Any]
 
 
 class Worker:
@@ -35,43 +36,20 @@ def test_each_way_is_timed_alone_and_not_for_long() -> None:
     assert slow.batches == [32, 32, 32]  # two seconds are over after 64
 
 
-def test_positions_are_those_that_adapt_counts() -> None:
+def test_the_report_has_the_costs_of_the_noisiest_documents(collection: MemoryCollection, encoders: Encoders) -> None:
+    noises = ["words:0.5", "gibberish:0.8", "none"]
+    settings = EvaluationSettings(noises, max_words=40, baselines=["hybrid", "best-chunk"])
+    report = evaluate(collection, encoders, settings)
+    assert list(report.costs) == ["mean", "perfect", "BM25", "hybrid", "best chunk"]
+    assert all(cost > 0 for cost in report.costs.values())
+    assert report.costs["hybrid"] == report.costs["BM25"] + report.costs["perfect"]
+    # Of the clean documents, which come last, nothing is timed: the noisiest ones were asked for again.
+    texts = encoders["mean"].asked[-3]
+    assert len(texts) in (32, 8)
+    encoders["mean"].asked.clear()
+    assert evaluate(collection, encoders, replace(settings, costs=False)).costs == {}
+
+
+def test_as_many_documents_are_fitted_to_as_are_counted() -> None:
     assert sample_positions(3, 5) == [0, 1, 2]
     assert sample_positions(45, 20) == [int(i * 45 / 20) for i in range(20)]
-    from glot_rag.denoise.fitting import MOST_COUNTED
-    from glot_rag.evaluation.run import PREPARED
-
-    assert PREPARED == MOST_COUNTED
-
-
-def test_the_report_has_the_costs_of_the_noisiest_documents(dataset: MemoryCollection, embedder: Embed) -> None:
-    seen: list[str] = []
-    report = evaluate(
-        dataset,
-        embedder,
-        embedder,
-        ["mean", "oracle"],
-        [NoiseSpec("words", 0.5), NoiseSpec("gibberish", 0.8), NoiseSpec("none")],
-        max_words=40,
-        timed={"mean": seen.extend, "oracle": len, "unused": len},
-        hybrids={"both": ["mean", "oracle"], "not timed": ["mean", "other"]},
-        systems={"other": lambda queries, k: _Nothing(len(queries))},
-    )
-    assert list(report.costs) == ["mean", "oracle", "both"]
-    assert all(cost > 0 for cost in report.costs.values())
-    assert report.costs["both"] == report.costs["mean"] + report.costs["oracle"]
-    own = [sum(word.startswith("w") and "x" in word for word in text.split()) for text in seen]
-    assert max(own) <= 8  # a fifth of 40 words is the document's own
-
-
-class _Nothing:
-    """A system that finds nothing."""
-
-    def __init__(self, queries: int) -> None:
-        self.queries = queries
-
-    def add(self, texts: Sequence[str]) -> None:
-        pass
-
-    def found(self) -> list[list[tuple[int, float]]]:
-        return [[] for _ in range(self.queries)]

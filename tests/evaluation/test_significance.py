@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
-from glot_rag.embedder import Vectors
 from glot_rag.errors import InputError, MissingExtraError
-from glot_rag.evaluation import MemoryCollection, NoiseSpec, evaluate, measure_per_query
+from glot_rag.evaluation import EvaluationSettings, MemoryCollection, evaluate, measure_per_query
 from glot_rag.evaluation.significance import compare, holm, interval
 
-Embed = Callable[[Sequence[str]], dict[str, Vectors]]
+Encoders = dict[str, Any]
 
 
 def queries(values: list[float]) -> dict[str, float]:
@@ -53,6 +52,10 @@ def test_holm_by_hand() -> None:
     assert holm([0.03, 0.03]) == pytest.approx([0.06, 0.06])
     assert holm([0.9, 0.6]) == [1.0, 1.0]
     assert holm([]) == []
+    random = np.random.default_rng(0).uniform(size=20).tolist()
+    order = np.argsort(random)
+    stepped = np.minimum(1, np.maximum.accumulate(np.array(random)[order] * np.arange(20, 0, -1)))
+    assert np.array(holm(random))[order] == pytest.approx(stepped)
 
 
 def test_refuses_what_cannot_be_compared(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,9 +68,9 @@ def test_refuses_what_cannot_be_compared(monkeypatch: pytest.MonkeyPatch) -> Non
         interval([0.1, 0.2])
 
 
-def test_a_report_carries_them(dataset: MemoryCollection, embedder: Embed) -> None:
-    noises = [NoiseSpec("words", 0.5), NoiseSpec("words", 0.9)]
-    report = evaluate(dataset, embedder, embedder, ["mean", "oracle"], noises, max_words=40)
+def test_a_report_carries_them(collection: MemoryCollection, encoders: Encoders) -> None:
+    settings = EvaluationSettings(["words:0.5", "words:0.9"], max_words=40, costs=False)
+    report = evaluate(collection, encoders, settings)
     compared = [each.against_mean for each in report.results]
     assert [each is None for each in compared] == [True, False, True, False]
     found = [each for each in compared if each is not None]
@@ -76,20 +79,16 @@ def test_a_report_carries_them(dataset: MemoryCollection, embedder: Embed) -> No
         assert result.interval is not None
         assert result.interval[0] <= result.metrics["ndcg@10"] <= result.interval[1]
     for each in found:
-        assert each.wins + each.losses + each.ties == len(dataset.queries)
+        assert each.wins + each.losses + each.ties == len(collection.queries)
     assert found[1].interval[0] > 0
     assert found[1].p_holm is not None
     assert found[1].p_holm < 0.01
 
 
-def test_the_worst_queries_come_with_their_texts(dataset: MemoryCollection, embedder: Embed) -> None:
+def test_the_worst_queries_come_with_their_texts(collection: MemoryCollection, encoders: Encoders) -> None:
     # Turned round, so that the good one is called mean and the other loses.
-    def turned(texts: Sequence[str]) -> dict[str, Vectors]:
-        vectors = embedder(texts)
-        return {"mean": vectors["oracle"], "blind": vectors["mean"]}
-
-    noise = NoiseSpec("words", 0.9)
-    report = evaluate(dataset, turned, turned, ["mean", "blind"], [noise], max_words=40)
+    turned = {"mean": encoders["perfect"], "blind": encoders["mean"]}
+    report = evaluate(collection, turned, EvaluationSettings(["words:0.9"], max_words=40, costs=False))
     blind = report.result("blind", "words", 0.9)
     assert blind is not None
     assert blind.against_mean is not None
@@ -100,9 +99,9 @@ def test_the_worst_queries_come_with_their_texts(dataset: MemoryCollection, embe
     assert losses[0] < 0
     assert len(worst) == min(10, blind.against_mean.losses)
     for each in worst:
-        assert each.query == dataset.queries[each.query_id]
-        assert list(dataset.qrels[each.query_id]) == [each.relevant_id]
-        assert dataset.documents[each.relevant_id].split()[0] in each.relevant.split()
+        assert each.query == collection.queries[each.query_id]
+        assert list(collection.qrels[each.query_id]) == [each.relevant_id]
+        assert collection.documents[each.relevant_id].split()[0] in each.relevant.split()
 
 
 def test_measures_against_pytrec_eval() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,33 @@ import pytest
 
 from glot_rag.embedder import Vectors
 from glot_rag.errors import DatasetError
-from glot_rag.evaluation import MemoryCollection, corrupt, evaluate, load_beir, load_collection, parse_noise
+from glot_rag.evaluation import EvaluationSettings, MemoryCollection, evaluate, load_beir, load_collection, parse_noise
 from glot_rag.evaluation.collections.beir import BeirCollection
 from glot_rag.evaluation.collections.registry import open_collection
 from glot_rag.evaluation.collections.spooled import SpooledCollection
 from glot_rag.evaluation.noise.noisy_collection import write_noisy_collection
-from glot_rag.evaluation.search import Nearest
+from glot_rag.evaluation.streaming_search import NearestDocuments
 
-Embed = Callable[[Sequence[str]], dict[str, Vectors]]
+Encoders = dict[str, Any]
 Write = Callable[[MemoryCollection, Path], Path]
 Catalogue = Callable[[str, int], None]
 NOISES = [parse_noise(text) for text in ("none", "words:0.8", "offtopic:0.8@end", "ocr:0.5")]
+
+
+def settings(*noises: Any, **changed: Any) -> EvaluationSettings:
+    return EvaluationSettings(noises or NOISES, **{"max_words": 40, "costs": False, **changed})
+
+
+class Forgetful:
+    """An `Embedder` that keeps nothing of what it embeds."""
+
+    dimension, fingerprint = 16, "forgetful"
+
+    def encode_documents(self, texts: Sequence[str], *, show_progress: bool = False) -> Vectors:
+        seeds = [zlib.crc32(text.encode()) for text in texts]
+        return np.array([np.random.default_rng(seed).normal(size=16) for seed in seeds], np.float32)
+
+    encode_queries = encode_documents
 
 
 def filler(number: int) -> str:
@@ -56,9 +73,9 @@ def catalogue(monkeypatch: pytest.MonkeyPatch) -> Catalogue:
 
 
 def test_a_folder_on_disk_gives_the_report_of_the_loaded_one(
-    dataset: MemoryCollection, embedder: Embed, write_beir: Write, tmp_path: Path
+    collection: MemoryCollection, encoders: Encoders, write_beir: Write, tmp_path: Path
 ) -> None:
-    folder = write_beir(dataset, tmp_path / "toy")
+    folder = write_beir(collection, tmp_path / "toy")
     with open(folder / "corpus.jsonl", "a") as file:
         file.write('{"_id": "empty", "text": " "}\n')
     with open(folder / "qrels" / "test.tsv", "a") as file:
@@ -66,52 +83,31 @@ def test_a_folder_on_disk_gives_the_report_of_the_loaded_one(
     for half in ("all", "odd"):
         loaded, stored = load_beir(folder, half), BeirCollection(folder, half)
         assert stored.hash == loaded.hash
-        first, second = (
-            evaluate(each, embedder, embedder, ["oracle"], NOISES, seed=2, max_words=40) for each in (loaded, stored)
-        )
+        first, second = (evaluate(each, encoders, settings(seed=2)) for each in (loaded, stored))
         assert first.queries == (40 if half == "all" else 20)
         assert len(first.problems) == 4
         assert second.to_json() == first.to_json()
         stored.close()
 
 
-def test_batches_of_any_size_give_the_same_results(dataset: MemoryCollection, embedder: Embed) -> None:
-    sizes: list[int] = []
-
-    def counted(texts: Sequence[str]) -> dict[str, Vectors]:
-        sizes.append(len(texts))
-        return embedder(texts)
-
-    whole = evaluate(dataset, embedder, embedder, ["mean", "oracle"], NOISES, max_words=40)
-    parts = evaluate(dataset, counted, embedder, ["mean", "oracle"], NOISES, max_words=40, batch_size=17)
+def test_batches_of_any_size_give_the_same_results(collection: MemoryCollection, encoders: Encoders) -> None:
+    whole = evaluate(collection, encoders, settings())
+    encoders["mean"].asked.clear()
+    parts = evaluate(collection, encoders, settings(batch_size=17, baselines=["bm25"]))
+    sizes = [len(texts) for texts in encoders["mean"].asked]
     assert sizes[:3] == [17, 17, 6]
     assert set(sizes) == {17, 6}
-    for one, other in zip(whole.results, parts.results, strict=True):
+    for one in whole.results:
+        other = parts.result(one.label, *one.setting)
+        assert other is not None
         assert other.metrics == pytest.approx(one.metrics)
-        assert other.ceiling == pytest.approx(one.ceiling)
-
-
-def test_what_adapts_sees_the_noisy_documents_first(dataset: MemoryCollection, embedder: Embed) -> None:
-    seen: list[list[str]] = []
-    embedded: list[int] = []
-
-    def counted(texts: Sequence[str]) -> dict[str, Vectors]:
-        embedded.append(len(seen))
-        return embedder(texts)
-
-    evaluate(
-        dataset, counted, embedder, ["mean"], NOISES[:2], max_words=40, batch_size=30,
-        prepare=lambda texts: seen.append(list(texts)),
-    )  # fmt: skip
-    documents = list(dataset.documents.values())
-    assert seen == [[each.text for each in corrupt(documents, noise, seed=0, max_words=40)] for noise in NOISES[:2]]
-    assert embedded == [1, 1, 2, 2, 2, 2]  # two batches each, and two of the ceiling
+        assert other.oracle == pytest.approx(one.oracle)
 
 
 def test_nearest_over_blocks_is_the_nearest_of_all() -> None:
     rng = np.random.default_rng(0)
     documents, queries = (rng.normal(size=(rows, 8)).astype(np.float32) for rows in (100, 30))
-    nearest = Nearest(queries, 20)
+    nearest = NearestDocuments(queries, 20)
     for start in range(0, 100, 13):
         nearest.add(documents[start : start + 13])
     scores = queries @ documents.T
@@ -121,7 +117,7 @@ def test_nearest_over_blocks_is_the_nearest_of_all() -> None:
 
 
 def test_every_kind_of_collection_is_measured_as_it_is_in_memory(
-    embedder: Embed, tmp_path: Path, catalogue: Catalogue
+    encoders: Encoders, tmp_path: Path, catalogue: Catalogue
 ) -> None:
     lines = [{"id": f"d{number}", "title": f"Part number {number}", "text": filler(number)} for number in range(60)]
     (tmp_path / "docs").mkdir()
@@ -131,9 +127,7 @@ def test_every_kind_of_collection_is_measured_as_it_is_in_memory(
         loaded, stored = load_collection(name), open_collection(name)
         assert isinstance(stored, SpooledCollection)
         assert stored.hash == loaded.hash == stored.sha256["dataset_hash"]
-        first, second = (
-            evaluate(each, embedder, embedder, ["oracle"], NOISES, seed=2, max_words=40) for each in (loaded, stored)
-        )
+        first, second = (evaluate(each, encoders, settings(seed=2)) for each in (loaded, stored))
         assert first.documents == 60
         assert second.to_json() == first.to_json()
         stored.close()
@@ -143,13 +137,15 @@ def test_every_kind_of_collection_is_measured_as_it_is_in_memory(
 
 @pytest.mark.parametrize("kind", ["beir", "documents", "ir_datasets"])
 def test_memory_does_not_grow_with_the_documents(
-    kind: str, dataset: MemoryCollection, embedder: Embed, write_beir: Write, tmp_path: Path, catalogue: Catalogue
+    kind: str, collection: MemoryCollection, encoders: Encoders, write_beir: Write, tmp_path: Path, catalogue: Catalogue
 ) -> None:
+    mean = {"mean": Forgetful()}
+
     def peak(documents: int) -> int:
         folder = tmp_path / str(documents)
         name = str(folder)
         if kind == "beir":
-            write_beir(dataset, folder)
+            write_beir(collection, folder)
             with open(folder / "corpus.jsonl", "a") as file:
                 file.writelines(json.dumps({"_id": f"e{i}", "text": filler(i)}) + "\n" for i in range(documents))
         elif kind == "documents":
@@ -161,11 +157,11 @@ def test_memory_does_not_grow_with_the_documents(
             name = f"ir_datasets:glot-{documents}"
             catalogue(f"glot-{documents}", documents)
         tracemalloc.start()
-        collection = open_collection(name, max_queries=40)
-        evaluate(collection, embedder, embedder, ["mean"], [parse_noise("words:0.5")], max_words=20, batch_size=64)
+        opened = open_collection(name, max_queries=40)
+        evaluate(opened, mean, settings("words:0.5", max_words=20, batch_size=64))
         highest = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        collection.close()
+        opened.close()
         return highest
 
     peak(64)  # what happens once
@@ -174,14 +170,14 @@ def test_memory_does_not_grow_with_the_documents(
 
 
 def test_a_malformed_folder_is_refused_with_file_and_line(
-    dataset: MemoryCollection, write_beir: Write, tmp_path: Path
+    collection: MemoryCollection, write_beir: Write, tmp_path: Path
 ) -> None:
-    folder = write_beir(dataset, tmp_path / "toy")
+    folder = write_beir(collection, tmp_path / "toy")
     with open(folder / "qrels" / "test.tsv", "a") as file:
         file.write("q00 d00\n")
     with pytest.raises(DatasetError, match=r"test\.tsv:41: expected query id, document id, grade"):
         open_collection(str(folder))
-    write_beir(dataset, tmp_path / "twice")
+    write_beir(collection, tmp_path / "twice")
     with open(tmp_path / "twice" / "corpus.jsonl", "a") as file:
         file.write('{"_id": "d03", "text": "again"}\n')
     with pytest.raises(DatasetError, match=r"corpus\.jsonl:41: the id 'd03' was already used at .*corpus\.jsonl:4"):
@@ -189,8 +185,9 @@ def test_a_malformed_folder_is_refused_with_file_and_line(
 
 
 def test_nothing_to_measure_is_said_before_anything_is_embedded(
-    dataset: MemoryCollection, write_beir: Write, tmp_path: Path
+    collection: MemoryCollection, encoders: Encoders, write_beir: Write, tmp_path: Path
 ) -> None:
-    folder = write_beir(dataclasses.replace(dataset, qrels={"q00": {"unknown": 1}}), tmp_path / "toy")
+    folder = write_beir(dataclasses.replace(collection, qrels={"q00": {"unknown": 1}}), tmp_path / "toy")
     with pytest.raises(DatasetError, match="no query with a relevant document"):
-        evaluate(open_collection(str(folder)), lambda texts: {}, lambda texts: {}, ["mean"], NOISES)
+        evaluate(open_collection(str(folder)), encoders, settings())
+    assert encoders["mean"].asked == []

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glot_rag import __version__
 from glot_rag.embedder import Vectors
 from glot_rag.errors import CacheError
-from glot_rag.evaluation.encoders import embed_missing
-from glot_rag.evaluation.vector_cache import FILE_NAME, VectorCache, text_key
+from glot_rag.evaluation.vector_cache import FILE_NAME, VectorCache, embed_missing, text_key
 
 Hash = Callable[[Sequence[str]], Vectors]
 
@@ -25,9 +25,8 @@ Hash = Callable[[Sequence[str]], Vectors]
 EVALUATION = """
 import hashlib, os, signal, sys, time
 import numpy as np
-from glot_rag.evaluation import MemoryCollection, evaluate, parse_noise
+from glot_rag.evaluation import EvaluationSettings, MemoryCollection, evaluate
 from glot_rag.evaluation import vector_cache
-from glot_rag.evaluation.encoders import embed_missing
 
 folder, where, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 done = 0
@@ -38,19 +37,28 @@ def hit(place):
     if place == where and done == count:
         os.kill(os.getpid(), signal.SIGKILL)
 
-def embed(texts, names):
-    hit("before")
-    together = int.from_bytes(hashlib.sha256("".join(texts).encode()).digest()[:4], "big") / 2**32
-    vectors = {}
-    for number, name in enumerate(names):
-        rows = [np.frombuffer(hashlib.sha512(f"{number} {text[:40]}".encode()).digest(), np.uint8) for text in texts]
+class Encoder:
+    dimension = 64
+
+    def __init__(self, name):
+        self.fingerprint = name
+
+    def encode_documents(self, texts, *, show_progress=False):
+        return self.embed(texts, self.fingerprint)
+
+    def encode_queries(self, texts, *, show_progress=False):
+        return self.embed(texts, self.fingerprint + "q")
+
+    def embed(self, texts, name):
+        hit("before")
+        together = int.from_bytes(hashlib.sha256("".join(texts).encode()).digest()[:4], "big") / 2**32
+        rows = [np.frombuffer(hashlib.sha512(f"{name} {text[:40]}".encode()).digest(), np.uint8) for text in texts]
         rows = np.array(rows, np.float32) + 3 * together
-        vectors[name] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-    with open(f"{folder}/log", "a") as log:
-        log.writelines(f"{len(names)} {text}\\n" for text in texts)
-    if where == "slow":
-        time.sleep(0.05)
-    return vectors
+        with open(f"{folder}/log", "a") as log:
+            log.writelines(f"{name} {text}\\n" for text in texts)
+        if where == "slow":
+            time.sleep(0.05)
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 checksum = vector_cache._checksum
 vector_cache._checksum = lambda *parts: (hit("row"), checksum(*parts))[1]
@@ -59,11 +67,9 @@ put = cache.put
 cache.put = lambda *batch: (put(*batch), hit("after"))
 documents = {f"d{i}": f"text {i % 50} of the collection " + " ".join(f"w{i % 50}x{j}" for j in range(20)) for i in range(60)}
 dataset = MemoryCollection("toy", documents, {f"q{i}": f"query {i}" for i in range(20)}, {f"q{i}": {f"d{i}": 1} for i in range(20)})
-documents = lambda texts: embed_missing(embed, texts, {"mean": "m", "other": "o"}, cache)
-queries = lambda texts: embed_missing(embed, texts, {"mean": "mq", "other": "oq"}, cache)
-ceiling = lambda texts: embed_missing(embed, texts, {"mean": "m"}, cache)
-noises = [parse_noise(text) for text in ("none", "words:0.5", "boilerplate:0.5")]
-report = evaluate(dataset, documents, queries, ["mean", "other"], noises, max_words=30, embed_ceiling=ceiling, batch_size=16)
+encoders = {"mean": Encoder("m"), "other": Encoder("o")}
+settings = EvaluationSettings(["none", "words:0.5", "boilerplate:0.5"], max_words=30, batch_size=16, costs=False)
+report = evaluate(dataset, encoders, settings, cache=cache)
 report.save(f"{folder}/report.json")
 """  # noqa: E501 (a script)
 
@@ -105,15 +111,19 @@ def test_a_killed_run_goes_on_and_embeds_only_what_was_missing(
     assert process.wait() == -signal.SIGKILL
     before = log(folder)
     cache = VectorCache(folder / "cache")
-    kept = [line for line in before if cache.get("o" if line[0] == "2" else "m", [text_key(line[2:])])]
-    kept += [line for line in before if cache.get("mq", [text_key(line[2:])])]
+    kept = []
+    for line in before:
+        name, text = line.split(" ", 1)
+        role = "queries" if name.endswith("q") else "documents"
+        if cache.get(f"glot-rag {__version__} {name[0]} {role}", [text_key(text)]):
+            kept.append(line)
     cache.close()
     assert evaluation(folder).wait() == 0
     again = log(folder)[len(before) :]
     assert (folder / "report.json").read_bytes() == (whole / "report.json").read_bytes()
     # Each text of the whole run was embedded before the kill and kept, or afterwards, and none of them both times.
     assert sorted(kept + again) == sorted(log(whole))
-    assert len(before) - len(kept) <= 20  # one batch, at most, or the queries
+    assert len(before) - len(kept) <= 2 * 20  # one batch of both encoders, at most, or the queries
     if where == "after":
         assert sorted(before) == sorted(kept)
 

@@ -1,11 +1,11 @@
-"""What a search over the texts themselves is."""
+"""The protocol of a baseline that searches texts, not vectors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from glot_rag.evaluation.search import Found
+from glot_rag.evaluation.streaming_search import Found
 
 
 class TextSearch(Protocol):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glot_rag.errors import MissingExtraError
-from glot_rag.evaluation.search import Found
+from glot_rag.evaluation.streaming_search import Found
 
 
 class BM25:

@@ -25,9 +25,9 @@ class Corrupted:
     """A noisy document.
 
     Args:
-        text: signal and noise words, joined by one space.
+        text: signal and noise words, joined by one space; the document itself for noise `none`.
         signal: the surviving words of the document alone, in order and undamaged, joined by one space: what the
-            ceiling embeds.
+            oracle embeds.
         signal_mask: for every whitespace word of `text`, whether it is the document's own, damaged or not.
         damaged: which whitespace words of `text` are own words that OCR damaged, in order, from 0.
     """
@@ -41,7 +41,8 @@ class Corrupted:
 def corrupt(documents: Sequence[str], noise: Noise, *, seed: int, max_words: int = 170) -> list[Corrupted]:
     """Put noise into every document.
 
-    A noisy document has `max_words` words in all: the first (1 - ratio) share of them are the document's own
+    Noise `none` leaves a document as it is, whole and with its line breaks. Any other noise makes a document of
+    `max_words` words in all: the first (1 - ratio) share of them are the document's own
     first words, word for word and in order (at least one); the noise goes into the gaps between them. A
     document shorter than its share gets noise in proportion, so that the ratio holds everywhere. The last
     piece of noise is cut so that the count is exact. `ocr` adds nothing: it damages its share of the first
@@ -53,7 +54,7 @@ def corrupt(documents: Sequence[str], noise: Noise, *, seed: int, max_words: int
 
     Args:
         documents: N texts. One without words stays empty.
-        noise: what to put in; `none` only cuts to `max_words`.
+        noise: what to put in.
         seed: of the generator.
         max_words: words of a noisy document; 0 keeps every word and adds the noise on top.
 
@@ -62,6 +63,8 @@ def corrupt(documents: Sequence[str], noise: Noise, *, seed: int, max_words: int
     """
     check_max_words(max_words)
     words = [text.split() for text in documents]
+    if noise.label == "none":
+        return [Corrupted(text, text, [True] * len(own)) for text, own in zip(documents, words, strict=True)]
     return [corrupt_one(words, index, noise, seed=seed, max_words=max_words) for index in range(len(words))]
 
 
@@ -82,9 +85,9 @@ def corrupt_one(documents: Sequence[Words], index: int, noise: Noise, *, seed: i
         documents: the words of all. Only the one to corrupt is asked for, and by `offtopic` some others, so they may
             be read when they are asked for.
         index: of the one to corrupt.
-        noise: as in `corrupt`.
-        seed: likewise.
-        max_words: likewise.
+        noise: what to put in; not `none`.
+        seed: of the generator.
+        max_words: as in `corrupt`.
 
     Raises:
         InputError: off-topic noise where no other document has any words.

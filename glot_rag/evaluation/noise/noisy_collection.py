@@ -1,7 +1,7 @@
 """A noisy collection on disk, in BEIR layout, so that any other system can be measured on the same documents.
 
     corpus.jsonl    the noisy documents
-    signal.jsonl    the same documents without the noise, a corpus itself (the ceiling's), and where the signal stands
+    signal.jsonl    the same documents without the noise, for `evaluate --gold`, and where the signal stands
     queries.jsonl, qrels/
     noise.json      the settings, and hashes of what was read and written
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -26,7 +27,7 @@ from glot_rag.evaluation.noise.noisy_documents import NoisyDocuments
 from glot_rag.evaluation.noise.spec import Noise
 from glot_rag.files import new_directory, write_atomically
 
-FORMAT, VERSION = "glot-rag noisy corpus", 1
+FORMAT, VERSION = "glot-rag noisy collection", 1
 SETTINGS_NAME, SIGNAL_NAME = "noise.json", "signal.jsonl"
 
 
@@ -49,8 +50,8 @@ def write_noisy_collection(
         collection: what to read.
         noise: what to put in.
         out: a folder that is missing or empty.
-        seed: as in `corrupt`.
-        max_words: likewise.
+        seed: of the noise.
+        max_words: as in `corrupt`.
         progress: is told how many documents are written, after each.
 
     Returns:
@@ -65,7 +66,7 @@ def write_noisy_collection(
     folder = Path(out)
     documents = NoisyDocuments(collection, noise, seed=seed, max_words=max_words)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InputError(f"'{folder}' exists and is not an empty folder: a noisy corpus goes into one of its own.")
+        raise InputError(f"'{folder}' exists and is not an empty folder: a noisy collection goes into one of its own.")
     settings: dict[str, Any] = {
         **{"format": FORMAT, "format_version": VERSION, "glot_rag": __version__, "noise": str(noise)},
         **{"parts": [asdict(part) for part in noise.parts], "ratio": noise.ratio, "seed": seed},
@@ -115,12 +116,13 @@ def spans(noisy: Corrupted) -> tuple[list[tuple[int, int]], list[tuple[int, int]
     own: list[tuple[int, int]] = []
     damaged: list[tuple[int, int]] = []
     bad = set(noisy.damaged)
-    start, before = 0, False
-    for number, (word, is_own) in enumerate(zip(noisy.text.split(), noisy.signal_mask, strict=True)):
-        end = start + len(word)
+    before = False
+    words = re.finditer(r"\S+", noisy.text)  # white space as `str.split` has it
+    for number, (word, is_own) in enumerate(zip(words, noisy.signal_mask, strict=True)):
+        start, end = word.span()
         if is_own:
             own.append((own.pop()[0], end) if before else (start, end))
         if number in bad:
             damaged.append((start, end))
-        start, before = end + 1, is_own
+        before = is_own
     return own, damaged

@@ -1,11 +1,11 @@
-"""Poolings against each other as classifiers: on the same states, with the same budget, over several seeds."""
+"""The loop of both experiments: per seed, every pooling is trained as a classifier on the same states and budget."""
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -16,15 +16,15 @@ from glot_rag.classification.classifier import TextClassifier, build_pooling
 from glot_rag.classification.fit import Examples, FitConfig, FitEpoch, Score, best_epoch, fit, predict
 from glot_rag.classification.states import States, states_for
 from glot_rag.errors import InputError
-from glot_rag.evaluation.paper.results import TrialResult
-from glot_rag.head.config import POOLINGS, TRAINED_POOLINGS
+from glot_rag.evaluation.paper.results import ExperimentResult
+from glot_rag.head.config import POOLINGS, TRAINED_POOLINGS, HeadConfig
 from glot_rag.models.backbone import Backbone
 
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class TrialSettings:
+class ExperimentSettings:
     """What is compared, and with which budget.
 
     Args:
@@ -33,19 +33,19 @@ class TrialSettings:
         seed: the first of them.
         fit: the budget, for every pooling the same; its seed is replaced.
         learning_rates: each pooling is trained with each of them, and the best on the validation examples counts. A
-            linear layer over a fixed pooling may want another rate than a graph network. Empty: that of `fit`.
+            linear layer over a fixed pooling may need another rate than a graph network. Empty: that of `fit`.
         layers: of the backbone, for the trained poolings' states; the fixed ones pool the last of them.
-        head: settings of `HeadConfig` for GLOT.
+        head: settings of `HeadConfig` for GLOT: convolution, num_layers, hidden_size, threshold, norm.
 
     Raises:
-        InputError: an unknown or repeated pooling, or a number below 1.
+        InputError: an unknown or repeated pooling, a number below 1, or settings that no head has.
     """
 
     poolings: tuple[str, ...] = ("mean", "adapool", "glot")
     seeds: int = 3
     seed: int = 0
     fit: FitConfig = field(default_factory=FitConfig)
-    learning_rates: tuple[float, ...] = ()
+    learning_rates: tuple[float, ...] = (1e-3, 1e-2)
     layers: tuple[int, ...] = (-1,)
     head: Mapping[str, Any] = field(default_factory=dict)
 
@@ -60,13 +60,14 @@ class TrialSettings:
             raise InputError(f"seed must be at least 0; got {self.seed}")
         for rate in self.learning_rates:
             replace(self.fit, learning_rate=rate)  # checks it
+        HeadConfig.from_dict({"state_size": 1, "form": "paper", **self.head})  # checks them before a model is loaded
         if len(self.layers) > 1 and set(self.poolings) - set(TRAINED_POOLINGS):
             raise InputError(f"several layers are for {' and '.join(TRAINED_POOLINGS)} alone; the others read one")
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One seed's examples over some states."""
+class Repetition:
+    """One seed's examples, and the states that they are rows of."""
 
     states: States
     train: Examples
@@ -74,34 +75,34 @@ class Trial:
     test: Examples
 
 
-def run_trials(
-    trials: Sequence[AbstractContextManager[Trial]],
+def run_experiment(
+    repetitions: Sequence[AbstractContextManager[Repetition]],
     backbone: Backbone,
-    settings: TrialSettings,
+    settings: ExperimentSettings,
     metric: str,
     score: Score,
     *,
     outputs: int,
     place: dict[str, Any],
     progress: Progress,
-) -> list[TrialResult]:
-    """Train and measure every pooling on every trial.
+) -> list[ExperimentResult]:
+    """Train and measure every pooling on every repetition.
 
     Args:
-        trials: one a seed, opened when its turn comes and then closed.
-        backbone: that made the states.
+        repetitions: one a seed, opened when its turn comes and then closed.
+        backbone: the transformer that made the states.
         settings: what is compared.
         metric: the score's name.
         score: chooses epoch and learning rate on the validation examples, and is measured on the test examples.
         outputs: classes, or 1 for a regression.
-        place: see `TrialResult`.
-        progress: gets a line a training.
+        place: see `ExperimentResult`.
+        progress: is called with a line after each training.
     """
     found: dict[str, list[_Fitted]] = {name: [] for name in settings.poolings}
-    for seed, opened in enumerate(trials, start=settings.seed):
-        with opened as trial:
+    for seed, opened in enumerate(repetitions, start=settings.seed):
+        with opened as repetition:
             for name in settings.poolings:
-                fitted = _fit_best(name, trial, backbone, settings, seed, score, outputs)
+                fitted = _fit_best(name, repetition, backbone, settings, seed, score, outputs)
                 found[name].append(fitted)
                 where = ", ".join(str(each) for each in place.values())
                 progress(f"{where}: seed {seed}, {name}: {metric} {100 * fitted.value:.1f} (epoch {fitted.epoch})")
@@ -110,7 +111,7 @@ def run_trials(
 
 @dataclass(frozen=True)
 class _Fitted:
-    """What one seed's best training gave."""
+    """The values of one seed's best training."""
 
     value: float
     validation: float
@@ -120,31 +121,45 @@ class _Fitted:
 
 
 def _fit_best(
-    name: str, trial: Trial, backbone: Backbone, settings: TrialSettings, seed: int, score: Score, outputs: int
+    name: str,
+    repetition: Repetition,
+    backbone: Backbone,
+    settings: ExperimentSettings,
+    seed: int,
+    score: Score,
+    outputs: int,
 ) -> _Fitted:
-    """Train once a learning rate; only the one that is best on the validation examples sees the test examples."""
+    """Train with each learning rate; only the best on the validation examples sees the test examples."""
     head = {"layers": settings.layers, **(settings.head if name == "glot" else {})}
     best: tuple[FitEpoch, TextClassifier, float] | None = None
     for rate in settings.learning_rates or (settings.fit.learning_rate,):
-        torch.manual_seed(seed)
-        pooling = build_pooling(name, backbone.state_size, **(head if name in TRAINED_POOLINGS else {}))
-        net = TextClassifier(pooling, outputs, trial.train.rows.shape[1]).to(backbone.device)
-        states = states_for(net.pooling, trial.states)
         config = replace(settings.fit, seed=seed, learning_rate=rate)
-        epoch = best_epoch(fit(net, states, trial.train, trial.validation, config, score))
+        with _seeded(seed, backbone.device):
+            pooling = build_pooling(name, backbone.state_size, **(head if name in TRAINED_POOLINGS else {}))
+            net = TextClassifier(pooling, outputs, repetition.train.rows.shape[1]).to(backbone.device)
+            states = states_for(net.pooling, repetition.states)
+            epoch = best_epoch(fit(net, states, repetition.train, repetition.validation, config, score))
         if best is None or best_epoch([best[0], epoch]) is epoch:
             best = epoch, net, rate
     assert best is not None
     epoch, net, rate = best
-    value = score(predict(net, states, trial.test.rows), trial.test.labels)
+    value = score(predict(net, states, repetition.test.rows), repetition.test.labels)
     return _Fitted(
         value, epoch.score, epoch.number, rate, sum(parameter.numel() for parameter in net.pooling.parameters())
     )
 
 
-def _result(name: str, metric: str, fitted: list[_Fitted], place: dict[str, Any]) -> TrialResult:
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw from a seed within, and leave torch's global random state as it was."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _result(name: str, metric: str, fitted: list[_Fitted], place: dict[str, Any]) -> ExperimentResult:
     values = [each.value for each in fitted]
-    return TrialResult(
+    return ExperimentResult(
         pooling=name,
         metric=metric,
         value=statistics.fmean(values),
@@ -158,7 +173,7 @@ def _result(name: str, metric: str, fitted: list[_Fitted], place: dict[str, Any]
     )
 
 
-def settings_record(settings: TrialSettings, backbone: Backbone) -> dict[str, Any]:
+def settings_record(settings: ExperimentSettings, backbone: Backbone) -> dict[str, Any]:
     """The settings and the backbone as JSON values."""
     return {
         "backbone": backbone.source.name,

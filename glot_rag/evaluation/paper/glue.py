@@ -22,14 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glot_rag.checks import choose
-from glot_rag.classification.fit import Examples, Score, hold_out
+from glot_rag.classification.fit import Examples, FitConfig, Score, hold_out
 from glot_rag.classification.states import CachedStates, states_fingerprint
 from glot_rag.errors import DatasetError, InputError, MissingExtraError
-from glot_rag.evaluation.paper.experiment import Trial, TrialSettings, run_trials, settings_record
-from glot_rag.evaluation.paper.results import TrialReport
+from glot_rag.evaluation.paper.experiment import ExperimentSettings, Repetition, run_experiment, settings_record
+from glot_rag.evaluation.paper.results import ExperimentReport
 from glot_rag.evaluation.paper.stress import accuracy
 from glot_rag.models.backbone import Backbone
 
+MAX_TOKENS = 128  # of a text
 _HIGHEST_SIMILARITY = 5.0  # of STS-B's labels, which are scaled to [0, 1]
 
 
@@ -79,14 +80,14 @@ GLUE_TASKS = {
 
 
 @dataclass(frozen=True)
-class GlueConfig:
+class GlueSettings:
     """Which tasks, and how.
 
     Args:
         tasks: of `GLUE_TASKS`.
         limit: examples of a training file, drawn at random; None takes all.
         held_out: share of the training examples that the epoch is chosen on.
-        trials: poolings, seeds and budget.
+        experiment: poolings, seeds and budget.
 
     Raises:
         InputError: an unknown or repeated task, or a value out of its range.
@@ -95,7 +96,9 @@ class GlueConfig:
     tasks: tuple[str, ...]
     limit: int | None = None
     held_out: float = 0.1
-    trials: TrialSettings = field(default_factory=TrialSettings)
+    experiment: ExperimentSettings = field(
+        default_factory=lambda: ExperimentSettings(fit=FitConfig(epochs=10, patience=10))
+    )
 
     def __post_init__(self) -> None:
         for task in self.tasks:
@@ -175,20 +178,20 @@ def _label(text: str | None, kind: GlueTask, where: str) -> int | float:
 def run_glue(
     backbone: Backbone,
     data: str | Path,
-    config: GlueConfig,
+    settings: GlueSettings,
     *,
     cache: str | Path | None = None,
     progress: Callable[[str], None] = lambda message: None,
     show_progress: bool = False,
-) -> TrialReport:
+) -> ExperimentReport:
     """Train and measure on GLUE tasks.
 
     Args:
         backbone: the frozen transformer.
         data: see `read_glue`.
-        config: what is measured.
+        settings: what is measured.
         cache: keeps the hidden states for further runs; None is a temporary directory.
-        progress: gets a line a training.
+        progress: is called with a line after each training.
         show_progress: draw a progress bar of the hidden states.
 
     Raises:
@@ -197,13 +200,13 @@ def run_glue(
     """
     if importlib.util.find_spec("sklearn") is None:  # which brings SciPy
         raise MissingExtraError("scikit-learn", "eval")
-    settings = config.trials
-    for layer in settings.layers:
+    experiment = settings.experiment
+    for layer in experiment.layers:
         backbone.layer_number(layer)
-    files = {task: [read_glue(data, task, part) for part in ("train", "validation")] for task in config.tasks}
+    files = {task: [read_glue(data, task, part) for part in ("train", "validation")] for task in settings.tasks}
     results = []
     for name, (train, test) in files.items():
-        train = _sample(train, config.limit, settings.seed)
+        train = _sample(train, settings.limit, experiment.seed)
         task = GLUE_TASKS[name]
         # Many pairs share a text; it is encoded once.
         row = {text: number for number, text in enumerate(dict.fromkeys(_all_texts(train, test)))}
@@ -211,25 +214,27 @@ def run_glue(
         with tempfile.TemporaryDirectory(prefix="glot-rag-glue-") as temporary:
             texts = list(row)
             # A folder for each backbone, limit and so on, so that one directory serves all runs.
-            decides = json.dumps(states_fingerprint(texts, backbone, settings.layers))
+            decides = json.dumps(states_fingerprint(texts, backbone, experiment.layers))
             folder = Path(cache or temporary) / f"{name}-{hashlib.sha256(decides.encode()).hexdigest()[:16]}"
-            states = CachedStates(folder, texts, backbone, layers=settings.layers, show_progress=show_progress)
+            states = CachedStates(folder, texts, backbone, layers=experiment.layers, show_progress=show_progress)
             learned, measured = Examples(rows[0], train.labels), Examples(rows[1], test.labels)
-            splits = [hold_out(learned, config.held_out, settings.seed + number) for number in range(settings.seeds)]
-            results += run_trials(
-                [nullcontext(Trial(states, *split, measured)) for split in splits],
+            splits = [
+                hold_out(learned, settings.held_out, experiment.seed + number) for number in range(experiment.seeds)
+            ]
+            results += run_experiment(
+                [nullcontext(Repetition(states, *split, measured)) for split in splits],
                 backbone,
-                settings,
+                experiment,
                 task.metric,
                 task.score,
                 outputs=task.outputs,
                 place={"task": name, "train": len(learned), "test": len(measured)},
                 progress=progress,
             )
-    record = {**settings_record(settings, backbone), "limit": config.limit, "held_out": config.held_out}
-    limited = "" if config.limit is None else f", at most {config.limit:,} training examples"
+    record = {**settings_record(experiment, backbone), "limit": settings.limit, "held_out": settings.held_out}
+    limited = "" if settings.limit is None else f", at most {settings.limit:,} training examples"
     title = f"GLUE on its validation files, frozen {backbone.source.name}{limited}, epoch chosen on a part of train"
-    return TrialReport(title, "task", record, results)
+    return ExperimentReport(title, "task", record, results)
 
 
 def _all_texts(*parts: GlueExamples) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""What `glot-rag stress` and `glot-rag glue` found: values over seeds, their JSON and their table."""
+"""The results of `glot-rag stress` and `glot-rag glue`: values over seeds, their JSON and their table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TrialResult:
+class ExperimentResult:
     """One pooling at one place (a share of distractors, a task).
 
     Args:
@@ -26,9 +26,9 @@ class TrialResult:
         values: one a seed.
         epochs: the epoch that was chosen, one a seed.
         learning_rates: the rate that was chosen, one a seed.
-        validation: what the epoch and the rate were chosen by, one a seed; empty in a report of an older version.
         parameters: of the pooling; the linear layer's come on top.
-        place: what tells this place from the others: {"ratio": 0.9} or {"task": "cola"}, with its sizes.
+        place: where it was measured: {"ratio": 0.9} or {"task": "cola"}, with its sizes.
+        validation: the score by which epoch and rate were chosen, one a seed.
     """
 
     pooling: str
@@ -54,7 +54,7 @@ class TrialResult:
         return {**record.pop("place"), **record}
 
     @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> TrialResult:
+    def from_dict(cls, record: dict[str, Any]) -> ExperimentResult:
         """What `to_dict` made, back."""
         own = {each.name for each in fields(cls)} - {"place"}
         place = {name: value for name, value in record.items() if name not in own}
@@ -62,12 +62,12 @@ class TrialResult:
 
 
 @dataclass(frozen=True)
-class TrialReport:
+class ExperimentReport:
     """All results of a comparison, and the settings that produced them.
 
     Args:
         title: of the table.
-        column: the field of `TrialResult.place` that heads the table's columns.
+        column: the field of `ExperimentResult.place` that heads the table's columns.
         settings: as JSON values.
         results: in the order of the places, then of the poolings.
     """
@@ -75,7 +75,7 @@ class TrialReport:
     title: str
     column: str
     settings: dict[str, Any]
-    results: list[TrialResult]
+    results: list[ExperimentResult]
 
     @property
     def poolings(self) -> list[str]:
@@ -92,7 +92,7 @@ class TrialReport:
         values = {pooling: round(100 * self.result(pooling, place).value, 1) for pooling in self.poolings}
         return {pooling for pooling, value in values.items() if value == max(values.values())}
 
-    def result(self, pooling: str, place: object) -> TrialResult:
+    def result(self, pooling: str, place: object) -> ExperimentResult:
         """The result of a pooling at a place."""
         return next(each for each in self.results if (each.pooling, each.place[self.column]) == (pooling, place))
 
@@ -112,7 +112,7 @@ class TrialReport:
         Path(path).write_text(self.to_json(), encoding="utf-8")
 
     @classmethod
-    def load(cls, path: str | Path) -> TrialReport:
+    def load(cls, path: str | Path) -> ExperimentReport:
         """Read what `save` wrote.
 
         Raises:
@@ -120,7 +120,7 @@ class TrialReport:
         """
         try:
             record = json.loads(Path(path).read_text(encoding="utf-8"))
-            results = [TrialResult.from_dict(each) for each in record["results"]]
+            results = [ExperimentResult.from_dict(each) for each in record["results"]]
             return cls(record["title"], record["column"], record["settings"], results)
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise DatasetError(f"'{path}' is not a report of `glot-rag stress` or `glue`: {error}") from error
@@ -131,7 +131,7 @@ def heading(place: object) -> str:
     return f"{place:.0%}" if isinstance(place, float) else str(place)
 
 
-def print_trials(report: TrialReport, console: Console) -> None:
+def print_experiment(report: ExperimentReport, console: Console) -> None:
     """A table: a row a pooling, a column a place; mean × 100 ± standard deviation, the best of a column bold."""
     from rich import box
     from rich.table import Table

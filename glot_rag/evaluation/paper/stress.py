@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glot_rag.checks import choose
-from glot_rag.classification.fit import Examples
+from glot_rag.classification.fit import Examples, FitConfig
 from glot_rag.classification.states import CachedStates
-from glot_rag.errors import InputError, MissingExtraError
-from glot_rag.evaluation.paper.experiment import Trial, TrialSettings, run_trials, settings_record
-from glot_rag.evaluation.paper.results import TrialReport
+from glot_rag.errors import InputError
+from glot_rag.evaluation.paper.experiment import ExperimentSettings, Repetition, run_experiment, settings_record
+from glot_rag.evaluation.paper.results import ExperimentReport
 from glot_rag.evaluation.paper.stress_texts import PROTOCOLS, RATIOS, TASKS, stress_texts
 from glot_rag.models.backbone import Backbone
 
 
 @dataclass(frozen=True)
-class StressConfig:
+class StressSettings:
     """A stress test.
 
     Args:
@@ -33,7 +31,7 @@ class StressConfig:
         train: texts to train on, drawn anew for each seed, as the others are.
         validation: texts to choose the epoch on; the paper's protocol has none and uses the test texts.
         test: texts to measure on.
-        trials: poolings, seeds and budget.
+        experiment: poolings, seeds and budget.
 
     Raises:
         InputError: a value out of its range.
@@ -45,7 +43,9 @@ class StressConfig:
     train: int = 2_000
     validation: int = 500
     test: int = 1_000
-    trials: TrialSettings = field(default_factory=TrialSettings)
+    experiment: ExperimentSettings = field(
+        default_factory=lambda: ExperimentSettings(fit=FitConfig(epochs=8, patience=8))
+    )
 
     def __post_init__(self) -> None:
         choose("protocol", self.protocol, PROTOCOLS)
@@ -63,24 +63,24 @@ def accuracy(outputs: NDArray[np.float32], labels: NDArray[np.generic]) -> float
 
 
 def run_stress(
-    backbone: Backbone, config: StressConfig, *, progress: Callable[[str], None] = lambda message: None
-) -> TrialReport:
+    backbone: Backbone, settings: StressSettings, *, progress: Callable[[str], None] = lambda message: None
+) -> ExperimentReport:
     """Run the stress test. Hidden states lie in a temporary directory, one seed's at a time.
 
     Args:
         backbone: the frozen transformer.
-        config: what is measured.
-        progress: gets a line a training.
+        settings: what is measured.
+        progress: is called with a line after each training.
     """
     results = []
-    settings = config.trials
-    for layer in settings.layers:
+    experiment = settings.experiment
+    for layer in experiment.layers:
         backbone.layer_number(layer)
-    for ratio in config.ratios:
-        results += run_trials(
-            [_trial(backbone, config, ratio, settings.seed + number) for number in range(settings.seeds)],
+    for ratio in settings.ratios:
+        results += run_experiment(
+            [_repetition(backbone, settings, ratio, experiment.seed + number) for number in range(experiment.seeds)],
             backbone,
-            settings,
+            experiment,
             "accuracy",
             accuracy,
             outputs=2,
@@ -88,97 +88,28 @@ def run_stress(
             progress=progress,
         )
     record = {
-        **settings_record(settings, backbone),
-        **{name: getattr(config, name) for name in ("protocol", "task", "train", "validation", "test")},
+        **settings_record(experiment, backbone),
+        **{name: getattr(settings, name) for name in ("protocol", "task", "train", "validation", "test")},
     }
-    chosen = "the test texts" if config.protocol == "paper" else f"{config.validation:,} texts"
+    chosen = "the test texts" if settings.protocol == "paper" else f"{settings.validation:,} texts"
     title = (
-        f"Stress test, {config.task}, {config.protocol} protocol, {backbone.source.name}: trained on "
-        f"{config.train:,} texts, epoch chosen on {chosen}, measured on {config.test:,}"
+        f"Stress test, {settings.task}, {settings.protocol} protocol, {backbone.source.name}: trained on "
+        f"{settings.train:,} texts, epoch chosen on {chosen}, measured on {settings.test:,}"
     )
-    return TrialReport(title, "ratio", record, results)
+    return ExperimentReport(title, "ratio", record, results)
 
 
 @contextmanager
-def _trial(backbone: Backbone, config: StressConfig, ratio: float, seed: int) -> Iterator[Trial]:
-    paper = config.protocol == "paper"
-    sizes = {"train": config.train, **({} if paper else {"validation": config.validation}), "test": config.test}
+def _repetition(backbone: Backbone, settings: StressSettings, ratio: float, seed: int) -> Iterator[Repetition]:
+    paper = settings.protocol == "paper"
+    sizes = {"train": settings.train, **({} if paper else {"validation": settings.validation}), "test": settings.test}
     texts: list[str] = []
     examples: dict[str, Examples] = {}
     for part, count in sizes.items():
-        drawn = stress_texts(count, ratio, seed=f"{seed} {part}", protocol=config.protocol, task=config.task)
+        drawn = stress_texts(count, ratio, seed=f"{seed} {part}", protocol=settings.protocol, task=settings.task)
         rows = np.arange(len(texts), len(texts) + count)
         examples[part] = Examples(rows[:, None], np.array(drawn.labels))
         texts += drawn.texts
     with tempfile.TemporaryDirectory(prefix="glot-rag-stress-") as folder:
-        states = CachedStates(folder, texts, backbone, layers=config.trials.layers)
-        yield Trial(states, examples["train"], examples["test" if paper else "validation"], examples["test"])
-
-
-# Okabe and Ito's palette, told apart by every kind of colour vision; mean is the grey that others are held against.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_GREY = "#6B6B6B"
-_MARKERS = ("o", "s", "^", "D", "v", "P")
-
-
-def save_stress_picture(reports: Sequence[TrialReport], path: str | Path) -> None:
-    """Draw accuracy against the share of distractors, one panel a report (a backbone), one line a pooling.
-
-    Raises:
-        InputError: neither .png nor .svg.
-        MissingExtraError: matplotlib is not installed.
-    """
-    path = Path(path)
-    check_picture(path)
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("matplotlib", "eval") from None
-    figure = Figure(figsize=(max(4.8, 3.4 * len(reports)), 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(reports), sharey=True, squeeze=False)[0]
-    for axes, report in zip(panels, reports, strict=True):
-        _panel(axes, report)
-    panels[0].set_ylabel("accuracy, %")
-    figure.supxlabel("distractors", fontsize=10)
-    handles, labels = panels[0].get_legend_handles_labels()
-    columns = min(len(labels), 3 * len(reports))  # more do not fit over so many panels
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=9)
-    # Without the date and with fixed ids, the same results give the same file.
-    with matplotlib.rc_context({"svg.hashsalt": "glot-rag"}):
-        figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
-
-
-def check_picture(path: Path) -> None:
-    """Raise InputError where a picture cannot be of that kind of file."""
-    if path.suffix.lower() not in (".png", ".svg"):
-        raise InputError(f"A picture is saved as .png or .svg, got '{path}'.")
-
-
-def _panel(axes: Any, report: TrialReport) -> None:
-    settings = report.settings
-    axes.set_title(f"{settings['backbone']}, {settings['task']}, {settings['protocol']}", fontsize=10)
-    axes.axhline(50, color="black", linestyle=(0, (4, 3)), linewidth=1.0, label="chance")
-    colours = iter(_COLOURS * 2)
-    for number, pooling in enumerate(report.poolings):
-        found = [report.result(pooling, ratio) for ratio in sorted(report.places)]
-        axes.errorbar(
-            [100 * each.place["ratio"] for each in found],
-            [100 * each.value for each in found],
-            yerr=[100 * each.spread for each in found],
-            color=_GREY if pooling == "mean" else next(colours),
-            marker=_MARKERS[number % len(_MARKERS)],
-            markersize=5,
-            linewidth=1.8,
-            capsize=2,
-            label=pooling,
-        )
-    axes.set_xticks([100 * ratio for ratio in sorted(report.places)])
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0f} %")
-    axes.set_ylim(40, 102)
-    axes.grid(axis="y", color="#E5E5E5", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=9)
+        states = CachedStates(folder, texts, backbone, layers=settings.experiment.layers)
+        yield Repetition(states, examples["train"], examples["test" if paper else "validation"], examples["test"])

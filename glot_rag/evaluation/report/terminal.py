@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from glot_rag.evaluation.report.results import PRIMARY_METRIC, Report, Result
+from glot_rag.evaluation.report.results import PRIMARY_METRIC, Report, Result, metric_label, noise_label
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-_CEILING = "ceiling"
+_ORACLE = "oracle"
 
 
 def print_report(report: Report, console: Console, metric: str | None = None) -> None:
@@ -19,12 +19,13 @@ def print_report(report: Report, console: Console, metric: str | None = None) ->
 
     A cell is the metric × 100; under it the difference to mean pooling, with a star where it is significant, and the
     recovery, where there are any.
-    The best pooling of a column is bold.
+    The best of a column is bold; where documents were cleaned, the F1 of the kept words stands there, too.
     """
     metric = metric or report.main_metric
-    length = f" (≤ {report.max_words} words)" if report.max_words else ""
+    noisy = report.max_words and any(noise != "none" for noise, _ in report.settings)
+    length = f" (≤ {report.max_words} words with noise)" if noisy else ""
     console.print(
-        f"{metric_label(metric)} × 100 on {report.dataset}: {report.documents:,} documents{length}, "
+        f"{metric_label(metric)} × 100 on {report.collection}: {report.documents:,} documents{length}, "
         f"{report.queries:,} queries, seed {report.seed}",
         style="bold",
         highlight=False,
@@ -35,11 +36,14 @@ def print_report(report: Report, console: Console, metric: str | None = None) ->
     for table in _fitting_tables(report, metric, console):
         console.print(table)
     recovered = metric == PRIMARY_METRIC and any(each.recovery is not None for each in report.results)
-    legend = ["bold: best pooling", "±: against mean"] if "mean" in report.poolings else ["bold: best pooling"]
+    legend = ["bold: best", "±: against mean"] if "mean" in report.labels else ["bold: best"]
     legend += ["*: p < 0.05 after Holm"] if any(_is_sure(each) for each in report.results) else []
     legend += ["%: of what noise took, won back"] if recovered else []
     legend += ["ms: to make it searchable, each way alone"] if report.costs else []
-    console.print("; ".join([*legend, "ceiling: mean over the signal words alone"]), style="dim", highlight=False)
+    legend += ["words: F1 of the kept words"] if any(each.kept_words for each in report.results) else []
+    console.print(
+        "; ".join([*legend, "oracle: mean over the documents' own words alone"]), style="dim", highlight=False
+    )
     for problem in report.problems:
         console.print(f"Left out: {problem}", style="yellow", highlight=False, markup=False)
 
@@ -61,7 +65,7 @@ def _fitting_tables(report: Report, metric: str, console: Console) -> list[Table
 
 
 def results_table(report: Report, settings: list[tuple[str, float]] | None = None, metric: str | None = None) -> Table:
-    """One row a pooling, one for the ceiling and, where it was measured, one for each one's own.
+    """A row for each pooling and baseline, one for the oracle and, where it was measured, one for each one's own.
 
     One column a noise setting (default: all).
     """
@@ -76,27 +80,27 @@ def results_table(report: Report, settings: list[tuple[str, float]] | None = Non
     if report.costs:
         table.add_column("ms a\ndocument", justify="right", no_wrap=True)
     for kind, ratio in chosen:
-        table.add_column("clean" if kind == "none" else f"{kind}\n{ratio:.0%}", justify="right", no_wrap=True)
+        table.add_column("\n".join(noise_label(kind, ratio).rsplit(" ", 1)), justify="right", no_wrap=True)
     best = {setting: max(_shown(each, metric) for each in _column(report, setting)) for setting in chosen}
-    for pooling in report.poolings:
-        cells = [Text(cost_label(report, pooling), style="dim")] if report.costs else []
+    for label in report.labels:
+        cells = [Text(cost_label(report, label), style="dim")] if report.costs else []
         for setting in chosen:
-            result = report.result(pooling, *setting)
+            result = report.result(label, *setting)
             mean = report.result("mean", *setting)
             cells.append(_cell(result, mean, metric, best[setting]) if result else Text("–", style="dim"))
-        table.add_row(pooling, *cells)
-    ceilings = [Text("")] if report.costs else []
-    ceilings += [Text(f"{100 * _column(report, setting)[0].ceiling[metric]:.1f}") for setting in chosen]
+        table.add_row(label, *cells)
+    oracles = [Text("")] if report.costs else []
+    oracles += [Text(f"{100 * _column(report, setting)[0].oracle[metric]:.1f}") for setting in chosen]
     table.add_section()
-    table.add_row(_CEILING, *ceilings, style="italic")
-    for pooling in report.poolings if any(each.own_ceiling for each in report.results) else []:
-        shown = [report.result(pooling, *setting) for setting in chosen]
-        own = [f"{100 * each.own_ceiling[metric]:.1f}" if each and each.own_ceiling else "–" for each in shown]
-        table.add_row(f"{_CEILING} of {pooling}", *([""] if report.costs else []), *own, style="dim")
+    table.add_row(_ORACLE, *oracles, style="italic")
+    for label in report.labels if any(each.own_oracle for each in report.results) else []:
+        shown = [report.result(label, *setting) for setting in chosen]
+        own = [f"{100 * each.own_oracle[metric]:.1f}" if each and each.own_oracle else "–" for each in shown]
+        table.add_row(f"{_ORACLE} of {label}", *([""] if report.costs else []), *own, style="dim")
     return table
 
 
-def cost_label(report: Report, pooling: str) -> str:
+def cost_label(report: Report, label: str) -> str:
     """Milliseconds a document to two digits or whole ones; a dash where it was not timed.
 
     >>> from glot_rag.evaluation.report.results import Report
@@ -104,18 +108,18 @@ def cost_label(report: Report, pooling: str) -> str:
     >>> [cost_label(report, name) for name in ("bm25", "glot", "prune", "max")]
     ['0.12', '12', '123', '–']
     """
-    cost = report.costs.get(pooling)
+    cost = report.costs.get(label)
     if cost is None:
         return "–"
     return f"{cost:.0f}" if cost >= 9.95 else f"{cost:.1f}" if cost >= 0.995 else f"{cost:.2g}"
 
 
 def _column(report: Report, setting: tuple[str, float]) -> list[Result]:
-    return [each for each in report.results if (each.noise, each.ratio) == setting]
+    return [each for each in report.results if each.setting == setting]
 
 
 def _shown(result: Result, metric: str) -> float:
-    """The value as it is printed: poolings that look equal are equally bold."""
+    """The value as it is printed: values that look equal are equally bold."""
     return round(100 * result.metrics[metric], 1)
 
 
@@ -124,14 +128,14 @@ def _cell(result: Result, mean: Result | None, metric: str, best: float) -> Text
 
     shown = _shown(result, metric)
     cell = Text().append(f"{shown:.1f}", style="bold" if shown == best else "")
-    if result.pooling == "mean":
-        return cell
     notes = []
-    if mean is not None:
+    if mean is not None and result.label != "mean":
         mark = "*" * (metric == PRIMARY_METRIC and _is_sure(result))
         notes.append(f"{difference_label(result.metrics[metric] - mean.metrics[metric])}{mark}")
-    if result.recovery is not None and metric == PRIMARY_METRIC:
+    if result.recovery is not None and metric == PRIMARY_METRIC and result.label != "mean":
         notes.append(share_label(result.recovery))
+    if result.kept_words is not None:
+        notes.append(f"words {100 * result.kept_words['f1']:.0f}")
     return cell.append("\n" + " · ".join(notes), style="dim") if notes else cell
 
 
@@ -139,15 +143,6 @@ def _is_sure(result: Result) -> bool:
     """Whether the difference to mean is significant at 5% after the correction for all comparisons of the report."""
     compared = result.against_mean
     return compared is not None and compared.p_holm is not None and compared.p_holm < 0.05
-
-
-def metric_label(metric: str) -> str:
-    """A metric as it is written.
-
-    >>> metric_label("ndcg@10"), metric_label("map@100")
-    ('nDCG@10', 'MAP@100')
-    """
-    return metric.replace("ndcg", "nDCG").replace("mrr", "MRR").replace("map", "MAP")
 
 
 def difference_label(difference: float) -> str:

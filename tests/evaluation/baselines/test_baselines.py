@@ -1,31 +1,32 @@
-"""The systems beside the poolings, against what can be worked out by hand."""
+"""The baselines beside the poolings, against what can be worked out by hand."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
-from glot_rag.embedder import Vectors
-from glot_rag.errors import InputError, MissingExtraError
-from glot_rag.evaluation import MemoryCollection, NoiseSpec, evaluate
-from glot_rag.evaluation.baselines import (
-    BM25,
-    BestChunk,
-    StartSearch,
-    fuse,
-    load_stock,
-    search_texts,
-    strip_boilerplate,
+from glot_rag.errors import MissingExtraError
+from glot_rag.evaluation import (
+    EvaluationSettings,
+    MemoryCollection,
+    NoiseSpec,
+    corrupt,
+    evaluate,
+    measure,
+    search,
 )
+from glot_rag.evaluation.baselines import BM25, StartSearch, fuse, load_stock, search_texts, strip_boilerplate
 from glot_rag.evaluation.baselines.best_chunk import sentence_windows
+from glot_rag.evaluation.kept_words import kept_words
+from glot_rag.evaluation.methods import Methods, make_methods
+from glot_rag.evaluation.streaming_search import NearestDocuments
 
-Embed = Callable[[Sequence[str]], dict[str, Vectors]]
-Hash = Callable[[Sequence[str]], Vectors]
+Encoders = dict[str, Any]
 
 PARAGRAPH = (
     "The wing of a small aircraft carries its weight because the air above it moves faster than the air below, and "
@@ -88,19 +89,24 @@ def test_windows_hold_every_word_and_no_more_than_they_may() -> None:
     assert sentence_windows("", 48) == [""]
 
 
-def test_best_chunk_is_the_maximum_over_windows(hasher: Hash) -> None:
-    texts = ["apple pear. " + "noise " * 200, "apple pear plum. " + "noise " * 50, "", "pear " * 30]
+def test_best_chunk_is_the_maximum_over_windows(encoders: Encoders) -> None:
+    texts = ["apple pear. " + "noise " * 200, "apple pear plum. " + "noise " * 50, "pear " * 30]
     queries = ["apple pear plum", "noise"]
-    search = BestChunk(hasher, hasher, queries, 3, max_words=10)
-    for text in texts:  # a batch each: what stays is the best of all
-        search.add([text])
-    found = search.found()
-    for query, best in zip(queries, found, strict=True):
-        scores = [float(max(hasher(sentence_windows(each, 10)) @ hasher([query])[0])) for each in texts]
-        assert [score for _, score in best] == pytest.approx(sorted(scores, reverse=True)[:3], abs=1e-6)
-    assert found[0][0][0] == 3  # a window of one word in common beats two among noise
-    with pytest.raises(InputError, match="max_words=1"):
-        BestChunk(hasher, hasher, queries, 3, max_words=1)
+    mean = encoders["mean"]
+    given = MemoryCollection("toy", dict(zip("abc", texts, strict=True)), {"0": queries[0]}, {"0": {"b": 1}})
+    settings = EvaluationSettings(["none"], baselines=["best-chunk"], costs=False, metrics=["mrr@10"])
+    methods = Methods(make_methods({"mean": mean}, settings))
+    read = methods.documents(texts)["best chunk"]
+    nearest = NearestDocuments(methods.queries(queries)["best chunk"], 3)
+    for start in range(3):  # a batch each: what stays is the best of all
+        one = methods.documents(texts[start : start + 1])["best chunk"]
+        nearest.add(one.vectors, one.starts)
+    for query, best in zip(queries, nearest.found(), strict=True):
+        asked = mean.encode_queries([query])[0]
+        scores = [float(max(mean.encode_documents(sentence_windows(each)) @ asked)) for each in texts]
+        assert dict(best) == pytest.approx(dict(enumerate(scores)), abs=1e-6)
+    assert len(read.vectors) == sum(len(sentence_windows(text)) for text in texts)
+    assert evaluate(given, {"mean": mean}, settings).labels == ["mean", "best chunk"]
 
 
 def test_the_stripper_takes_the_article_out_of_a_page() -> None:
@@ -123,44 +129,51 @@ def test_the_stock_model_is_mean_pooling_of_the_same_files() -> None:
     from glot_rag import GlotEncoder
 
     texts = [PARAGRAPH, "kettle"]
-    ours = GlotEncoder.from_pretrained(pooling="mean", dtype="float32").encode_documents(texts)
-    np.testing.assert_allclose(load_stock("minilm")(texts), ours, atol=1e-5)
+    ours = GlotEncoder.from_pretrained(pooling="mean", dtype="float32")
+    stock = load_stock(ours)
+    np.testing.assert_allclose(stock.encode_documents(texts), ours.encode_documents(texts), atol=1e-5)
+    assert stock.dimension == 384
 
 
-def test_systems_and_hybrids_in_the_table(dataset: MemoryCollection, embedder: Embed, hasher: Hash) -> None:
-    chunked = partial(BestChunk, hasher, hasher)
-    report = evaluate(
-        dataset,
-        embedder,
-        embedder,
-        ["mean"],
-        [NoiseSpec("words", 0.8)],
-        max_words=40,
-        systems={"bm25": BM25, "best-chunk": chunked},
-        batch_size=7,
-        hybrids={"hybrid": ["bm25", "oracle"]},
-    )
-    assert report.poolings == ["mean", "bm25", "best-chunk", "hybrid"]
-    from glot_rag.evaluation import corrupt, measure, search
+def test_baselines_in_the_table(collection: MemoryCollection, encoders: Encoders) -> None:
+    noise, names = NoiseSpec("words", 0.8), ["bm25", "hybrid", "stripped"]
+    settings = EvaluationSettings([noise], max_words=40, baselines=names, batch_size=7, costs=False)
+    report = evaluate(collection, encoders, settings)
+    assert report.labels == ["mean", "perfect", "BM25", "hybrid", "stripped"]
+    assert [each.pooling for each in report.results] == ["mean", "perfect", *names]
+    texts = [n.text for n in corrupt(list(collection.documents.values()), noise, seed=0, max_words=40)]
+    ids, asked, queries = list(collection.documents), list(collection.queries), list(collection.queries.values())
 
-    texts = [n.text for n in corrupt(list(dataset.documents.values()), NoiseSpec("words", 0.8), seed=0, max_words=40)]
-    ids, asked, queries = list(dataset.documents), list(dataset.queries), list(dataset.queries.values())
+    def nearest(encoder: Any, documents: list[str]) -> dict[str, dict[str, float]]:
+        return search(ids, encoder.encode_documents(documents), asked, encoder.encode_queries(queries), 100)
 
-    def run(start: StartSearch) -> dict[str, dict[str, float]]:
-        found = search_texts(start, texts, queries, 100)
-        return {query: {ids[row]: score for row, score in each} for query, each in zip(asked, found, strict=True)}
-
-    words = run(BM25)
-    oracle = search(ids, embedder(texts)["oracle"], asked, embedder(queries)["oracle"], 100)
+    found = search_texts(BM25, texts, queries, 100)
+    words = {query: {ids[row]: score for row, score in each} for query, each in zip(asked, found, strict=True)}
+    stripped = [strip_boilerplate(text) for text in texts]
     expected = {
-        "bm25": measure(dataset.qrels, words),
-        "best-chunk": measure(dataset.qrels, run(chunked)),
-        "hybrid": measure(dataset.qrels, fuse([words, oracle], 100)),
+        "BM25": measure(collection.qrels, words),
+        "hybrid": measure(collection.qrels, fuse([words, nearest(encoders["perfect"], texts)], 100)),
+        "stripped": measure(collection.qrels, nearest(encoders["mean"], stripped)),
     }
     for name, metrics in expected.items():
         result = report.result(name, "words", 0.8)
         assert result is not None
         assert result.metrics == pytest.approx(metrics)
+    signals = [n.signal for n in corrupt(list(collection.documents.values()), noise, seed=0, max_words=40)]
+    for name, kept in (("mean", texts), ("stripped", stripped)):
+        result = report.result(name, "words", 0.8)
+        assert result is not None
+        assert result.kept_words is not None
+        each = [kept_words(text, gold) for text, gold in zip(kept, signals, strict=True)]
+        assert list(result.kept_words.values()) == pytest.approx(np.mean(each, axis=0).tolist())
+
+
+class _WithBackbone:
+    """As far as `load_stock` looks at an encoder."""
+
+    class backbone:
+        class source:
+            is_local = False
 
 
 @pytest.mark.parametrize(
@@ -168,21 +181,10 @@ def test_systems_and_hybrids_in_the_table(dataset: MemoryCollection, embedder: E
     [
         ("bm25s", lambda: BM25(["a"], 1)),
         ("trafilatura", lambda: strip_boilerplate("a")),
-        ("sentence_transformers", lambda: load_stock("minilm")),
+        ("sentence_transformers", lambda: load_stock(_WithBackbone())),  # type: ignore[arg-type]
     ],
 )
 def test_missing_packages(monkeypatch: pytest.MonkeyPatch, package: str, call: Callable[[], object]) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match="pip install 'glot-rag"):
         call()
-
-
-def test_the_embedding_is_asked_once_for_all_windows(hasher: Hash) -> None:
-    calls: list[int] = []
-
-    def counted(texts: Sequence[str]) -> Vectors:
-        calls.append(len(texts))
-        return hasher(texts)
-
-    search_texts(partial(BestChunk, counted, hasher), [PARAGRAPH, PARAGRAPH], ["wing"], 1)
-    assert calls == [2 * len(sentence_windows(PARAGRAPH))]

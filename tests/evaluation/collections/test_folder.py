@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from glot_rag.errors import DatasetError, InputError
-from glot_rag.evaluation import NoiseSpec, Report, evaluate, load_collection, load_folder, print_report
+from glot_rag.evaluation import EvaluationSettings, Report, evaluate, load_collection, load_folder, print_report
 from glot_rag.evaluation.report.page import page
 
 BODY = "It boils a litre of water in two minutes and switches itself off when it is done."
@@ -143,8 +143,8 @@ def test_a_folder_with_a_file_of_the_beir_layout_is_one(folder: Path) -> None:
         load_collection(str(folder))
 
 
-def test_reports_say_that_queries_were_made(folder: Path, embedder: Any, tmp_path: Path) -> None:
-    report = evaluate(load_folder(folder), embedder, embedder, ["mean"], [NoiseSpec("none")])
+def test_reports_say_that_queries_were_made(folder: Path, encoders: Any, tmp_path: Path) -> None:
+    report = evaluate(load_folder(folder), encoders, EvaluationSettings(["none"], costs=False))
     label = "Queries made from the documents (2 titles, 1 heading, 1 first sentence), not asked by people."
     console = Console(file=StringIO(), width=160)
     print_report(report, console)

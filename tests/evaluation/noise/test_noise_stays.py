@@ -13,7 +13,6 @@ from glot_rag.evaluation import NoiseSpec, corrupt, load_beir
 TEXTS = [" ".join(f"own{n}.{i}" for i in range(length)) for n, length in enumerate((0, 1, 7, 60, 200, 400))]
 # Of what version 0.1 made, before noise had placements, granularities and mixtures.
 STORED = {
-    "none": "66673a4df4a55627",
     "words:0.5": "b10dbffbdd16903a",
     "words:0.8": "f07effb748c8fcd1",
     "boilerplate:0.5": "81764d08bf086e7b",

@@ -11,8 +11,8 @@ import pytest
 
 from glot_rag.classification.fit import FitConfig
 from glot_rag.errors import DatasetError, InputError
-from glot_rag.evaluation.paper.experiment import TrialSettings
-from glot_rag.evaluation.paper.glue import GLUE_TASKS, GlueConfig, read_glue, run_glue
+from glot_rag.evaluation.paper.experiment import ExperimentSettings
+from glot_rag.evaluation.paper.glue import GLUE_TASKS, GlueSettings, read_glue, run_glue
 from glot_rag.models.backbone import Backbone
 
 HEADER = "text_a\ttext_b\tlabel\n"
@@ -95,8 +95,9 @@ def test_a_short_run_on_a_single_text_task_and_a_pair_task(tmp_path: Path, minil
         for part in ("train", "validation"):
             lines = gzip.decompress((glue / task / f"{part}.tsv.gz").read_bytes()).decode().splitlines()[:31]
             (data / task / f"{part}.tsv").write_text("\n".join(lines) + "\n")
-    trials = TrialSettings(("mean", "glot"), 2, fit=FitConfig(epochs=1), head={"hidden_size": 16, "num_layers": 1})
-    config = GlueConfig(("cola", "stsb"), limit=24, trials=trials)
+    head = {"hidden_size": 16, "num_layers": 1}
+    experiment = ExperimentSettings(("mean", "glot"), 2, fit=FitConfig(epochs=1), learning_rates=(), head=head)
+    config = GlueSettings(("cola", "stsb"), limit=24, experiment=experiment)
     report = run_glue(minilm, data, config, cache=tmp_path / "cache")
     results = json.loads(report.to_json())["results"]
     assert [(each["task"], each["pooling"], each["metric"]) for each in results] == [
@@ -121,4 +122,4 @@ def test_a_short_run_on_a_single_text_task_and_a_pair_task(tmp_path: Path, minil
 )
 def test_settings_out_of_range(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        GlueConfig(**settings)  # type: ignore[arg-type]
+        GlueSettings(**settings)  # type: ignore[arg-type]

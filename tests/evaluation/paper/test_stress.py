@@ -13,10 +13,11 @@ from rich.console import Console
 from glot_rag.classification.classifier import build_pooling
 from glot_rag.classification.fit import FitConfig
 from glot_rag.errors import DatasetError, InputError
-from glot_rag.evaluation.paper.experiment import TrialSettings
-from glot_rag.evaluation.paper.results import TrialReport, print_trials
-from glot_rag.evaluation.paper.stress import StressConfig, run_stress, save_stress_picture
+from glot_rag.evaluation.paper.experiment import ExperimentSettings
+from glot_rag.evaluation.paper.results import ExperimentReport, print_experiment
+from glot_rag.evaluation.paper.stress import StressSettings, run_stress
 from glot_rag.evaluation.paper.stress_texts import CONTEXTS, MODIFIERS, NOUNS, noise_words, stress_texts
+from glot_rag.evaluation.report.charts import save_stress_picture
 from glot_rag.models.backbone import Backbone
 
 NOISE = {0.2: 25, 0.5: 64, 0.9: 115}  # of 128
@@ -103,18 +104,18 @@ def test_where_states_know_no_context_no_pooling_can_tell_what_a_modifier_binds_
 
 
 @pytest.fixture(scope="module")
-def report(minilm: Backbone) -> TrialReport:
-    settings = TrialSettings(
+def report(minilm: Backbone) -> ExperimentReport:
+    settings = ExperimentSettings(
         ("mean", "adapool", "glot"),
         seeds=2,
         fit=FitConfig(epochs=2),
         learning_rates=(1e-3, 5e-3),
         head={"hidden_size": 16, "num_layers": 1},
     )
-    return run_stress(minilm, StressConfig((0.2, 0.5), train=32, validation=16, test=16, trials=settings))
+    return run_stress(minilm, StressSettings((0.2, 0.5), train=32, validation=16, test=16, experiment=settings))
 
 
-def test_each_pooling_is_measured_at_each_ratio_with_each_seed(report: TrialReport) -> None:
+def test_each_pooling_is_measured_at_each_ratio_with_each_seed(report: ExperimentReport) -> None:
     results = json.loads(report.to_json())["results"]
     assert [(each["ratio"], each["pooling"]) for each in results] == [
         (ratio, pooling) for ratio in (0.2, 0.5) for pooling in ("mean", "adapool", "glot")
@@ -131,17 +132,17 @@ def test_each_pooling_is_measured_at_each_ratio_with_each_seed(report: TrialRepo
     assert [each["parameters"] for each in results[:3]] == [0, 49409, 400 * 128 + 257 + 384 * 16 + 5 * 16]
 
 
-def test_the_table_and_the_picture(report: TrialReport, tmp_path: Path) -> None:
+def test_the_table_and_the_picture(report: ExperimentReport, tmp_path: Path) -> None:
     console = Console(width=100, record=True, file=open(tmp_path / "out", "w"))  # noqa: SIM115
-    print_trials(report, console)
+    print_experiment(report, console)
     shown = console.export_text()
     assert "20%" in shown
     value = report.result("glot", 0.5)
     assert f"{100 * value.value:.1f} ± {100 * value.spread:.1f}" in shown
     report.save(tmp_path / "report.json")
-    assert TrialReport.load(tmp_path / "report.json") == report
+    assert ExperimentReport.load(tmp_path / "report.json") == report
     with pytest.raises(DatasetError, match="is not a report of `glot-rag stress` or `glue`"):
-        TrialReport.load(tmp_path / "out")
+        ExperimentReport.load(tmp_path / "out")
     save_stress_picture([report, report], tmp_path / "stress.png")
     assert (tmp_path / "stress.png").read_bytes().startswith(b"\x89PNG")
     for name in ("a.svg", "b.svg"):
@@ -151,9 +152,21 @@ def test_the_table_and_the_picture(report: TrialReport, tmp_path: Path) -> None:
         save_stress_picture([report], tmp_path / "stress.gif")
 
 
+def test_the_global_random_state_is_left_alone(minilm: Backbone) -> None:
+    settings = ExperimentSettings(("glot",), 1, fit=FitConfig(epochs=1), learning_rates=(1e-3,))
+    before = torch.random.get_rng_state()
+    run_stress(minilm, StressSettings((0.2,), train=8, validation=4, test=4, experiment=settings))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_in_the_papers_protocol_the_epoch_is_chosen_on_the_test_texts(minilm: Backbone) -> None:
-    config = StressConfig(
-        (0.2,), "paper", train=16, validation=2, test=8, trials=TrialSettings(("mean",), 1, fit=FitConfig(epochs=3))
+    config = StressSettings(
+        (0.2,),
+        "paper",
+        train=16,
+        validation=2,
+        test=8,
+        experiment=ExperimentSettings(("mean",), 1, fit=FitConfig(epochs=3), learning_rates=(1e-3,)),
     )
     report = run_stress(minilm, config)
     assert "epoch chosen on the test texts" in report.title
@@ -173,7 +186,7 @@ def test_in_the_papers_protocol_the_epoch_is_chosen_on_the_test_texts(minilm: Ba
 )
 def test_settings_out_of_range(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        StressConfig(**settings)  # type: ignore[arg-type]
+        StressSettings(**settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -183,9 +196,10 @@ def test_settings_out_of_range(settings: dict[str, object], message: str) -> Non
         ({"poolings": ("mean", "mean")}, "different names"),
         ({"seeds": 0}, "seeds must be at least 1"),
         ({"learning_rates": (0.0,)}, "learning_rate must be above 0"),
+        ({"head": {"threshold": 3.0}}, r"threshold \(tau\) must be in"),
         ({"layers": (2, -1)}, "several layers are for glot and adapool alone"),
     ],
 )
-def test_trial_settings_out_of_range(settings: dict[str, object], message: str) -> None:
+def test_experiment_settings_out_of_range(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        TrialSettings(**settings)  # type: ignore[arg-type]
+        ExperimentSettings(**settings)  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ PROBE = """<script>addEventListener("load", () => {
   parent.postMessage(JSON.stringify({
     width: innerWidth, scrolls: document.documentElement.scrollWidth, requests: performance.getEntriesByType("resource").length,
     ends: boxes("h1,h2,h3,p,figure,svg,.bar,.scroll,details,dl,dd,.key").map((box) => box.right),
-    curves: boxes("svg polyline").map((box) => box.width), bars: boxes(".track b").map((box) => box.width),
+    curves: boxes("svg .curve").map((box) => box.width), bars: boxes(".track b").map((box) => box.width),
     rows: boxes("tr").map((box) => box.height), table: boxes("table").map((box) => box.width),
     columns: new Set(boxes("h2 + .charts figure").slice(0, 3).map((box) => box.left)).size,
     background: getComputedStyle(document.body).backgroundColor, ink: getComputedStyle(document.body).color,
@@ -48,7 +48,7 @@ def long(report: Report) -> Report:
     """A report with much in it: many systems and kinds of noise, and words that do not break."""
     loss = Loss("q", "word" * 60, 0.1, 0.9, "d1", "x" * 900, "d2", "<wanted> " * 90)
     compared = Comparison(0.12, [0.05, 0.2], 0.001, wins=150, losses=50, ties=25, p_holm=0.002, worst=[loss] * 3)
-    names = ["mean", "glot+adapt+prune", "best-chunk", "a_system_with_a_very_long_name_that_has_no_break_in_it"]
+    names = ["mean", "glot", "best-chunk", "a_system_with_a_very_long_name_that_has_no_break_in_it"]
     kinds = [("none", 0.0), ("words", 0.5), ("words", 0.8), ("words, lines at the end + ocr", 0.6), ("log", 0.8)]
     results = [
         dataclasses.replace(

@@ -3,14 +3,11 @@ from __future__ import annotations
 import dataclasses
 import io
 import re
-import sys
-from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from glot_rag.errors import InputError, MissingExtraError
-from glot_rag.evaluation import Comparison, Report, Result, print_report, save_picture
+from glot_rag.evaluation import Comparison, Report, Result, print_report
 
 
 def printed(report: Report, width: int, metric: str | None = None, *, colour: bool = False) -> str:
@@ -31,16 +28,16 @@ def wide(report: Report, settings: int) -> Report:
 
 def rows(text: str) -> dict[str, list[str]]:
     lines = [line.split() for line in text.splitlines()]
-    return {line[0]: line[1:] for line in lines if line and line[0] in ("mean", "glot", "ceiling")}
+    return {line[0]: line[1:] for line in lines if line and line[0] in ("mean", "GLOT", "oracle")}
 
 
 def test_costs(report: Report) -> None:
-    timed = dataclasses.replace(report, costs={"mean": 15.2, "glot": 3.14159})
+    timed = dataclasses.replace(report, costs={"mean": 15.2, "GLOT": 3.14159})
     text = printed(timed, 100)
     assert "ms a" in text
     values = rows(text)
-    assert (values["mean"][:2], values["glot"][:2]) == (["15", "39.6"], ["3.1", "39.1"])
-    assert values["ceiling"] == ["39.6", "36.0"]
+    assert (values["mean"][:2], values["GLOT"][:2]) == (["15", "39.6"], ["3.1", "39.1"])
+    assert values["oracle"] == ["39.6", "36.0"]
 
 
 def test_a_star_where_the_difference_is_sure(report: Report) -> None:
@@ -58,8 +55,8 @@ def test_a_star_where_the_difference_is_sure(report: Report) -> None:
 
 def test_values(report: Report) -> None:
     text = printed(report, 100)
-    assert text.startswith("nDCG@10 × 100 on toy: 1,398 documents (≤ 170 words), 225 queries, seed 0\n")
-    assert rows(text) == {"mean": ["39.6", "20.0"], "glot": ["39.1", "32.0"], "ceiling": ["39.6", "36.0"]}
+    assert text.startswith("nDCG@10 × 100 on toy: 1,398 documents (≤ 170 words with noise), 225 queries, seed 0\n")
+    assert rows(text) == {"mean": ["39.6", "20.0"], "GLOT": ["39.1", "32.0"], "oracle": ["39.6", "36.0"]}
     assert re.search(r"^ +-0\.5 +\+12\.0 · 75%", text, re.MULTILINE)
 
 
@@ -81,10 +78,25 @@ def test_fits_the_console(report: Report, width: int, settings: int) -> None:
 def test_without_mean_and_with_problems(report: Report) -> None:
     results = [each for each in report.results if each.pooling == "glot"]
     text = printed(dataclasses.replace(report, results=results, problems=["2 empty documents."], max_words=0), 100)
-    assert rows(text) == {"glot": ["39.1", "32.0"], "ceiling": ["39.6", "36.0"]}
+    assert rows(text) == {"GLOT": ["39.1", "32.0"], "oracle": ["39.6", "36.0"]}
     assert "±" not in text
     assert "Left out: 2 empty documents." in text
     assert "toy: 1,398 documents, 225 queries" in text
+
+
+def test_kept_words(report: Report) -> None:
+    kept = {"precision": 0.5, "recall": 1.0, "f1": 0.667}
+    last = dataclasses.replace(report.results[-1], fitted=True, denoised=True, kept_words=kept)
+    text = printed(dataclasses.replace(report, results=[*report.results[:-1], last]), 100)
+    assert "GLOT, fitted, denoised" in text
+    assert "+12.0 · 75% · words 67" in text
+    assert "words: F1 of the kept words" in text
+
+
+def test_a_collection_without_added_noise_is_not_called_clean(report: Report) -> None:
+    text = printed(report, 100)
+    assert re.search(r"no noise", text)
+    assert "clean" not in text
 
 
 def test_other_metrics(report: Report) -> None:
@@ -93,36 +105,4 @@ def test_other_metrics(report: Report) -> None:
     ]
     text = printed(dataclasses.replace(report, results=results), 100)
     assert "MRR@10 × 100" in text
-    assert rows(text)["ceiling"] == ["60.0", "60.0"]
-
-
-@pytest.mark.parametrize(("name", "start"), [("picture.png", b"\x89PNG"), ("picture.svg", b"<?xml")])
-def test_picture(report: Report, tmp_path: Path, name: str, start: bytes) -> None:
-    save_picture(report, tmp_path / name)
-    save_picture(report, tmp_path / f"again-{name}")
-    content = (tmp_path / name).read_bytes()
-    assert content.startswith(start)
-    assert content == (tmp_path / f"again-{name}").read_bytes()
-
-
-def test_picture_draws_the_values(report: Report) -> None:
-    from glot_rag.evaluation.report.picture import _draw
-
-    [panel] = _draw(report, ["words"], "ndcg@10").axes
-    lines = {line.get_label(): list(zip(line.get_xdata(), line.get_ydata(), strict=True)) for line in panel.lines}
-    assert lines.keys() == {"ceiling", "mean", "glot"}
-    assert lines["ceiling"] == [(0.0, pytest.approx(39.6)), (0.8, pytest.approx(36.0))]
-    assert lines["mean"] == [(0.0, pytest.approx(39.6)), (0.8, pytest.approx(20.0))]
-    assert lines["glot"] == [(0.0, pytest.approx(39.1)), (0.8, pytest.approx(32.0))]
-
-
-def test_picture_refuses(report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"saved as \.png or \.svg, got '.*picture\.gif'"):
-        save_picture(report, tmp_path / "picture.gif")
-    clean = dataclasses.replace(report, results=[each for each in report.results if each.noise == "none"])
-    with pytest.raises(InputError, match="no noisy documents"):
-        save_picture(clean, tmp_path / "picture.png")
-    for module in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
-        monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtraError, match=r"matplotlib.*glot-rag\[eval\]"):
-        save_picture(report, tmp_path / "picture.png")
+    assert rows(text)["oracle"] == ["60.0", "60.0"]
