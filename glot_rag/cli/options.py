@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from glot_rag.errors import InputError
+
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from glot_rag.encoder.base import GlotEncoder
 
 ENCODER_HELP = "minilm, smollm2, a hub id, a directory, a .gguf file, a saved encoder or an exported one;"
 Backbone = Annotated[
@@ -26,3 +30,21 @@ def console(stderr: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr)
+
+
+def index_encoder(directory: Path) -> GlotEncoder:
+    """The encoder that was saved with an index.
+
+    Raises:
+        InputError: There is none.
+    """
+    from glot_rag.encoder.base import GlotEncoder
+    from glot_rag.encoder.loading import is_bundle
+
+    saved = directory / "encoder"
+    if not is_bundle(saved) and not (saved / "encoder.json").is_file():
+        raise InputError(
+            f"{directory} does not say which encoder made it (no encoder/encoder.json, which `glot-rag index` writes): "
+            f"open it from Python with GlotIndex.open(path, encoder=...)"
+        )
+    return GlotEncoder.from_pretrained(saved)

@@ -132,8 +132,13 @@ def _token_starts(text: str, blocks: Sequence[Block], token_spans: TokenSpans) -
         if number + 1 < len(blocks) and blocks[number + 1].end - blocks[first].start <= _PIECE:
             continue
         for piece in range(blocks[first].start, block.end, _PIECE):  # a single block may be longer than a piece
-            spans = token_spans(text[piece : min(piece + _PIECE, block.end)])
-            starts += [piece + start for start, end in spans if end > start]
+            shown = text[piece : min(piece + _PIECE, block.end)]
+            # Byte-level tokenisers count the space before a word to it.
+            starts += [
+                piece + start + (end - start > 1 and shown[start].isspace())
+                for start, end in token_spans(shown)
+                if end > start
+            ]
         first = number + 1
     return starts
 

@@ -151,6 +151,7 @@ class DocumentReader(Iterator[Document]):
         files_read: How many of them are done.
         report: What became of them so far.
         place: Where the last document stands: its source, with the line or row.
+        options: How they are read.
     """
 
     def __init__(self, files: list[str], options: ReadOptions | None = None, root: str | None = None) -> None:
@@ -158,7 +159,7 @@ class DocumentReader(Iterator[Document]):
         self.files_read = 0
         self.report = ReadReport()
         self.place = ""
-        self._options = options or ReadOptions()
+        self.options = options or ReadOptions()
         self._root = root
         self._documents = self._read()
 
@@ -251,7 +252,7 @@ class DocumentReader(Iterator[Document]):
             self.report.notes.append(SetAside(source, message))
             logger.info("%s: %s", source, message)
 
-        loaded = LOADERS[kind](stream, FileContext(source, kind, self._options, fail, note))
+        loaded = LOADERS[kind](stream, FileContext(source, kind, self.options, fail, note))
         self.report.files += 1
         before = self.report.documents, len(self.report.set_aside), len(self.report.empty)
         while True:
@@ -283,7 +284,7 @@ class DocumentReader(Iterator[Document]):
             metadata["title"] = loaded.title
         document = Document(loaded.text, id, metadata, loaded.blocks)
         try:
-            check_document(document)
+            document = check_document(document)
         except InputError as error:
             self._fail(place, str(error))
             return None
@@ -291,7 +292,7 @@ class DocumentReader(Iterator[Document]):
         return document
 
     def _fail(self, place: str, reason: str) -> None:
-        if self._options.strict:
+        if self.options.strict:
             raise DatasetError(f"{place}: {reason}")
         self.report.set_aside.append(SetAside(place, reason))
         logger.info("%s: %s", place, reason)

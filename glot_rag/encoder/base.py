@@ -122,6 +122,10 @@ class GlotEncoder(ABC):
         """Whether a text has the same vector as a query and as a document."""
 
     @abstractmethod
+    def token_spans(self, text: str) -> list[tuple[int, int]]:
+        """(first character, end) of each token of a text of any length, special tokens left out: to cut chunks by."""
+
+    @abstractmethod
     def encode_documents(
         self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int | None = None
     ) -> Vectors:

@@ -218,6 +218,10 @@ class TorchEncoder(GlotEncoder):
         """Longest input in tokens, special tokens included; what is beyond is cut."""
         return self._backbone.max_tokens
 
+    def token_spans(self, text: str) -> list[tuple[int, int]]:
+        """(first character, end) of each token of a text of any length: see `GlotEncoder.token_spans`."""
+        return self._backbone.tokenizer.spans(text)
+
     @property
     def fingerprint(self) -> str:
         """Hash of everything that decides a vector, but for the dtype: see `GlotEncoder.fingerprint`."""

@@ -188,6 +188,10 @@ class Tokenizer:
             if window.ids
         ]
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Character spans of the tokens of a text of any length, in order, without special tokens."""
+        return sorted({span for window in self.windows(text) for span in window.spans if span[1] > span[0]})
+
     def with_offsets(self, texts: Sequence[str]) -> list[TokenisedText]:
         """Ids, token strings and character spans of each text, up to `max_tokens`; special tokens' spans are empty."""
         return [

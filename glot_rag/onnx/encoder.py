@@ -146,6 +146,10 @@ class OnnxEncoder(GlotEncoder):
         """Longest input in tokens, special tokens included; what is beyond is cut."""
         return int(self.record["max_tokens"])
 
+    def token_spans(self, text: str) -> list[tuple[int, int]]:
+        """(first character, end) of each token of a text of any length: see `GlotEncoder.token_spans`."""
+        return self._tokenizer.spans(text)
+
     @property
     def embeds_alike(self) -> bool:
         """Whether a text has the same vector as a query and as a document."""

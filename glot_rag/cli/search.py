@@ -1,0 +1,98 @@
+"""`glot-rag search`: a query's best passages, each with where it stands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from glot_rag.cli.options import console, index_encoder
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from glot_rag.encoder.base import GlotEncoder
+    from glot_rag.index import Hit
+
+_PASSAGE = 600  # characters shown
+_PER_SOURCE = 8  # chunks looked at for each document that --group shows
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(search)
+
+
+def search(
+    directory: Annotated[Path, typer.Argument(help="Directory of the index.")],
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the hits as a JSON list.")] = False,
+    group: Annotated[bool, typer.Option("--group", help="The best passage of each document only.")] = False,
+    encoder: Annotated[
+        Path | None, typer.Option(help="Embed with this saved or exported encoder; the index's own if not given.")
+    ] = None,
+) -> None:
+    """Search an index that `glot-rag index` made."""
+    from glot_rag.encoder.base import GlotEncoder
+    from glot_rag.index import GlotIndex
+
+    GlotIndex.open(directory, read_only=True, check=False).close()  # a wrong path is told before a model is loaded
+    chosen = GlotEncoder.from_pretrained(encoder) if encoder else index_encoder(directory)
+    with GlotIndex.open(directory, encoder=chosen, read_only=True) as opened:
+        hits = opened.search(query, k=k * _PER_SOURCE if group else k)
+    if group:
+        best: dict[object, Hit] = {}
+        for hit in hits:
+            best.setdefault(hit.metadata.get("document") or hit.metadata.get("source", hit.id), hit)
+        hits = list(best.values())[:k]
+    if as_json:
+        records = [{"id": h.id, "score": h.score, "text": h.text, "metadata": dict(h.metadata)} for h in hits]
+        typer.echo(json.dumps(records, indent=2, ensure_ascii=False))
+        return
+    screen = console()
+    if not hits:
+        screen.print("Nothing found: the index is empty.")
+    for rank, hit in enumerate(hits, start=1):
+        for line in _shown(rank, hit, query, chosen):
+            screen.print(line)
+        screen.print()
+
+
+def _shown(rank: int, hit: Hit, query: str, encoder: GlotEncoder) -> list[Text]:
+    """Title, source with the lines, headings, and the passage with the sentence that answers best in bold."""
+    from rich.text import Text
+
+    metadata = hit.metadata
+    source = str(metadata.get("source", hit.id))
+    title = str(metadata.get("title") or Path(source).name)
+    place = source
+    if "lines" in metadata:
+        place += ":{}-{}".format(*metadata["lines"])
+    elif "start" in metadata:
+        place += f" [{metadata['start']}:{metadata['end']}]"
+    headings = " > ".join(each for each in metadata.get("headings", []) if each != title)
+    about = [Text.assemble((f"{rank}. {title}", "bold"), (f"  {hit.score:.3f}", "dim"))]
+    about.append(Text(place + (f"  ({headings})" if headings else ""), style="dim"))
+    return [*about, _passage(hit.text, query, encoder)]
+
+
+def _passage(text: str, query: str, encoder: GlotEncoder) -> Text:
+    from rich.text import Text
+
+    from glot_rag.documents import split_blocks
+
+    spans = [(block.start, block.end) for block in split_blocks(text)]
+    if len(spans) < 2:
+        return Text(text[:_PASSAGE])
+    sentences = encoder.encode_documents([text[start:end] for start, end in spans])
+    start, end = spans[int((sentences @ encoder.encode_queries([query])[0]).argmax())]
+    first = max(0, min(start - _PASSAGE // 2, len(text) - _PASSAGE))
+    passage = Text(
+        ("… " if first else "") + text[first : first + _PASSAGE] + (" …" if first + _PASSAGE < len(text) else "")
+    )
+    shift = 2 * bool(first) - first
+    passage.stylize("bold", max(0, start + shift), end + shift)
+    return passage
