@@ -104,7 +104,8 @@ def chunk_document(
     while first < len(pieces):
         shown = ""
         if prefix:
-            shown = _prefix(document.title, paths[first], count_prefix, max_tokens // _PREFIX_SHARE)
+            title = "" if text.startswith(document.title, pieces[first].start) else document.title
+            shown = _prefix(title, paths[first], count_prefix, max_tokens // _PREFIX_SHARE)
         room = max_tokens - (count_prefix(shown) if shown else 0)
         piece = pieces[first]
         start = piece.start

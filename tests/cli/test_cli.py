@@ -37,10 +37,10 @@ def test_index_then_search(
 ) -> None:
     out = tmp_path / "index"
     assert run(monkeypatch, "index", folder, "--out", out) == 0
-    assert "2 documents from 2 files; 2 in" in capsys.readouterr().out
+    assert "2 chunks from 2 files; 2 in" in capsys.readouterr().out
     assert run(monkeypatch, "search", out, "how fast does it heat water", "-k", "2", "--json") == 0
     hits = json.loads(capsys.readouterr().out)
-    assert [Path(hit["id"]).name for hit in hits] == ["kettle.html", "bicycle.md"]
+    assert [Path(hit["id"]).name for hit in hits] == ["kettle.html#0", "bicycle.md#0"]
     assert hits[0]["score"] > hits[1]["score"]
     assert run(monkeypatch, "search", out, "bicycle maintenance", "-k", "1") == 0
     shown = capsys.readouterr().out
@@ -50,7 +50,15 @@ def test_index_then_search(
     (folder / "tea.txt").write_text("Green tea should not be brewed with boiling water.")
     assert run(monkeypatch, "index", folder, "--out", out) == 0
     with GlotIndex.open(out, encoder=GlotEncoder.from_pretrained(out / "encoder")) as index:
-        assert sorted(Path(document.id).name for document in index) == ["bicycle.md", "kettle.html", "tea.txt"]
+        names = sorted(Path(document.id).name for document in index)
+    assert names == ["bicycle.md#0", "kettle.html#0", "tea.txt#0"]
+    assert "1 chunks from 1 files; 2 files unchanged; 3 in" in capsys.readouterr().out
+    # Another encoder than that of the index is refused, not ignored.
+    assert run(monkeypatch, "index", folder, "--out", out, "--pooling", "mean") == 2
+    assert "was made with --pooling glot, not mean; leave the option out" in capsys.readouterr().err
+    (folder / "tea.txt").unlink()
+    assert run(monkeypatch, "index", folder, "--out", out, "--pooling", "glot", "--sync") == 0
+    assert "0 chunks from 0 files; 2 files unchanged; 1 chunks removed; 2 in" in capsys.readouterr().out
 
 
 def test_a_large_enough_index_is_fitted_to_what_it_holds(
@@ -73,7 +81,7 @@ def test_a_large_enough_index_is_fitted_to_what_it_holds(
     (tmp_path / "more.txt").write_text(f"{bar} {KETTLE}")
     assert run(monkeypatch, "index", tmp_path / "more.txt", "--out", tmp_path / "index") == 0
     assert run(monkeypatch, "search", tmp_path / "index", "how fast does it heat water", "-k", "1", "--json") == 0
-    assert json.loads(capsys.readouterr().out.partition("\n")[2])[0]["id"].endswith("more.txt")
+    assert json.loads(capsys.readouterr().out.partition("\n")[2])[0]["id"].endswith("more.txt#0")
 
 
 @pytest.mark.parametrize(

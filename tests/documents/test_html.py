@@ -120,7 +120,7 @@ def test_main_content(loads: Any, shown: Callable[..., Any]) -> None:
 
 
 def test_without_main_content_all_text_is_read(loads: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(html_loader, "_main_content", lambda html: "<p>Page number 3")
+    monkeypatch.setattr(html_loader, "_main_text", lambda html: "Page number 3")
     html = "".join(f"<p>Page number {n}</p>" for n in range(40))
     assert len(loads.one(".html", html).text.split()) == 120
     assert loads.notes == ["no main content was found; all visible text was read"]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Literal
 
-from glot_rag.documents.blocks import Kind, TextBuilder
+from glot_rag.documents.blocks import Block, Kind, TextBuilder
 from glot_rag.documents.loaders.base import FileContext, Loaded, library
 
 # Elements whose text joins that of their neighbours; all others begin and end a block.
@@ -29,7 +29,9 @@ _VOID = frozenset((
     "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
 ))  # fmt: skip
 _SPACES = re.compile(r"[ \t\n\r\f]+")
-_FEW_WORDS = 25  # main content of fewer words is not taken for it where the page has many more
+_WORD = re.compile(r"\w+")
+_GAP = 4  # blocks between two of the main content that belong to it, too
+_FEW_WORDS = 25  # main content of fewer words is not taken for it where it is less than half of the page
 _FEW_OF_A_LARGE_FILE = 20
 _LARGE_FILE = 20_000  # characters
 
@@ -47,23 +49,54 @@ def load_html(stream: BinaryIO, file: FileContext) -> Iterator[Loaded]:
     if len(html) >= _LARGE_FILE and words < _FEW_OF_A_LARGE_FILE:
         file.note(f"almost no text: {words} words in a page of {len(html):,} characters; is it made by a script?")
     if file.options.html == "main" and words:
-        main = TextBuilder()
-        read_html(_main_content(html), main)
+        main = _main_blocks(builder, _main_text(html))
         kept = len(main.text.split())
-        if kept < min(words, _FEW_WORDS) or kept * 20 < words:
+        if kept * (2 if kept < _FEW_WORDS else 20) < words:
             file.note("no main content was found; all visible text was read")
         else:
             builder = main
     yield Loaded.built(builder, title)
 
 
-def _main_content(html: str) -> str:
-    """HTML of what trafilatura takes for the main content (Barbaresi, ACL 2021); empty where it finds none."""
+def _main_text(html: str) -> str:
+    """What trafilatura takes for the main content (Barbaresi, ACL 2021); empty where it finds none."""
     trafilatura = library("trafilatura")
     logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # its errors are of pages that are read without it
     whole = library("selectolax.lexbor", "selectolax").LexborHTMLParser(html).html  # it refuses parts of pages
-    found = trafilatura.extract(whole, output_format="html", include_comments=False, include_tables=True)
-    return str(found or "")
+    return str(trafilatura.extract(whole, include_comments=False, include_tables=True) or "")
+
+
+def _main_blocks(page: TextBuilder, main: str) -> TextBuilder:
+    """The blocks of a page that stand in its main text, with the headings and the few blocks between them.
+
+    trafilatura decides what is main content; the page's own blocks are taken, as it loses terms of definition lists,
+    some headings, and the difference between code within a line and code on lines of its own.
+    """
+    runs = {run for line in main.split("\n") for run in _runs(line)}
+    kept = TextBuilder()
+    waiting: list[Block] = []  # blocks since the last one that was kept
+    for block in page.blocks:
+        own = list(_runs(page.text[block.start : block.end]))
+        apart = not kept.blocks or len(waiting) > _GAP
+        waiting.append(block)
+        # A word or two may stand in a menu just as well: they belong to the main content if they follow on it.
+        if not own or 2 * sum(run in runs for run in own) < len(own) or (apart and len(own[0]) < 3):
+            continue
+        if apart:
+            heading = next((each for each in reversed(waiting[:-1]) if each.kind == "heading"), None)
+            waiting = [block] if heading is None else [heading, block]
+        for each in waiting:
+            kept.add(page.text[each.start : each.end], each.kind, each.level)
+        waiting = []
+    return kept
+
+
+def _runs(text: str) -> Iterator[tuple[str, ...]]:
+    """The runs of three words of a text, or the one run that it is."""
+    words = _WORD.findall(text.lower())
+    if 0 < len(words) < 3:
+        yield tuple(words)
+    yield from zip(words, words[1:], words[2:], strict=False)
 
 
 def html_of_xhtml(xhtml: str) -> str:
@@ -139,8 +172,7 @@ class _Walk:
         if tag in INVISIBLE or tag[0] in "-_!":  # comments
             return False
         if tag in PHRASING:
-            # The sign for a link to a heading that documentation generators put beside it
-            return not (tag == "a" and "headerlink" in (node.attributes.get("class") or ""))
+            return True
         if tag == "img":
             self._add(f" {node.attributes.get('alt') or ''} ")
             return False
@@ -185,6 +217,8 @@ class _Walk:
             self._cells.pop()
 
     def _add(self, text: str) -> None:
+        if text.strip() == "¶":  # the link to a heading that documentation generators put beside it
+            return
         if not text.strip():
             if text and self._line and not self._due:
                 self._line.append(text if self._code else " ")
