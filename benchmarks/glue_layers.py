@@ -25,10 +25,10 @@ import torch
 import typer
 from rich.console import Console
 
-from glot_rag.classification.fit import FitConfig
 from glot_rag.evaluation.paper.experiment import ExperimentSettings
 from glot_rag.evaluation.paper.glue import GLUE_TASKS, GlueSettings, read_glue, run_glue
 from glot_rag.evaluation.paper.results import ExperimentReport, ExperimentResult, print_experiment
+from glot_rag.head.fit import FitConfig
 from glot_rag.models.backbone import Backbone
 
 _backbone: Backbone | None = None

@@ -31,6 +31,7 @@ from rich.console import Console
 from speed_tables import terminal_table, train_cost_rows
 from torch import Tensor
 
+from glot_rag.denoise.noisy_views import NoiseGenerator
 from glot_rag.encoder.encoding import pool_texts
 from glot_rag.evaluation import load_stdlib
 from glot_rag.head import BaselinePooling, GlotHead
@@ -39,7 +40,6 @@ from glot_rag.models.backbone import Backbone
 from glot_rag.models.devices import choose_dtype
 from glot_rag.models.tokenizer import TokenBatch, pack
 from glot_rag.training.loop import gather
-from glot_rag.training.noise import NoiseGenerator
 from glot_rag.training.objectives import denoising_loss
 from glot_rag.training.texts import TrainingText, read_texts
 from glot_rag.training.views import cache_views

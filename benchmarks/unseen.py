@@ -3,7 +3,7 @@
     python benchmarks/unseen.py --text texts.jsonl.gz --lines lines.jsonl.gz --dataset cranfield --queries even \
         --work runs/unseen --json unseen.json
 
-The documents of a BEIR collection are mixed with noise of one family (`glot_rag.training.noise.FAMILIES`), by the
+The documents of a BEIR collection are mixed with noise of one family (`glot_rag.denoise.noisy_views.FAMILIES`), by the
 generator that training uses but with a seed of its own. They are embedded by mean pooling, by a head that was trained
 without this family, by one that was trained with all, and, without the noise, by mean pooling again: the ceiling.
 Recovery is the share of the gap from mean pooling to the ceiling that is closed. A recipe is chosen by this table, so
@@ -12,6 +12,7 @@ it is made on a validation half of the queries. What is in the work directory is
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,14 +22,13 @@ from rich.console import Console
 from speed_tables import terminal_table, unseen_rows
 
 from glot_rag import TorchEncoder
+from glot_rag.denoise.noisy_views import FAMILIES, NoiseGenerator, View
 from glot_rag.embedder import Vectors
 from glot_rag.evaluation import MemoryCollection, load_beir, measure, search
-from glot_rag.head.config import HeadConfig
 from glot_rag.models.backbone import Backbone
-from glot_rag.training.config import TrainingConfig
+from glot_rag.training.config import TrainingConfig, default_head
 from glot_rag.training.loop import train
-from glot_rag.training.noise import FAMILIES, NoiseGenerator, View
-from glot_rag.training.texts import read_lines, read_texts, sample
+from glot_rag.training.texts import read_noise_lines, read_texts, sample
 
 SEED = 0
 NOISE_SEED = 1_000_003  # not the training's: other noise of the same family
@@ -57,22 +57,14 @@ def main(
     queries: Annotated[str, typer.Option(help="even, odd or all.")] = "even",
     limit: Annotated[int, typer.Option(min=4, help="Texts to train on.")] = 8000,
     epochs: Annotated[int, typer.Option(min=1)] = 2,
-    rarity: Annotated[float, typer.Option(help="TrainingConfig.rarity.")] = 0.5,
     families: Annotated[str, typer.Option(help="Comma-separated; all if not given.")] = ",".join(FAMILIES),
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
 ) -> None:
     """Train the heads and print the table."""
     texts = sample(read_texts(text), limit, SEED)
-    real = read_lines(lines)
+    real = read_noise_lines(lines)
     backbone = Backbone.load("minilm")
-    shape = HeadConfig(
-        backbone.state_size,
-        layers=(2,),
-        form="drop",
-        convolution="transformer",
-        norm="layer",
-        num_layers=3,
-    )
+    shape = dataclasses.replace(default_head(backbone), mix_weight=1.0)
     data = load_beir(dataset, queries)  # type: ignore[arg-type]  # load_beir refuses any other half
     console = Console()
 
@@ -80,9 +72,7 @@ def main(
         out = work / ("without-" + "-".join(without) if without else "all")
         if (out / "done").exists():
             return out
-        settings = TrainingConfig(
-            seed=SEED, views=1, epochs=epochs, denoising=0, contrastive=0, tokens=1, rarity=rarity, without=without
-        )
+        settings = TrainingConfig(seed=SEED, epochs=epochs, without=without)
         console.print(f"head: {out.name}", style="dim")
         train(texts, backbone, shape, settings, out, lines=real, show_progress=True)
         for cached in (out / "cache").glob("*.bin"):  # gigabytes that no later run reads
@@ -114,7 +104,7 @@ def main(
     console.print(terminal_table(unseen_rows({"results": rows}), title))
     if json_file:
         settings = {
-            **{"dataset": data.name, "queries": queries, "texts": len(texts), "epochs": epochs, "rarity": rarity},
+            **{"dataset": data.name, "queries": queries, "texts": len(texts), "epochs": epochs},
             **{"dtype": str(backbone.dtype).removeprefix("torch."), "device": backbone.device.type},
             **{"seed": SEED, "noise_seed": NOISE_SEED, "files": [path.name for path in [*text, *lines]]},
         }

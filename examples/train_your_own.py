@@ -17,9 +17,8 @@ from rich.console import Console
 
 from glot_rag import TorchEncoder
 from glot_rag.evaluation import EvaluationSettings, MemoryCollection, evaluate, load_stdlib, print_report
-from glot_rag.head.config import HeadConfig
 from glot_rag.models.backbone import Backbone
-from glot_rag.training.config import TrainingConfig
+from glot_rag.training.config import TrainingConfig, default_head
 from glot_rag.training.loop import train
 from glot_rag.training.texts import TrainingText, read_texts
 
@@ -43,18 +42,9 @@ def main() -> None:
     texts, held_out = texts[: options.texts], set(names[1::2][: options.texts])
 
     backbone = Backbone.load(options.backbone)
-    # Dropped early, noise costs nothing in the layers above and does not reach the states of the signal.
-    early = max(1, backbone.num_layers // 3)
-    head = HeadConfig(
-        backbone.state_size,
-        layers=(early,),
-        form="drop",
-        convolution="transformer",
-        norm="layer",
-        num_layers=3,
-    )
-    settings = TrainingConfig(epochs=options.epochs, denoising=0, contrastive=0, tokens=1, rarity=0.5)
-    train(texts, backbone, head, settings, options.out, show_progress=True)
+    # Noise tokens leave the backbone early: they cost nothing above, and do not mix with the signal's states.
+    settings = TrainingConfig(epochs=options.epochs)
+    train(texts, backbone, default_head(backbone), settings, options.out, show_progress=True)
 
     # The head is a directory that every part of the library takes: GlotEmbeddings(head="my-head"), for one.
     glot = TorchEncoder.from_pretrained(options.backbone, head=options.out)

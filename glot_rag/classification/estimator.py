@@ -24,13 +24,14 @@ except ImportError as error:
 import torch
 
 from glot_rag.classification.classifier import TextClassifier, build_pooling
-from glot_rag.classification.fit import Examples, FitConfig, fit, hold_out
+from glot_rag.classification.fit import Examples, fit_classifier, hold_out
 from glot_rag.classification.states import CachedStates
 from glot_rag.classification.storage import SavedClassifier, load_classifier, save_classifier
+from glot_rag.denoise.noisy_views import NoiseGenerator
 from glot_rag.head.config import TRAINED_POOLINGS
+from glot_rag.head.fit import FitConfig, seeded
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.tokenizer import check_texts
-from glot_rag.training.noise import NoiseGenerator
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -60,9 +61,9 @@ class GlotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         backbone: "minilm", "smollm2", a hub id, a directory or a .gguf file.
         pooling: "glot", "adapool", or one without parameters: "mean", "max", "cls", "last".
         noisy_views: copies of each training text with page lines, logs, stray words and the like among its words, to
-            train on beside the text itself (`glot_rag.training.noise`). Some help where the texts to classify are
+            train on beside the text itself (`glot_rag.denoise.noisy_views`). Some help where the texts to classify are
             noisier than those at hand; 0 for none.
-        layers: of the backbone, read side by side by "glot" and "adapool".
+        layers: the backbone layers whose states "glot" and "adapool" read, concatenated.
         convolution: GLOT's graph layer: gat, gcn, gin, gine or transformer.
         num_layers: K, graph layers.
         hidden_size: their width.
@@ -80,7 +81,7 @@ class GlotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Attributes:
         classes_: (C,) the classes, sorted.
-        history_: one `FitEpoch` an epoch.
+        history_: one `Epoch` (`glot_rag.head.fit`) an epoch.
         n_iter_: epochs run.
         net_: the trained `TextClassifier`.
     """
@@ -166,13 +167,13 @@ class GlotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
         parts = hold_out(Examples(np.arange(len(texts))[:, None], labels), self.validation, seed)
         backbone = self._backbone()
-        torch.manual_seed(seed)
-        net = self._network(backbone.state_size, len(classes)).to(backbone.device)
+        with seeded(seed):
+            net = self._network(backbone.state_size, len(classes)).to(backbone.device)
         with tempfile.TemporaryDirectory(prefix="glot-rag-classifier-") as folder:
             views = self._noisy(texts, seed)
             states = CachedStates(folder, [*texts, *views], backbone, layers=self._layers())
             train, validation = (_with_views(part, len(texts), int(self.noisy_views)) for part in parts)
-            history = fit(net, states, train, validation, config)
+            history = fit_classifier(net, states, train, validation, config)
         self.classes_ = classes
         self.net_ = net
         self.history_ = history
@@ -263,12 +264,12 @@ class GlotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return TextClassifier(build_pooling(self.pooling, state_size, **settings), outputs)
 
     def _noisy(self, texts: list[str], seed: int) -> list[str]:
-        """Views of all texts, one round of them after the other."""
+        """The first view of every text, then the second of every text, and so on."""
         noise = NoiseGenerator(texts, seed, without=_WITHOUT)
         return [noise.view(row, number).text for number in range(self.noisy_views) for row in range(len(texts))]
 
 
 def _with_views(examples: Examples, texts: int, views: int) -> Examples:
-    """The examples and their noisy views, which stand behind the texts in rounds."""
+    """The examples with their noisy views: row r + k · texts of the states is view k - 1 of text r."""
     rows = np.concatenate([examples.rows + texts * number for number in range(views + 1)])
     return Examples(rows, np.tile(examples.labels, views + 1))

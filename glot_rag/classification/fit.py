@@ -1,62 +1,25 @@
-"""Training a classifier: AdamW over cached states; the epoch is chosen on examples held out."""
+"""Training a text classifier over cached states; the epoch is chosen on examples held out."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from transformers import get_cosine_schedule_with_warmup
 
 from glot_rag.classification.classifier import TextClassifier
 from glot_rag.classification.states import States, states_for
-from glot_rag.errors import InputError, TrainingError
+from glot_rag.errors import InputError
+from glot_rag.head.fit import Epoch, FitConfig, Measured, fit
 
 # (outputs (N, C), labels (N,)) -> higher is better.
 Score = Callable[[NDArray[np.float32], NDArray[np.generic]], float]
 _POOL = 16  # batches' worth of examples that are sorted by length together, so that padding stays small
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """How a classifier is trained; the same for every pooling that is compared.
-
-    Args:
-        seed: of the first weights and the order. On a CPU the same seed gives the same classifier.
-        epochs: at most so many.
-        patience: stop after so many epochs without a better score.
-        batch_size: examples a step.
-        learning_rate: AdamW's peak, reached after the warm-up, then cosine decay to 0.
-        weight_decay: AdamW's.
-        warmup: share of all steps.
-
-    Raises:
-        InputError: a value out of its range.
-    """
-
-    seed: int = 0
-    epochs: int = 10
-    patience: int = 10
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
-    warmup: float = 0.05
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "patience", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1; got {getattr(self, name)}")
-        if not self.learning_rate > 0:
-            raise InputError(f"learning_rate must be above 0; got {self.learning_rate}")
-        if not self.weight_decay >= 0:
-            raise InputError(f"weight_decay must be at least 0; got {self.weight_decay}")
-        if not 0 <= self.warmup < 1:
-            raise InputError(f"warmup must be in [0, 1); got {self.warmup}")
 
 
 @dataclass(frozen=True)
@@ -76,16 +39,6 @@ class Examples:
 
     def __getitem__(self, chosen: NDArray[np.int64]) -> Examples:
         return Examples(self.rows[chosen], self.labels[chosen])
-
-
-@dataclass(frozen=True)
-class FitEpoch:
-    """Mean training loss, and loss and score on the examples held out, after an epoch."""
-
-    number: int
-    train: float
-    validation: float
-    score: float
 
 
 def hold_out(examples: Examples, share: float, seed: int) -> tuple[Examples, Examples]:
@@ -112,14 +65,14 @@ def hold_out(examples: Examples, share: float, seed: int) -> tuple[Examples, Exa
     return examples[np.setdiff1d(np.arange(len(examples)), chosen)], examples[chosen]
 
 
-def fit(
+def fit_classifier(
     net: TextClassifier,
     states: States,
     train: Examples,
     validation: Examples,
     config: FitConfig,
     score: Score | None = None,
-) -> list[FitEpoch]:
+) -> list[Epoch]:
     """Train in place, and leave the network with the weights of its best epoch.
 
     Args:
@@ -134,43 +87,17 @@ def fit(
         One entry an epoch.
 
     Raises:
-        TrainingError: the loss is not finite.
+        TrainingError: a loss is not finite.
     """
     states = states_for(net.pooling, states)
     generator = np.random.default_rng([config.seed, 4])
-    optimiser = torch.optim.AdamW(net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    steps = config.epochs * math.ceil(len(train) / config.batch_size)
-    schedule = get_cosine_schedule_with_warmup(optimiser, round(steps * config.warmup), steps)
-    history: list[FitEpoch] = []
-    weights: dict[str, Tensor] = {}
-    for number in range(1, config.epochs + 1):
-        net.train()
-        total = 0.0
-        for part in _batches(train, states, config.batch_size, generator):
-            loss = _loss(_forward(net, states, part), part)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-            total += loss.item() * len(part)
-        epoch = replace(_measure(net, states, validation, score), number=number, train=total / len(train))
-        if not math.isfinite(epoch.train + epoch.validation):
-            raise TrainingError(f"the loss is not finite in epoch {number}: lower the learning rate")
-        history.append(epoch)
-        best = best_epoch(history)
-        if best is epoch:
-            weights = {name: value.clone() for name, value in net.state_dict().items()}
-        if number - best.number >= config.patience:
-            break
-    net.load_state_dict(weights)
-    net.eval()
-    return history
-
-
-def best_epoch(history: Sequence[FitEpoch]) -> FitEpoch:
-    """The highest score; among equals the lowest validation loss, and then the first."""
-    return max(history, key=lambda epoch: (epoch.score, -epoch.validation))
+    return fit(
+        net,
+        config,
+        lambda _: _batches(train, states, config.batch_size, generator),
+        lambda part: _loss(_forward(net, states, part), part),
+        lambda: _measure(net, states, validation, score),
+    )
 
 
 @torch.no_grad()
@@ -187,10 +114,10 @@ def predict(net: TextClassifier, states: States, rows: NDArray[np.int64], batch_
     return out
 
 
-def _measure(net: TextClassifier, states: States, examples: Examples, score: Score | None) -> FitEpoch:
+def _measure(net: TextClassifier, states: States, examples: Examples, score: Score | None) -> Measured:
     outputs = predict(net, states, examples.rows)
     loss = _loss(torch.from_numpy(outputs), examples).item()
-    return FitEpoch(0, 0.0, loss, -loss if score is None else score(outputs, examples.labels))
+    return Measured(loss, None if score is None else score(outputs, examples.labels))
 
 
 def _forward(net: TextClassifier, states: States, part: Examples) -> Tensor:
@@ -208,8 +135,8 @@ def _loss(outputs: Tensor, part: Examples) -> Tensor:
     return functional.cross_entropy(outputs, labels.long())
 
 
-def _batches(examples: Examples, states: States, size: int, generator: np.random.Generator) -> Iterator[Examples]:
-    """Every example once, in random order; those of one batch are of like length."""
+def _batches(examples: Examples, states: States, size: int, generator: np.random.Generator) -> list[Examples]:
+    """Every example once, in random order; the texts of a batch have similar lengths."""
     lengths = states.lengths[examples.rows].sum(axis=1)
     order = generator.permutation(len(examples))
     batches = []
@@ -217,5 +144,4 @@ def _batches(examples: Examples, states: States, size: int, generator: np.random
         pool = order[start : start + _POOL * size]
         pool = pool[np.argsort(lengths[pool], kind="stable")]
         batches += [pool[i : i + size] for i in range(0, len(pool), size)]
-    for chosen in generator.permutation(len(batches)):
-        yield examples[batches[chosen]]
+    return [examples[batches[chosen]] for chosen in generator.permutation(len(batches))]

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from glot_rag.head import Pooling
 from glot_rag.models.backbone import Backbone
-from glot_rag.models.state_cache import Column, HiddenStateCache, from_stored, stored_dtype, to_stored
+from glot_rag.models.state_cache import Column, HiddenStateCache, from_stored, stored_dtype, token_states
 from glot_rag.models.tokenizer import check_texts
 from glot_rag.progress import bar
 
-_CHUNK = 1_024  # texts a durable step of the cache
+_CHUNK = 1_024  # texts between two points that a killed run can go on from
 _POOLED_AT_ONCE = 64
 
 
@@ -44,7 +44,7 @@ class CachedStates(States):
         path: the cache's directory.
         texts: N texts; cut to the backbone's longest input.
         backbone: the frozen transformer.
-        layers: whose states are kept, side by side.
+        layers: the backbone layers whose states are kept, concatenated.
         show_progress: draw a progress bar on stderr.
 
     Raises:
@@ -76,14 +76,8 @@ class CachedStates(States):
 
     def _append(self, texts: list[str], backbone: Backbone, layers: Sequence[int]) -> None:
         sequences = backbone.tokenizer(texts)
-        states: list[NDArray[Any]] = [np.empty(0)] * len(sequences)
-        for batch in backbone.pack(sequences):
-            by_layer, _ = backbone.hidden_states(batch, layers)
-            joined = to_stored(torch.cat(by_layer, dim=-1))
-            for place, row in enumerate(batch.rows):
-                states[row] = joined[place, : len(sequences[row])]
         lengths = np.array([len(ids) for ids in sequences], np.int32)
-        self._cache.append(lengths, {"states": np.concatenate(states)})
+        self._cache.append(lengths, {"states": token_states(backbone, sequences, layers)})
 
     def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """States in the backbone's dtype."""
@@ -91,7 +85,7 @@ class CachedStates(States):
 
 
 def states_fingerprint(texts: Sequence[str], backbone: Backbone, layers: Sequence[int]) -> dict[str, Any]:
-    """What decides the states of some texts, as JSON values."""
+    """Fingerprint of the states of some texts, as JSON values."""
     return {
         "backbone": backbone.fingerprint,
         "dtype": str(backbone.dtype),
@@ -102,9 +96,9 @@ def states_fingerprint(texts: Sequence[str], backbone: Backbone, layers: Sequenc
 
 
 class PooledStates(States):
-    """A pooling without parameters gives the same vector each epoch: each text becomes one state, computed once.
+    """The vectors of a pooling without parameters, which are the same in each epoch and computed once.
 
-    Any of the fixed poolings leaves a text of one token as it is.
+    Each text becomes a text of one token whose state is its vector: any fixed pooling leaves that as it is.
     """
 
     def __init__(self, states: States, pooling: Pooling) -> None:

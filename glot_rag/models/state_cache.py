@@ -1,15 +1,15 @@
 """Hidden states on disk: computed once, appended in order, read back by memory map.
 
-A frozen backbone gives the same states every epoch, so they are computed once. One directory holds a file a column and
-`cache.json`, which records the fingerprint of what was computed and how many rows are complete; a killed run goes on
-from there, and a cache of other texts, another backbone or another dtype is refused.
+A frozen backbone gives the same states every epoch. A directory holds one file for each column and `cache.json`, which
+records the fingerprint of what was computed and how many rows are complete: a killed run goes on from there, and a
+cache of other texts, another backbone or another dtype is refused.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from glot_rag.errors import TrainingError
 from glot_rag.files import write_atomically
+from glot_rag.models.backbone import Backbone
 
 _FORMAT = "glot-rag/hidden-states"
 # numpy has no bfloat16: the bits are stored as uint16.
@@ -29,7 +30,7 @@ _STORED = {torch.bfloat16: np.uint16, torch.float16: np.float16, torch.float32: 
 
 @dataclass(frozen=True)
 class Column:
-    """One array of the cache: so many values of a dtype for each token, or for each row (text)."""
+    """One array of the cache: `width` values of a dtype for each token, or for each row (text)."""
 
     dtype: str
     width: int
@@ -94,7 +95,7 @@ class HiddenStateCache:
         return self.done == self.rows
 
     def append(self, lengths: NDArray[np.int32], arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Add rows and make them durable.
+        """Add rows, and sync them to the disk.
 
         Args:
             lengths: (n,) tokens of each new row.
@@ -164,6 +165,26 @@ class HiddenStateCache:
         lengths = self.ends[rows + 1] - self.ends[rows]
         mask: NDArray[np.bool_] = np.arange(int(lengths.max())) < lengths[:, None]
         return mask
+
+
+def token_states(backbone: Backbone, sequences: Sequence[Sequence[int]], layers: Sequence[int]) -> NDArray[Any]:
+    """The hidden states of some texts, to be appended to a cache.
+
+    Args:
+        backbone: the frozen transformer.
+        sequences: the token ids of each text.
+        layers: the layers whose states are concatenated.
+
+    Returns:
+        (tokens of all texts one after the other, S·D), in `stored_dtype`.
+    """
+    states: list[NDArray[Any]] = [np.empty(0)] * len(sequences)
+    for batch in backbone.pack(sequences):
+        by_layer, _ = backbone.hidden_states(batch, layers)
+        joined = to_stored(torch.cat(by_layer, dim=-1))
+        for place, row in enumerate(batch.rows):
+            states[row] = joined[place, : len(sequences[row])]
+    return np.concatenate(states)
 
 
 def stored_dtype(dtype: torch.dtype) -> str:

@@ -1,20 +1,18 @@
-"""Training texts from JSONL files, with an optional title or query each."""
+"""Training texts and real noise lines from JSON Lines files."""
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from glot_rag.denoise.noisy_views import LINE_FAMILIES
+from glot_rag.documents.jsonl import read_objects, shortened
 from glot_rag.errors import DatasetError, InputError
-from glot_rag.training.noise import LINE_FAMILIES
 
 _MIN_WORDS = 12  # shorter texts leave no signal once part of them is replaced by noise
 
@@ -26,7 +24,7 @@ class TrainingText:
     Attributes:
         text: the text.
         query: what someone might ask to find it (its title or a query), empty if there is none.
-        source: the collection that it comes from.
+        source: where it comes from; texts of one source make up a simulated corpus.
     """
 
     text: str
@@ -47,7 +45,7 @@ def read_texts(paths: Iterable[str | os.PathLike[str]]) -> list[TrainingText]:
     seen: set[str] = set()
     texts = []
     for path in map(Path, paths):
-        for found in (_text(record, where, path.name) for record, where in _records(path)):
+        for found in (_text(record, place, path.name) for place, record in read_objects(path)):
             if len(found.text.split()) >= _MIN_WORDS and found.text not in seen:
                 seen.add(found.text)
                 texts.append(found)
@@ -66,8 +64,8 @@ def sample(texts: list[TrainingText], limit: int, seed: int) -> list[TrainingTex
     return [texts[i] for i in np.sort(chosen)]
 
 
-def read_lines(paths: Iterable[str | os.PathLike[str]]) -> dict[str, list[str]]:
-    """Read real lines of pages, code, licences and the like, which training puts among the texts as noise.
+def read_noise_lines(paths: Iterable[str | os.PathLike[str]]) -> dict[str, list[str]]:
+    """Read real lines of pages, code, licences and the like, which training mixes into the texts as noise.
 
     Args:
         paths: `.jsonl` or `.jsonl.gz`: one object a line with "line" and "family", as benchmarks/gather.py writes them.
@@ -81,50 +79,23 @@ def read_lines(paths: Iterable[str | os.PathLike[str]]) -> dict[str, list[str]]:
     known = sorted({kind for kinds in LINE_FAMILIES.values() for kind in kinds})
     lines: dict[str, list[str]] = {}
     for path in map(Path, paths):
-        for record, where in _records(path):
+        for place, record in read_objects(path):
             line, family = record.get("line"), record.get("family")
             if not isinstance(line, str) or family not in known:
                 raise DatasetError(
-                    f'{where}: expected a string "line" and a "family" ({", ".join(known)}), got {_short(record)}'
+                    f'{place}: expected a string "line" and a "family" ({", ".join(known)}), got {shortened(record)}'
                 )
             lines.setdefault(family, []).append(line)
     return lines
 
 
-def _records(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
-    """The objects of a JSONL file and where they stand."""
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield _parse(line, f"{path}:{number}"), f"{path}:{number}"
-    except (OSError, EOFError, zlib.error) as error:  # the latter two: a gzip file that is cut off or damaged
-        raise DatasetError(f"{path} cannot be read: {error}") from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path} is not UTF-8: {error}") from error
-
-
-def _parse(line: str, where: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{where}: not JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise DatasetError(f'{where}: expected an object with a string "text", got {line.strip():.80}')
-    return record
-
-
-def _short(record: dict[str, Any]) -> str:
-    return json.dumps(record, ensure_ascii=False)[:80]
-
-
-def _text(record: dict[str, Any], where: str, file: str) -> TrainingText:
+def _text(record: dict[str, Any], place: str, file: str) -> TrainingText:
     if not isinstance(record.get("text"), str):
-        raise DatasetError(f'{where}: expected an object with a string "text", got {_short(record)}')
+        raise DatasetError(f'{place}: expected an object with a string "text", got {shortened(record)}')
     query = record.get("query") or record.get("title") or ""
     if not isinstance(query, str):
-        raise DatasetError(f'{where}: "query" or "title" must be a string, got {query!r:.80}')
+        raise DatasetError(f'{place}: "query" or "title" must be a string, got {query!r:.80}')
     source = record.get("source") or file
     if not isinstance(source, str):
-        raise DatasetError(f'{where}: "source" must be a string, got {source!r:.80}')
+        raise DatasetError(f'{place}: "source" must be a string, got {source!r:.80}')
     return TrainingText(record["text"], query, source)

@@ -1,7 +1,7 @@
 """Noisy views -> cached hidden states, token labels and denoising targets.
 
-Row t·(V + 1) + v of the cache is view v of text t; row t·(V + 1) + V is the text's query. Where only token labels are
-trained for, there are no queries: row t·V + v is view v of text t. Without targets the backbone is run only up to the
+Row t·(V + 1) + v of the cache is view v of text t; row t·(V + 1) + V is the text's query. A head that is trained on
+token labels alone needs no queries: row t·V + v is view v of text t. Without targets the backbone is run only up to the
 highest layer that the head reads.
 """
 
@@ -14,20 +14,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from glot_rag.denoise.noisy_views import VERSION, NoiseGenerator, View
 from glot_rag.encoder.encoding import pool_texts
 from glot_rag.head import BaselinePooling
 from glot_rag.models.backbone import Backbone
-from glot_rag.models.state_cache import Column, HiddenStateCache, stored_dtype, to_stored
+from glot_rag.models.state_cache import Column, HiddenStateCache, stored_dtype, token_states
 from glot_rag.models.tokenizer import TokenisedText, check_texts
 from glot_rag.progress import bar
-from glot_rag.training.noise import VERSION, NoiseGenerator, View
 from glot_rag.training.texts import TrainingText
 
 SIGNAL, NOISE, SPECIAL = 0, 1, 2  # token labels; special tokens take no part in the token objective
-_CHUNK = 256  # texts a durable step
+_CHUNK = 256  # texts between two points that a killed run can go on from
 
 
 def cache_views(
@@ -51,27 +50,27 @@ def cache_views(
         path: the cache's directory.
         texts: T clean texts.
         backbone: the frozen transformer.
-        layers: whose states are kept, side by side.
+        layers: the backbone layers whose states are kept, concatenated.
         views: V, noisy views a text.
         seed: of the noise.
-        lines: real lines for the noise, by kind (`glot_rag.training.texts.read_lines`).
+        lines: real lines for the noise, by kind (`glot_rag.training.texts.read_noise_lines`).
         without: families of noise to leave out.
-        queries: whether vectors are trained for, or token labels alone.
-        targets: whether the mean-pooled vectors are wanted.
-        teacher: whose they are; None is `backbone` itself.
+        queries: whether each text's query gets a row, too.
+        targets: whether to keep the mean-pooled vectors of the clean words.
+        teacher: the backbone that gives these vectors; None is `backbone` itself.
         show_progress: draw a progress bar on stderr.
 
     Returns:
         A complete cache with columns "states" (tokens, S·D), "label" and "id" (tokens, 1) and, with targets, "target"
-        (rows, D of the teacher), its mean-pooled vector of the row's own clean words; T·(V + 1) rows with queries, else
-        T·V.
+        (rows, D of the teacher), the teacher's mean-pooled vector of the row's clean words; T·(V + 1) rows with
+        queries, else T·V.
     """
     clean, teacher = _clean(texts), teacher or backbone
-    per_text = rows_a_text(views, queries)
+    per_text = rows_per_text(views, queries)
     cache = HiddenStateCache(
         path,
         {
-            **what_is_read(clean, backbone, lines, teacher if targets else None),
+            **data_fingerprint(clean, backbone, lines, teacher if targets else None),
             **{"layers": list(layers), "views": views, "seed": seed, "noise": VERSION, "without": sorted(without)},
         },
         {
@@ -98,18 +97,18 @@ def cache_views(
     return cache
 
 
-def rows_a_text(views: int, queries: bool) -> int:
-    """How many rows of the cache belong to one text: its views and, where vectors are trained for, its query."""
+def rows_per_text(views: int, queries: bool) -> int:
+    """How many rows of the cache belong to one text: its views and, with `queries`, its query."""
     return views + 1 if queries else views
 
 
-def what_is_read(
+def data_fingerprint(
     texts: Sequence[TrainingText],
     backbone: Backbone,
     lines: Mapping[str, Sequence[str]] | None = None,
     teacher: Backbone | None = None,
 ) -> dict[str, Any]:
-    """What tells texts, noise lines, backbone and another teacher from others, as JSON values."""
+    """Fingerprint of the training data and models, as JSON values."""
     return {
         **({"teacher": teacher.fingerprint} if teacher not in (None, backbone) else {}),
         "lines": hashlib.sha256(json.dumps(lines or {}, sort_keys=True).encode()).hexdigest(),
@@ -129,14 +128,8 @@ def _append(
     cache: HiddenStateCache, backbone: Backbone, teacher: Backbone, rows: Sequence[View], layers: Sequence[int]
 ) -> None:
     tokenised = backbone.tokenizer.with_offsets([row.text for row in rows])
-    states: list[NDArray[np.generic]] = [np.empty(0)] * len(rows)
-    for batch in backbone.pack([t.ids for t in tokenised]):
-        by_layer, _ = backbone.hidden_states(batch, layers)
-        joined = to_stored(torch.cat(by_layer, dim=-1))
-        for place, row in enumerate(batch.rows):
-            states[row] = joined[place, : len(tokenised[row].ids)]
     columns: dict[str, NDArray[Any]] = {
-        "states": np.concatenate(states),
+        "states": token_states(backbone, [t.ids for t in tokenised], layers),
         "label": np.concatenate([token_labels(t, row) for t, row in zip(tokenised, rows, strict=True)])[:, None],
         "id": np.concatenate([t.ids for t in tokenised]).astype(np.int32)[:, None],
     }

@@ -38,19 +38,6 @@ def test_contrastive_of_nothing_to_tell_apart_is_zero_with_a_gradient(count: int
     assert torch.equal(vectors.grad, torch.zeros(count, 3))
 
 
-def test_contrastive_with_hard_negatives_by_hand() -> None:
-    queries, vectors = torch.eye(2), torch.tensor([[2.0, 0.0], [0.0, 1.0]])
-    negatives = torch.tensor([[[3.0, 4.0], [1.0, 0.0]], [[0.0, -1.0], [0.0, 1.0]]])
-    present = torch.tensor([[True, False], [True, True]])
-    # cosines with the texts: 0.6 and (absent) 1; -1 and 1. Queries have no other texts to be compared with.
-    by_query = -math.log(math.e / (math.e + 1))
-    by_text = [math.log(1 + math.exp(-1) + math.exp(-0.4)), math.log(1 + math.exp(-1) + math.exp(-2) + 1)]
-    expected = (by_query + sum(by_text) / 2) / 2
-    assert contrastive_loss(queries, vectors, 1.0, negatives, present).item() == pytest.approx(expected, abs=1e-6)
-    nothing = contrastive_loss(queries, vectors, 1.0, negatives, torch.zeros(2, 2, dtype=torch.bool))
-    assert torch.equal(nothing, contrastive_loss(queries, vectors, 1.0))
-
-
 def test_token_loss_by_hand() -> None:
     logits = torch.tensor([[2.0, -1.0, 9.0, 9.0], [0.5, 9.0, 9.0, 9.0]])
     labels = torch.tensor([[SIGNAL, NOISE, SPECIAL, SPECIAL], [NOISE, SPECIAL, SPECIAL, SPECIAL]])
@@ -86,8 +73,7 @@ def test_costs_move_the_threshold_to_one_over_one_plus_the_cost() -> None:
 def test_signal_costs_by_hand() -> None:
     counts = torch.tensor([999_999, 499, 0])  # of 10**6 + 498 tokens
     total = 1_000_498 + 3  # each counted once more
-    costs = signal_costs(counts, 0.5)
+    costs = signal_costs(counts)
     assert costs[1].item() == pytest.approx((5e-4 * total / 500) ** 0.5, rel=1e-6)
     assert costs[0].item() == pytest.approx(0.05)
     assert costs[2].item() == 20.0
-    assert torch.equal(signal_costs(counts, 0.0), torch.ones(3))

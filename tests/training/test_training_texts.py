@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from glot_rag.errors import DatasetError, InputError
-from glot_rag.training.texts import TrainingText, read_lines, read_texts, sample
+from glot_rag.training.texts import TrainingText, read_noise_lines, read_texts, sample
 
 LONG = "one two three four five six seven eight nine ten eleven twelve"
 GOOD = json.dumps({"text": LONG})
@@ -45,14 +45,14 @@ def test_texts_with_title_or_query(tmp_path: Path) -> None:
     [
         ("{", r"bad\.jsonl:2: not JSON"),
         ("plain text", r"bad\.jsonl:2: not JSON"),
-        ('["text"]', r'bad\.jsonl:2: expected an object with a string "text", got \["text"\]'),
+        ('["text"]', r'bad\.jsonl:2: expected a JSON object, got \["text"\]'),
         ('{"body": "x"}', r'bad\.jsonl:2: expected an object with a string "text", got {"body": "x"}'),
         ('{"text": null}', r'bad\.jsonl:2: expected an object with a string "text"'),
         (
             json.dumps({"text": LONG, "query": ["q"]}),
             r'bad\.jsonl:2: "query" or "title" must be a string, got \[\'q\'\]',
         ),
-        ("[" * 100_000, r"bad\.jsonl:2: not JSON"),
+        ("[" * 100_000, r"bad\.jsonl:2: this JSON is nested too deeply"),
     ],
 )
 def test_a_malformed_line_is_named(line: str, message: str, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"none\.jsonl cannot be read: .*No such file"):
         read_texts([tmp_path / "none.jsonl"])
     (tmp_path / "latin.jsonl").write_bytes('{"text": "Zürich"}'.encode("latin-1"))
-    with pytest.raises(DatasetError, match=r"latin\.jsonl is not UTF-8"):
+    with pytest.raises(DatasetError, match=r"latin\.jsonl:1 is not UTF-8"):
         read_texts([tmp_path / "latin.jsonl"])
     write(tmp_path / "not.jsonl.gz", GOOD)
     with pytest.raises(DatasetError, match=r"not\.jsonl\.gz cannot be read"):
@@ -98,12 +98,12 @@ def test_samples_are_seeded_and_keep_their_order() -> None:
 def test_noise_lines_by_family(tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl"
     path.write_text('{"line": "Home | News", "family": "page"}\n\n{"line": "x = 1", "family": "code"}\n')
-    assert read_lines([path]) == {"page": ["Home | News"], "code": ["x = 1"]}
-    assert read_lines([]) == {}
+    assert read_noise_lines([path]) == {"page": ["Home | News"], "code": ["x = 1"]}
+    assert read_noise_lines([]) == {}
 
 
 @pytest.mark.parametrize("line", ['{"line": 1, "family": "page"}', '{"line": "a", "family": "pages"}', '{"line": "a"}'])
 def test_a_malformed_noise_line_is_named(line: str, tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"line": "a", "family": "page"}\n' + line)
     with pytest.raises(DatasetError, match=r"bad\.jsonl:2: expected a string \"line\" and a \"family\""):
-        read_lines([tmp_path / "bad.jsonl"])
+        read_noise_lines([tmp_path / "bad.jsonl"])

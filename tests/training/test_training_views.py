@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from glot_rag.denoise.noisy_views import NoiseGenerator, View
 from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.errors import TrainingError
 from glot_rag.head import BaselinePooling
@@ -13,7 +14,6 @@ from glot_rag.models.backbone import Backbone
 from glot_rag.models.state_cache import HiddenStateCache, from_stored
 from glot_rag.models.tokenizer import TokenBatch, TokenisedText
 from glot_rag.training import views as views_module
-from glot_rag.training.noise import NoiseGenerator, View
 from glot_rag.training.texts import TrainingText
 from glot_rag.training.views import NOISE, SIGNAL, SPECIAL, cache_views, token_labels
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
+from glot_rag.documents.jsonl import parse_object, read_lines
 from glot_rag.errors import DatasetError
 from glot_rag.evaluation.collections.collection import Collection, Judged, MemoryCollection
 from glot_rag.evaluation.collections.judgements import (
@@ -21,7 +20,6 @@ from glot_rag.evaluation.collections.judgements import (
     collect_grades,
     judged_queries,
     read_judgements,
-    read_lines,
 )
 from glot_rag.evaluation.collections.skip_counter import SkipCounter
 from glot_rag.evaluation.collections.spooled import IdTable
@@ -147,16 +145,7 @@ def parse_record(line: str, place: str) -> tuple[str, str, str]:
     Raises:
         DatasetError: the line is malformed; the place is named.
     """
-    try:
-        record: Any = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{place}: not valid JSON ({error.msg}).") from error
-    except RecursionError:
-        raise DatasetError(f"{place}: this JSON is nested too deeply to read.") from None
-    except ValueError as error:  # a number of more digits than Python reads
-        raise DatasetError(f"{place}: not readable JSON ({error}).") from error
-    if not isinstance(record, dict):
-        raise DatasetError(f"{place}: expected a JSON object, got {type(record).__name__}.")
+    record = parse_object(line, place)
     for name in ("_id", "text"):
         if not isinstance(record.get(name), str):
             raise DatasetError(f"{place}: the field {name!r} is missing or not a string.")
@@ -168,14 +157,14 @@ def parse_record(line: str, place: str) -> tuple[str, str, str]:
 
 def read_records(path: Path) -> Iterator[tuple[str, str, str]]:
     """The lines of a JSON Lines file -> (id, title or "", text); ids have been checked for repeats before."""
-    for place, _, line in read_lines(path):
+    for place, _, line in read_lines(path, LAYOUT):
         yield parse_record(line, place)
 
 
 def _read(path: Path, table: IdTable[int]) -> SkipCounter:
     """Put ids and line starts of a JSON Lines file into a table -> how many lines have no text."""
     empty = SkipCounter("empty documents")
-    for place, start, line in read_lines(path):
+    for place, start, line in read_lines(path, LAYOUT):
         key, title, text = parse_record(line, place)
         filled = bool(f"{title} {text}".strip())
         table.add(key, place, start, counts=filled)

@@ -6,37 +6,13 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
+from glot_rag.documents.jsonl import read_lines
 from glot_rag.errors import DatasetError, InputError
 from glot_rag.evaluation.collections.skip_counter import SkipCounter
 
 QueryHalf = Literal["all", "even", "odd"]
 LAYOUT = "Expected corpus.jsonl, queries.jsonl and qrels/test.tsv (the BEIR layout) in that folder."
 _HIGHEST_GRADE = 1_000_000  # trec_eval's C int holds it with room to spare
-_BOM = b"\xef\xbb\xbf"
-
-
-def read_lines(path: Path) -> Iterator[tuple[str, int, str]]:
-    """The lines that are not blank -> (place as `file:line`, byte at which the line starts, text).
-
-    A byte-order mark at the head of the file is skipped.
-
-    Raises:
-        DatasetError: the file cannot be read, or a line is not UTF-8.
-    """
-    try:
-        with path.open("rb") as file:
-            start = 0
-            for number, line in enumerate(file, start=1):
-                length = len(line)
-                mark = len(_BOM) if number == 1 and line.startswith(_BOM) else 0
-                text = line[mark:]
-                if text.strip():
-                    yield f"{path}:{number}", start + mark, text.decode("utf-8").rstrip("\r\n")
-                start += length
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}:{number} is not UTF-8 text: {error}.") from error
-    except OSError as error:
-        raise DatasetError(f"Cannot read '{path}' ({error.strerror}). {LAYOUT}") from error
 
 
 def read_judgements(path: Path) -> Iterator[tuple[str, str, int]]:
@@ -51,7 +27,7 @@ def read_judgements(path: Path) -> Iterator[tuple[str, str, int]]:
             named.
     """
     columns = 0
-    for row, (place, _, line) in enumerate(read_lines(path)):
+    for row, (place, _, line) in enumerate(read_lines(path, LAYOUT)):
         parts = line.split("\t") if "\t" in line else line.split()
         parts = [part.strip() for part in parts]
         while len(parts) > 3 and not parts[-1]:  # a tab at the end of the line

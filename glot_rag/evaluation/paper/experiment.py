@@ -13,11 +13,12 @@ import torch
 
 from glot_rag.checks import choose
 from glot_rag.classification.classifier import TextClassifier, build_pooling
-from glot_rag.classification.fit import Examples, FitConfig, FitEpoch, Score, best_epoch, fit, predict
+from glot_rag.classification.fit import Examples, Score, fit_classifier, predict
 from glot_rag.classification.states import States, states_for
 from glot_rag.errors import InputError
 from glot_rag.evaluation.paper.results import ExperimentResult
 from glot_rag.head.config import POOLINGS, TRAINED_POOLINGS, HeadConfig
+from glot_rag.head.fit import Epoch, FitConfig, best_epoch, seeded
 from glot_rag.models.backbone import Backbone
 
 Progress = Callable[[str], None]
@@ -131,14 +132,14 @@ def _fit_best(
 ) -> _Fitted:
     """Train with each learning rate; only the best on the validation examples sees the test examples."""
     head = {"layers": settings.layers, **(settings.head if name == "glot" else {})}
-    best: tuple[FitEpoch, TextClassifier, float] | None = None
+    best: tuple[Epoch, TextClassifier, float] | None = None
     for rate in settings.learning_rates or (settings.fit.learning_rate,):
         config = replace(settings.fit, seed=seed, learning_rate=rate)
-        with _seeded(seed, backbone.device):
+        with seeded(seed):
             pooling = build_pooling(name, backbone.state_size, **(head if name in TRAINED_POOLINGS else {}))
             net = TextClassifier(pooling, outputs, repetition.train.rows.shape[1]).to(backbone.device)
             states = states_for(net.pooling, repetition.states)
-            epoch = best_epoch(fit(net, states, repetition.train, repetition.validation, config, score))
+            epoch = best_epoch(fit_classifier(net, states, repetition.train, repetition.validation, config, score))
         if best is None or best_epoch([best[0], epoch]) is epoch:
             best = epoch, net, rate
     assert best is not None
@@ -147,14 +148,6 @@ def _fit_best(
     return _Fitted(
         value, epoch.score, epoch.number, rate, sum(parameter.numel() for parameter in net.pooling.parameters())
     )
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Draw from a seed within, and leave torch's global random state as it was."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 def _result(name: str, metric: str, fitted: list[_Fitted], place: dict[str, Any]) -> ExperimentResult:

@@ -107,8 +107,8 @@ def test_what_cannot_be_used_is_counted_and_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"corpus": CORPUS + "{oops\n"}, r"corpus\.jsonl:5: not valid JSON"),
-        ({"corpus": CORPUS + "[1]\n"}, r"corpus\.jsonl:5: expected a JSON object, got list"),
+        ({"corpus": CORPUS + "{oops\n"}, r"corpus\.jsonl:5: not JSON"),
+        ({"corpus": CORPUS + "[1]\n"}, r"corpus\.jsonl:5: expected a JSON object, got \[1\]"),
         ({"corpus": '{"_id": "a"}\n'}, r"corpus\.jsonl:1: the field 'text' is missing"),
         ({"corpus": '{"_id": 7, "text": "x"}\n'}, r"corpus\.jsonl:1: the field '_id' is missing or not a string"),
         ({"corpus": '{"_id": "7", "title": 1, "text": "x"}\n'}, r"corpus\.jsonl:1: the field 'title' is not"),

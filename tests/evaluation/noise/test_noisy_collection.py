@@ -129,7 +129,7 @@ def test_nothing_is_left_of_a_run_that_fails(folder: Path, tmp_path: Path) -> No
     ("name", "line", "message"),
     [
         ("corpus.jsonl", '{"_id": "d2", "text": "again"}', r"corpus\.jsonl:12: the id 'd2' was already used at .*:2"),
-        ("corpus.jsonl", "{oops", r"corpus\.jsonl:12: not valid JSON"),
+        ("corpus.jsonl", "{oops", r"corpus\.jsonl:12: not JSON"),
         ("queries.jsonl", '{"_id": "q1", "text": "again"}', r"queries\.jsonl:3: the id 'q1' was already used at .*:1"),
         ("qrels/dev.tsv", "q1\td1", r"dev\.tsv:4: expected query id, document id, grade"),
     ],

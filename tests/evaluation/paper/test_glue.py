@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glot_rag.classification.fit import FitConfig
 from glot_rag.errors import DatasetError, InputError
 from glot_rag.evaluation.paper.experiment import ExperimentSettings
 from glot_rag.evaluation.paper.glue import GLUE_TASKS, GlueSettings, read_glue, run_glue
+from glot_rag.head.fit import FitConfig
 from glot_rag.models.backbone import Backbone
 
 HEADER = "text_a\ttext_b\tlabel\n"

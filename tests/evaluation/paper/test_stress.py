@@ -11,13 +11,13 @@ import torch
 from rich.console import Console
 
 from glot_rag.classification.classifier import build_pooling
-from glot_rag.classification.fit import FitConfig
 from glot_rag.errors import DatasetError, InputError
 from glot_rag.evaluation.paper.experiment import ExperimentSettings
 from glot_rag.evaluation.paper.results import ExperimentReport, print_experiment
 from glot_rag.evaluation.paper.stress import StressSettings, run_stress
 from glot_rag.evaluation.paper.stress_texts import CONTEXTS, MODIFIERS, NOUNS, noise_words, stress_texts
 from glot_rag.evaluation.report.charts import save_stress_picture
+from glot_rag.head.fit import FitConfig
 from glot_rag.models.backbone import Backbone
 
 NOISE = {0.2: 25, 0.5: 64, 0.9: 115}  # of 128

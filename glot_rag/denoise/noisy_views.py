@@ -1,8 +1,8 @@
-"""Noisy views of clean texts for training. Evaluation has generators, word lists and templates of its own.
+"""Noisy views of clean texts, to train on. Evaluation has generators, word lists and templates of its own.
 
-The head must learn what hangs together, not which words are bad, so noise here is open-ended: words and passages of the
-other texts, real lines of pages, code, logs, licences and other languages, lines out of random grammars, strings of
-random characters. A share of views is clean.
+A head must learn which tokens belong together, not which words are noise, so there is no fixed list of noise: words and
+passages of the other texts, real lines of pages, code, logs, licences and other languages, lines from random grammars,
+strings of random characters. A share of the views is clean.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from glot_rag.checks import choose
-from glot_rag.training.page_lines import fill, log_format, page_line
+from glot_rag.denoise.line_grammars import fill, log_format, page_line
 
 VERSION = 5  # part of a cache's fingerprint: raise it when the same seed would give other views
 CLEAN_SHARE = 0.2
 _LONGEST_VIEW = 170  # words; MiniLM's 256 tokens hold about as many
-# How often each family is drawn, and which kinds of real lines it has beside its own grammar.
+# How often each family is drawn.
 _SHARES = {
     **{"words": 0.30, "shuffled": 0.12, "offtopic": 0.06, "page": 0.20, "markup": 0.08},
     **{"log": 0.06, "header": 0.04, "strings": 0.06, "text": 0.05, "foreign": 0.03},
 }
 FAMILIES = tuple(_SHARES)
+# The kinds of real lines that a family draws from, beside its own grammar.
 LINE_FAMILIES = {
     "page": ("page",),
     "markup": ("code", "config"),
@@ -58,10 +59,10 @@ class View:
 
 
 class NoiseGenerator:
-    """Makes noisy views. What it makes of text i depends on the seed, i and the view's number alone.
+    """Makes noisy views. View v of text i depends on the seed, i and v alone.
 
     Args:
-        texts: the training texts; their words and passages are noise for one another.
+        texts: the training texts; the words and passages of one are noise in another.
         seed: of every random choice.
         lines: real lines by kind (page, code, config, legal, changelog, listing, foreign), as benchmarks/gather.py
             finds them; without them pages and markup come from grammars alone.
@@ -84,7 +85,7 @@ class NoiseGenerator:
         for text in texts:
             for word in map(_bare, text.split()):
                 counts[word] = counts.get(word, 0) + 1
-        # Every word of the texts: one that were left out would be signal wherever it stands, and learned by heart.
+        # Every word of the texts: a word that was left out would always be signal, and the head would memorise it.
         words = (word for word in counts if any(map(str.isalpha, word)))
         self._vocabulary = sorted(words, key=lambda word: (-counts[word], word)) or ["filler"]
         lines = lines or {}
@@ -131,7 +132,7 @@ class NoiseGenerator:
         chosen = [
             names[i] for i in rng.choice(len(names), size=int(rng.choice([1, 1, 1, 2, 3])), p=shares / shares.sum())
         ]
-        # Where most of a text is running text of another one, that is what it is about: no head could tell.
+        # A text that is mostly running text of another one is about that other subject: no head could tell.
         ratio = rng.uniform(0.1, 0.5) if "offtopic" in chosen else 0.95 * rng.uniform(0.02, 1) ** 0.6
         kept = own[: max(8, round(total * (1 - ratio)))]
         wanted = max(1, min(total - 8, round(len(kept) * ratio / (1 - ratio))))

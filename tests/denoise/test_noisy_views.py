@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glot_rag.denoise.line_grammars import fill, log_format, page_line, templates
+from glot_rag.denoise.noisy_views import CLEAN_SHARE, FAMILIES, LINE_FAMILIES, NoiseGenerator
 from glot_rag.errors import InputError
 from glot_rag.evaluation.noise import boilerplate, ocr
 from glot_rag.evaluation.noise.families import LINE_FAMILIES as EVALUATION_FAMILIES
 from glot_rag.evaluation.noise.families import chat, headers, languages, logs, markup, strings
-from glot_rag.training.noise import CLEAN_SHARE, FAMILIES, LINE_FAMILIES, NoiseGenerator
-from glot_rag.training.page_lines import fill, log_format, page_line, templates
 
 words = st.text(st.characters(exclude_categories=("Cs", "Zs", "Cc", "Zl", "Zp")), min_size=1, max_size=8)
 corpora = st.lists(st.lists(words, min_size=12, max_size=60).map(" ".join), min_size=1, max_size=6)

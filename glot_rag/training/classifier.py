@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,91 +16,93 @@ from torch.nn.utils.rnn import pad_sequence
 
 from glot_rag.denoise.classifier import ClassifierNetwork, NoiseClassifier
 from glot_rag.denoise.corpus_statistics import COUNTED, CorpusStatistics
+from glot_rag.denoise.noisy_views import View
 from glot_rag.errors import TrainingError
 from glot_rag.head import AdaPool, GlotHead
+from glot_rag.head.fit import FitConfig, Measured, best_epoch, fit, seeded
 from glot_rag.models.backbone import Backbone
 from glot_rag.progress import bar
-from glot_rag.training.collections import CollectionSimulator
-from glot_rag.training.noise import View
+from glot_rag.training.corpora import CorpusSimulator
 from glot_rag.training.objectives import signal_costs
 from glot_rag.training.texts import TrainingText
 from glot_rag.training.views import SIGNAL, SPECIAL, token_labels
 
 FEWEST_TEXTS = 200
 _BACKGROUND_TEXTS = 40_000
-_READ = 80  # documents of a collection that the head reads; all are counted
-_STEPS, _BATCH, _RATE = 2_000, 64, 5e-3
+_READ = 80  # documents of a corpus that the head reads; the statistics count all of them
+_EPOCHS, _STEPS, _BATCH, _RATE = 20, 100, 64, 5e-3
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class CalibrationReport:
-    """The token loss on collections that were held out: of the head's scores, and of the calibrated ones."""
+class ClassifierReport:
+    """The token loss on simulated corpora that were held out: of the head's scores, and of the classifier's."""
 
     head: float
-    calibrated: float
+    classifier: float
 
 
 class _Example(NamedTuple):
-    """A text of L tokens: score and features (L, 5), 1 for signal (L,), a mistake's cost (L,), 0 for special tokens."""
+    """A text of L tokens.
+
+    Attributes:
+        given: (L, 5), the head's score and the corpus features.
+        signal: (L,), 1 for signal.
+        cost: (L,), what a mistake costs; 0 for special tokens.
+    """
 
     given: Tensor
     signal: Tensor
     cost: Tensor
 
 
-def calibrate(
+def train_classifier(
     head: GlotHead | AdaPool,
     backbone: Backbone,
     texts: Sequence[TrainingText],
     *,
-    collections: int = 300,
+    corpora: int = 300,
     seed: int = 0,
-    rarity: float = 0.5,
-    mix_weight: float = 1.0,
-    min_drop_ratio: float = 0.15,
     lines: Mapping[str, Sequence[str]] | None = None,
     show_progress: bool = False,
-) -> tuple[NoiseClassifier, CalibrationReport]:
-    """Train the network that weighs a head's scores against a collection's repetitions.
+) -> tuple[NoiseClassifier, ClassifierReport]:
+    """Train the network that weighs a head's scores against the statistics of a corpus.
 
     Args:
         head: a trained head over this backbone.
         backbone: the frozen transformer.
-        texts: clean texts, those the head was trained on, say, with their sources.
-        collections: how many to simulate; a tenth of them is held out.
+        texts: clean texts with their sources, usually those that the head was trained on.
+        corpora: how many to simulate; a tenth of them is held out, and the epoch is chosen on these.
         seed: of every random choice.
-        rarity: how much less it costs to lose a frequent token (`signal_costs`, here at most 1).
-        mix_weight: `NoiseClassifier.mix_weight`.
-        min_drop_ratio: `NoiseClassifier.min_drop_ratio`.
         lines: real lines for the noise, by kind.
-        show_progress: draw a progress bar on stderr.
+        show_progress: draw progress bars on stderr.
 
     Returns:
-        The calibration, and what it is worth on the collections held out.
+        The classifier, and its loss on the corpora held out.
 
     Raises:
-        TrainingError: fewer than 200 texts, or fewer than 10 collections.
+        TrainingError: fewer than 200 texts, or fewer than 10 corpora.
     """
-    if len(texts) < FEWEST_TEXTS or collections < 10:
+    if len(texts) < FEWEST_TEXTS or corpora < 10:
         raise TrainingError(
-            f"calibration simulates whole collections: expected at least {FEWEST_TEXTS} texts and 10 collections, got "
-            f"{len(texts)} and {collections}"
+            f"the noise classifier learns from simulated corpora: expected at least {FEWEST_TEXTS} texts and 10 "
+            f"corpora, got {len(texts)} and {corpora}"
         )
     counts = _token_counts(backbone, texts, seed)
     background = ((counts + 0.5) / (counts.sum() + 0.5 * len(counts))).log().half()
-    costs = signal_costs(counts, rarity).clamp(max=1.0).numpy()
-    simulator = CollectionSimulator(texts, seed, lines)
+    costs = signal_costs(counts).clamp(max=1.0).numpy()
+    simulator = CorpusSimulator(texts, seed, lines)
     held_out: list[_Example] = []
     training: list[_Example] = []
     with bar(disable=not show_progress) as progress:
-        for number in progress.track(range(collections), description="simulating collections"):
+        for number in progress.track(range(corpora), description="simulating corpora"):
             examples = held_out if number % 10 == 9 else training
-            examples += _examples(head, backbone, simulator.collection(number), background, costs)
-    network = _fit(training, seed)
-    before = _mean_loss(held_out, lambda given, _: given[..., 0])
-    return NoiseClassifier(network, background, mix_weight, min_drop_ratio), CalibrationReport(
-        before, _mean_loss(held_out, network)
-    )
+            examples += _examples(head, backbone, simulator.corpus(number), background, costs)
+    network, loss = _fit(training, held_out, seed, show_progress)
+    with torch.no_grad():
+        report = ClassifierReport(_mean_loss(held_out, lambda given, _: given[..., 0]), loss)
+    _log.info("noise classifier: loss %.4f on corpora held out, of the head alone %.4f", loss, report.head)
+    return NoiseClassifier(network, background), report
 
 
 def _token_counts(backbone: Backbone, texts: Sequence[TrainingText], seed: int) -> Tensor:
@@ -116,6 +119,7 @@ def _token_counts(backbone: Backbone, texts: Sequence[TrainingText], seed: int) 
 def _examples(
     head: GlotHead | AdaPool, backbone: Backbone, views: Sequence[View], background: Tensor, costs: NDArray[np.float32]
 ) -> list[_Example]:
+    """The tokens of a corpus's first documents, with the head's scores and the statistics of the whole corpus."""
     size = backbone.tokenizer.vocabulary_size
     statistics = CorpusStatistics.count(backbone.tokenizer.whole([view.text for view in views]), size)
     read = views[:_READ]
@@ -136,8 +140,11 @@ def _examples(
     return found
 
 
-def _loss(score: Callable[[Tensor, Tensor], Tensor], examples: Sequence[_Example]) -> Tensor:
-    """Of some texts together, weighted by the costs, a token."""
+Score = Callable[[Tensor, Tensor], Tensor]  # (given (B, L, 5), mask (B, L)) -> scores (B, L)
+
+
+def _loss(score: Score, examples: Sequence[_Example]) -> Tensor:
+    """The mean over the tokens of some texts of the binary cross-entropy, weighted by the costs."""
     lengths = torch.tensor([len(each.signal) for each in examples])
     given, signal, cost = (pad_sequence(list(column), batch_first=True) for column in zip(*examples, strict=True))
     mask = torch.arange(given.shape[1]) < lengths[:, None]
@@ -146,25 +153,29 @@ def _loss(score: Callable[[Tensor, Tensor], Tensor], examples: Sequence[_Example
     )
 
 
-@torch.no_grad()
-def _mean_loss(examples: Sequence[_Example], score: Callable[[Tensor, Tensor], Tensor]) -> float:
+def _mean_loss(examples: Sequence[_Example], score: Score) -> float:
     parts = [examples[start : start + _BATCH] for start in range(0, len(examples), _BATCH)]
     weights = [sum(int((each.cost > 0).sum()) for each in part) for part in parts]
     return float(np.average([float(_loss(score, part)) for part in parts], weights=weights))
 
 
-def _fit(examples: Sequence[_Example], seed: int) -> ClassifierNetwork:
-    """AdamW with one cycle of the learning rate over texts drawn at random."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+def _fit(
+    training: Sequence[_Example], held_out: Sequence[_Example], seed: int, show_progress: bool
+) -> tuple[ClassifierNetwork, float]:
+    """The trained network, and its loss on the examples held out. An epoch is 100 batches of texts drawn at random."""
+    with seeded(seed):
         network = ClassifierNetwork()
-    rng = np.random.default_rng([seed, 4])
-    optimiser = torch.optim.AdamW(network.parameters(), _RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=_STEPS)
-    for _ in range(_STEPS):
-        loss = _loss(network, [examples[row] for row in rng.integers(len(examples), size=_BATCH)])
-        optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        optimiser.step()
-        schedule.step()
-    return network.eval().requires_grad_(False)
+
+    def batches(number: int) -> list[list[_Example]]:
+        rng = np.random.default_rng([seed, 4, number])
+        return [[training[row] for row in rng.integers(len(training), size=_BATCH)] for _ in range(_STEPS)]
+
+    history = fit(
+        network,
+        FitConfig(seed=seed, epochs=_EPOCHS, patience=_EPOCHS, batch_size=_BATCH, learning_rate=_RATE),
+        batches,
+        lambda batch: _loss(network, batch),
+        lambda: Measured(_mean_loss(held_out, network)),
+        show_progress=show_progress,
+    )
+    return network.requires_grad_(False), best_epoch(history).validation

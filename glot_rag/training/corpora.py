@@ -1,4 +1,4 @@
-"""Simulated collections: documents of one source with noise that recurs among them, as a site's own noise does."""
+"""Simulated corpora: documents of one source with noise that recurs among them, as a site's own noise does."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from glot_rag.training.noise import NoiseGenerator, View, cut, insert
+from glot_rag.denoise.noisy_views import NoiseGenerator, View, cut, insert
 from glot_rag.training.texts import TrainingText
 
 _SIZES = (60, 120, 250, 500, 700)  # documents
 _CLEAN_SHARES, _CLEAN_ODDS = (0.0, 0.1, 0.3, 0.6, 1.0), (0.3, 0.25, 0.2, 0.15, 0.1)
-_LEXICON = ("words", "shuffled")  # noise word by word, out of a collection's own words
+_LEXICON = ("words", "shuffled")  # noise word by word, from a corpus's own words
 _FRESH = ("strings", "offtopic")  # noise that does not recur: random, or as various as the texts
 _LONGEST_VIEW = 170  # words, as in training
 
 
-class CollectionSimulator:
-    """Makes collections of noisy documents. Collection n depends on the texts, the lines, the seed and n alone.
+class CorpusSimulator:
+    """Makes corpora of noisy documents. Corpus n depends on the texts, the lines, the seed and n alone.
 
     Args:
-        texts: clean texts; those of one `source` become a collection, as a user's documents are on one subject: its
-            own terms recur, too, and are no noise.
+        texts: clean texts. A corpus takes those of one `source` (sometimes of three), as a user's documents are about
+            one subject: the subject's own terms recur, too, and are no noise.
         seed: of every random choice.
         lines: real lines by kind, as for `NoiseGenerator`.
     """
@@ -36,8 +36,8 @@ class CollectionSimulator:
         for number, each in enumerate(texts):
             self._sources.setdefault(each.source, []).append(number)
 
-    def collection(self, number: int) -> list[View]:
-        """Collection `number`: 60 to 700 documents (fewer where the source has no more), some of them clean."""
+    def corpus(self, number: int) -> list[View]:
+        """Corpus `number`: 60 to 700 documents (fewer where the source has no more), some of them clean."""
         rng = np.random.default_rng([self._seed, 1, number])
         names = [name for name, members in self._sources.items() if len(members) >= _SIZES[0]] or list(self._sources)
         count = min(len(names), int(rng.choice([1, 1, 1, 3])))
@@ -56,7 +56,7 @@ class CollectionSimulator:
         own, total = self._texts[index].split(), int(rng.integers(50, _LONGEST_VIEW + 1))
         if rng.random() < clean_share:
             return View(tuple(own[:total]), (False,) * len(own[:total]))
-        # Most documents of a collection are about as noisy as the others.
+        # Most documents of a corpus are about equally noisy.
         ratio = (
             float(np.clip(level + rng.normal(0, 0.15), 0.05, 0.95)) if rng.random() < 0.8 else rng.uniform(0.05, 0.9)
         )
@@ -69,7 +69,7 @@ class CollectionSimulator:
 
 
 class _Recurring:
-    """One family of noise within one collection: what it draws from a pool comes again in other documents."""
+    """One family of noise within one corpus. It draws from a pool, so the same lines come again in other documents."""
 
     def __init__(self, noise: NoiseGenerator, family: str, rng: np.random.Generator, seed: list[int]) -> None:
         self.family = family
@@ -79,7 +79,7 @@ class _Recurring:
         # A site's template: the same lines in every document, as many as there is room for.
         self._template = rng.random() < 0.4
         self._lexicon: list[str] = []
-        # One word as often as the other, or a few of them mostly.
+        # 1: every word is equally likely; 3: a few words make up most of the noise.
         self._power = 3.0 if rng.random() < 0.4 else 1.0
         if family in _LEXICON:
             size = int(10 ** rng.uniform(1.5, 3.7))

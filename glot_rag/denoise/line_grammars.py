@@ -1,6 +1,6 @@
 """Lines as they surround the text of pages, mails and logs, made by small random grammars.
 
-Slots are filled with words of the training texts, so that no line can be learned by heart. These grammars are for
+Slots are filled with words of the training texts, so that a head cannot memorise a line. These grammars are for
 training only; `glot_rag.evaluation` has templates of its own.
 """
 
