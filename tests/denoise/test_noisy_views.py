@@ -102,7 +102,7 @@ def test_evaluation_makes_no_line_that_training_makes() -> None:
     for family in EVALUATION_FAMILIES.values():
         for seed in range(10):
             made = {plain(line) for line in itertools.islice(family(random.Random(seed)), 20)}
-            # One word (a lone page number, "sha") is no line to be learned by heart.
+            # One word (a lone page number, "sha") is no line that a head could memorise.
             assert not {line for line in made & own if len(line.split()) > 1}
 
 
@@ -110,8 +110,8 @@ def test_evaluation_confuses_other_characters() -> None:
     """No pair of characters that training confuses, in whatever table, is one that evaluation confuses."""
     tables = [
         value
-        for name in ("noise", "page_lines", "views")
-        for value in vars(importlib.import_module(f"glot_rag.training.{name}")).values()
+        for name in ("denoise.noisy_views", "denoise.line_grammars", "training.views")
+        for value in vars(importlib.import_module(f"glot_rag.{name}")).values()
         if isinstance(value, dict)
     ]
     pairs = {
@@ -181,7 +181,7 @@ def test_a_corpus_without_words_still_has_noise() -> None:
     assert view.signal.split()[:8] == [str(i) for i in range(1, 9)]
 
 
-def test_page_lines_fill_every_slot(corpus: list[str]) -> None:
+def test_lines_fill_every_slot(corpus: list[str]) -> None:
     vocabulary = ["alpha", "beta", "gamma"]
     lines = [page_line(np.random.default_rng(seed), vocabulary) for seed in range(600)]
     assert len(set(lines)) > 450
