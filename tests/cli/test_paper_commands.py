@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from glot_rag.classification.fit import FitConfig
 from glot_rag.cli.app import main
 from glot_rag.evaluation.paper import stress
 from glot_rag.evaluation.paper.results import ExperimentReport
+from glot_rag.head.fit import FitConfig
 from glot_rag.models.backbone import Backbone
 
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from glot_rag.documents.jsonl import read_lines
 from glot_rag.errors import DatasetError, InputError
 from glot_rag.evaluation.collections.beir import parse_record
 from glot_rag.evaluation.collections.collection import Collection
-from glot_rag.evaluation.collections.judgements import read_lines
 from glot_rag.evaluation.collections.skip_counter import SkipCounter
 from glot_rag.evaluation.collections.spooled import IdTable
 from glot_rag.evaluation.noise.corrupt import Corrupted, check_max_words, corrupt_one

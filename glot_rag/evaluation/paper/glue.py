@@ -22,12 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glot_rag.checks import choose
-from glot_rag.classification.fit import Examples, FitConfig, Score, hold_out
+from glot_rag.classification.fit import Examples, Score, hold_out
 from glot_rag.classification.states import CachedStates, states_fingerprint
 from glot_rag.errors import DatasetError, InputError, MissingExtraError
 from glot_rag.evaluation.paper.experiment import ExperimentSettings, Repetition, run_experiment, settings_record
 from glot_rag.evaluation.paper.results import ExperimentReport
 from glot_rag.evaluation.paper.stress import accuracy
+from glot_rag.head.fit import FitConfig
 from glot_rag.models.backbone import Backbone
 
 MAX_TOKENS = 128  # of a text

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glot_rag.checks import choose
-from glot_rag.classification.fit import Examples, FitConfig
+from glot_rag.classification.fit import Examples
 from glot_rag.classification.states import CachedStates
 from glot_rag.errors import InputError
 from glot_rag.evaluation.paper.experiment import ExperimentSettings, Repetition, run_experiment, settings_record
 from glot_rag.evaluation.paper.results import ExperimentReport
 from glot_rag.evaluation.paper.stress_texts import PROTOCOLS, RATIOS, TASKS, stress_texts
+from glot_rag.head.fit import FitConfig
 from glot_rag.models.backbone import Backbone
 
 
