@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from glot_rag.cli import denoise as denoise_command
 from glot_rag.cli import evaluate as evaluation_commands
 from glot_rag.cli import index as index_command
 from glot_rag.cli import maintenance as index_commands
@@ -85,5 +86,13 @@ def export(
     )
 
 
-for commands in (index_command, search_command, evaluation_commands, training_commands, trial_commands, index_commands):
+for commands in (
+    index_command,
+    search_command,
+    denoise_command,
+    evaluation_commands,
+    training_commands,
+    trial_commands,
+    index_commands,
+):
     commands.register(app)
