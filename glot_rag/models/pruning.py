@@ -22,7 +22,8 @@ Choose = Callable[[Tensor, Tensor], Tensor]
 
 # How a layer's tensors lie along the tokens. A tensor under another name is refused: it cannot be narrowed.
 _BY_TOKEN = ("position_embeddings", "position_embeddings_global", "position_embeddings_local", "position_ids")
-_BY_PAIR = ("attention_mask", "position_bias")  # (B or 1, heads or 1, L or 1, L)
+_MASKS = ("attention_mask", "sliding_window_mask")  # (B or 1, heads or 1, L or 1, L), or None
+_BY_PAIR = (*_MASKS, "position_bias")
 _OF_CACHE = ("cache_position", "past_key_values", "past_key_value", "layer_past")  # nothing is cached here
 
 
@@ -180,7 +181,9 @@ class _Kept:
                 )
             else:
                 out[name] = value
-        out["attention_mask"] = self._mask(out.get("attention_mask"), layers, number, dtype)
+        for name in _MASKS:
+            if name in out:
+                out[name] = self._mask(out[name], layers, number, dtype)
         return out
 
     def _mask(self, given: Tensor | None, layers: Layers, number: int, dtype: torch.dtype) -> Tensor | None:

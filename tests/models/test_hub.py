@@ -72,13 +72,17 @@ def test_a_hub_that_does_not_answer_is_not_asked_for_long(tmp_path: Path) -> Non
     assert [call for call in calls if b"tiny" in call] == [b"HEAD /someone/tiny/resolve/main/config.json HTTP/1.1"] * 2
 
 
-def test_a_model_that_the_hub_has_is_loaded(minilm_folder: Path, tmp_path: Path) -> None:
+def test_a_model_that_the_hub_has_is_the_same_as_its_files(minilm_folder: Path, tmp_path: Path) -> None:
+    """Vector, longest input and fingerprint, from the hub, from its cache without a network, and from the directory."""
     from transformers import AutoConfig, AutoModel
+
+    from glot_rag import GlotEncoder
 
     model = tmp_path / "model"
     model.mkdir()
-    for name in ("tokenizer.json", "tokenizer_config.json"):
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
         (model / name).write_bytes((minilm_folder / name).read_bytes())
+    (model / "sentence_bert_config.json").write_text('{"max_seq_length": 9, "do_lower_case": false}')
     config = AutoConfig.from_pretrained(minilm_folder)
     config.update({"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2})
     AutoModel.from_config(config).save_pretrained(model)
@@ -106,8 +110,11 @@ def test_a_model_that_the_hub_has_is_loaded(minilm_folder: Path, tmp_path: Path)
 
     code = (
         "from glot_rag import GlotEncoder\n"
-        "encoder = GlotEncoder.from_pretrained('someone/tiny', pooling='mean', device='cpu')\n"
-        "print(encoder.encode_documents(['a kettle']).shape)\n"
+        "encoder = GlotEncoder.from_pretrained('someone/tiny', pooling='mean', device='cpu', dtype='float32')\n"
+        "print(encoder.encode_documents(['a kettle']).shape, encoder.max_tokens, encoder.fingerprint)\n"
     )
+    local = GlotEncoder.from_pretrained(model, pooling="mean", device="cpu", dtype="float32")
+    expected = f"(1, 32) 9 {local.fingerprint}\n"
     with serve(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)) as endpoint:
-        assert run(code, endpoint, tmp_path / "cache") == "(1, 32)\n"
+        assert run(code, endpoint, tmp_path / "cache") == expected
+    assert run(code, "http://127.0.0.1:9", tmp_path / "cache") == expected

@@ -101,9 +101,10 @@ def with_hidden(model: nn.Module, inputs: dict[str, Tensor], stays: Tensor, afte
     def hide(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         given = dict(zip(inspect.signature(layer.forward).parameters, args, strict=False)) | kwargs
         first = next(iter(given))
-        mask = given.get("attention_mask")
-        mask = torch.zeros(()) if mask is None else mask
-        given["attention_mask"] = mask.masked_fill(~stays[:, None, None, :], torch.finfo(torch.float32).min)
+        for name in ("attention_mask", "sliding_window_mask"):
+            if name in given:
+                mask = torch.zeros(()) if given[name] is None else given[name]
+                given[name] = mask.masked_fill(~stays[:, None, None, :], torch.finfo(torch.float32).min)
         return (given.pop(first),), given
 
     handles = [layer.register_forward_pre_hook(hide, with_kwargs=True) for layer in layers[after:]]
