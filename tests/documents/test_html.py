@@ -146,4 +146,4 @@ def test_time_is_linear_in_the_number_of_paragraphs(loads: Any, suffix: str, htm
         start = time.process_time()
         assert loads.one(suffix, text, html=html).text.count("\n") == count - 1
         times.append(time.process_time() - start)
-    assert times[1] < 40 * times[0]
+    assert times[1] < 30 * times[0]

@@ -73,10 +73,11 @@ def _main_blocks(page: TextBuilder, main: str) -> TextBuilder:
     some headings, and the difference between code within a line and code on lines of its own.
     """
     runs = {run for line in main.split("\n") for run in _runs(line)}
+    text = page.text
     kept = TextBuilder()
     waiting: list[Block] = []  # blocks since the last one that was kept
     for block in page.blocks:
-        own = list(_runs(page.text[block.start : block.end]))
+        own = list(_runs(text[block.start : block.end]))
         apart = not kept.blocks or len(waiting) > _GAP
         waiting.append(block)
         # A word or two may stand in a menu just as well: they belong to the main content if they follow on it.
@@ -86,7 +87,7 @@ def _main_blocks(page: TextBuilder, main: str) -> TextBuilder:
             heading = next((each for each in reversed(waiting[:-1]) if each.kind == "heading"), None)
             waiting = [block] if heading is None else [heading, block]
         for each in waiting:
-            kept.add(page.text[each.start : each.end], each.kind, each.level)
+            kept.add(text[each.start : each.end], each.kind, each.level)
         waiting = []
     return kept
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, BinaryIO
 
 from glot_rag.documents.blocks import Kind, TextBuilder
@@ -53,8 +54,13 @@ def front_matter(text: str) -> tuple[dict[str, Any], str]:
 
 def read_markdown(text: str, builder: TextBuilder) -> None:
     """Add the blocks of a Markdown text to a builder. Images give their alternative text, links their own."""
-    markdown = library("markdown_it").MarkdownIt("commonmark", {"maxNesting": 100}).enable(["table", "strikethrough"])
+    markdown = _parser()
     _add_tokens(markdown, markdown.parse(text), builder)
+
+
+@lru_cache(maxsize=1)
+def _parser() -> Any:
+    return library("markdown_it").MarkdownIt("commonmark", {"maxNesting": 100}).enable(["table", "strikethrough"])
 
 
 def _add_tokens(markdown: Any, tokens: Sequence[Any], builder: TextBuilder) -> None:
