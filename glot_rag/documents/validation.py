@@ -68,6 +68,19 @@ def _checked(document: object) -> tuple[Document, dict[str, Any], str]:
     return document, metadata, body
 
 
+def plain_metadata(metadata: object, what: str) -> dict[str, Any]:
+    """Metadata in their stored form.
+
+    Args:
+        metadata: See `check_document`.
+        what: What it is, for the error message.
+
+    Raises:
+        InputError: It cannot be stored; the message names the key.
+    """
+    return _metadata(metadata, what)[0]
+
+
 def metadata_to_json(metadata: object, what: str) -> str:
     """Metadata as the JSON text that is stored.
 

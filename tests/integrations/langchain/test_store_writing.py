@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import datetime
 import inspect
 from typing import Any
 
+import numpy as np
 import pytest
 from langchain_core.documents import Document
 from langchain_core.indexing import InMemoryRecordManager, aindex, index
@@ -73,6 +75,13 @@ class TestWriting:
         with pytest.raises(InputError, match="unknown arguments: namespace"):
             store.add_documents([good], namespace="x")
         assert len(store.index) == 0
+
+    def test_dates_and_numpy_scalars_have_a_stored_form(self, store: GlotVectorStore) -> None:
+        when = datetime.date(2026, 1, 31)
+        store.add_documents([Document(id="a", page_content="text", metadata={"when": when, "n": np.int64(3)})])
+        store.add_documents([Document(id="b", page_content="other", metadata={"when": "2025-01-31"})])
+        assert store.get_by_ids(["a"])[0].metadata == {"when": "2026-01-31", "n": 3}
+        assert [hit.id for hit in store.similarity_search("text", k=np.int64(2), filter={"when": when})] == ["a"]
 
     def test_delete(self, filled: GlotVectorStore) -> None:
         assert filled.delete(["d1", "not there", "d1", "", "x\0", "y" * 5000]) is True

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import threading
+import uuid
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,7 @@ from llama_index.core import Document, StorageContext, VectorStoreIndex
 from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
 from llama_index.core.llms import MockLLM
 from llama_index.core.node_parser import SentenceSplitter
-from llama_index.core.schema import ImageNode, IndexNode, TextNode
+from llama_index.core.schema import ImageNode, IndexNode, NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.vector_stores import MetadataFilters
 from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
@@ -53,6 +56,24 @@ def test_kinds_of_nodes_survive(store: GlotVectorStore) -> None:
     assert (pointer.index_id, pointer.text) == ("elsewhere", "see there")
     assert isinstance(picture, ImageNode)
     assert (picture.image_path, picture.get_content()) == ("kettle.png", "a kettle")
+
+
+def test_dates_and_numpy_scalars_have_a_stored_form(store: GlotVectorStore) -> None:
+    when = datetime.datetime(2026, 1, 31, tzinfo=datetime.timezone.utc)
+    given = {"when": when, "path": Path("x"), "pair": (1, 2), "n": np.int64(3), "id": uuid.UUID(int=1)}
+    stored = {"when": when.isoformat(), "path": "x", "pair": [1, 2], "n": 3, "id": str(uuid.UUID(int=1))}
+    source = RelatedNodeInfo(node_id="source", metadata=given)
+    node = TextNode(
+        id_="a", text="text", metadata=given, embedding=[1.0] * 384, relationships={NodeRelationship.SOURCE: source}
+    )
+    store.add([node])
+    (found,) = store.get_nodes(["a"])
+    assert found.metadata == stored
+    assert found.source_node is not None
+    assert found.source_node.metadata == stored
+    assert node.metadata == given
+    with pytest.raises(InputError, match=r"the metadata of node 'b'\['when'\] must be a str.*got set"):
+        store.add([TextNode(id_="b", text="text", metadata={"when": {1}}, embedding=[1.0] * 384)])
 
 
 def test_a_vector_index_finds_and_answers_offline(store: GlotVectorStore, embedding: GlotEmbedding) -> None:
