@@ -48,11 +48,9 @@ def test_check_repeats_the_certificate(
 
 
 def test_check_measures_over_texts_of_ones_own(
-    small: Exported, tmp_path: Path, prose: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+    small: Exported, prose: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = [text for _, text in prose if len(text.split()) >= 12][:3]
-    file = tmp_path / "own.jsonl"
-    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in own))
     compared: list[list[str]] = []
     encode = OnnxEncoder.encode_documents
 
@@ -61,12 +59,7 @@ def test_check_measures_over_texts_of_ones_own(
         return encode(self, texts)
 
     monkeypatch.setattr(OnnxEncoder, "encode_documents", watched)
-    monkeypatch.setattr(
-        sys, "argv", ["glot-rag", "export", "--check", str(small.path), "--texts", "5", "--text", str(file)]
-    )
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert not ended.value.code
+    check_bundle(small.path, texts=5, documents=own)
     assert compared[0][-3:] == own
     assert len(compared[0]) == small.report.texts + 3
 

@@ -1,0 +1,47 @@
+"""What a terminal and a shell meet: other encodings, errors of the operating system, a pipe that nobody reads."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MAIN = "from glot_rag.cli.app import main; main()"
+
+
+def run(*arguments: str, code: str = MAIN, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, env={**os.environ, **environment}, timeout=120
+    )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_a_terminal_that_is_not_utf_8_shows_escapes(encoding: str, tmp_path: Path) -> None:
+    done = run("search", str(tmp_path / "日本"), "query", PYTHONIOENCODING=encoding)
+    assert done.returncode == 2
+    # click writes UTF-8 where a stream says ASCII, which is most often a container without a locale.
+    assert ("日本".encode() if encoding == "ascii" else rb"\u65e5\u672c") in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_an_error_of_the_operating_system_is_one_line(tmp_path: Path) -> None:
+    code = "import glot_rag.cli.app as c\n@c.app.command()\ndef fail(): raise OSError(28, 'No space', 'x')\nc.main()"
+    done = run("fail", code=code)
+    assert (done.returncode, done.stderr) == (2, b"Error: x: No space\n")
+
+
+def test_a_reader_that_goes_away_gets_no_traceback() -> None:
+    code = (
+        "import glot_rag.cli.app as c, typer\n"
+        "@c.app.command()\ndef many():\n    for n in range(100_000): typer.echo(str(n))\nc.main()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, "many"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert b"Traceback" not in process.stderr.read()
+    process.wait(timeout=60)
