@@ -71,6 +71,8 @@ def _shown(rank: int, hit: Hit, query: str, encoder: GlotEncoder) -> list[Text]:
     place = source
     if "lines" in metadata:
         place += ":{}-{}".format(*metadata["lines"])
+    elif "page" in metadata:
+        place += f", page {metadata['page']}"
     elif "start" in metadata:
         place += f" [{metadata['start']}:{metadata['end']}]"
     headings = " > ".join(each for each in metadata.get("headings", []) if each != title)

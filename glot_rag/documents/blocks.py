@@ -88,11 +88,16 @@ def _stripped(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 class TextBuilder:
-    """Puts blocks together to a text, one line or more a block, and remembers where each stands."""
+    """Puts blocks together to a text, one line or more a block, and remembers where each stands.
+
+    Attributes:
+        blocks: Those that were added.
+        length: Characters of the text so far.
+    """
 
     def __init__(self) -> None:
         self._parts: list[str] = []
-        self._length = 0
+        self.length = 0
         self.blocks: list[Block] = []
 
     def add(self, text: str, kind: Kind = "paragraph", level: int = 0) -> None:
@@ -102,11 +107,11 @@ class TextBuilder:
             return
         if self._parts:
             self._parts.append("\n")
-            self._length += 1
-        start = self._length + len(text) - len(text.lstrip())
+            self.length += 1
+        start = self.length + len(text) - len(text.lstrip())
         self._parts.append(text)
-        self._length += len(text)
-        self.blocks.append(Block(start, self._length, kind, level))
+        self.length += len(text)
+        self.blocks.append(Block(start, self.length, kind, level))
 
     @property
     def text(self) -> str:

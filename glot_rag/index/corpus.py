@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from glot_rag.documents.chunks import Chunk, TokenSpans, chunk_document
 from glot_rag.documents.document import Document
@@ -70,9 +72,9 @@ def index_corpus(
     """Store the chunks of files.
 
     A chunk's id is `file#number`. Its metadata hold `file`, `source` (the file, or a member of an archive), `title`,
-    `headings`, `start` and `end` in the document's text, `lines` of a plain text, `document` (the document's id where
-    a file has several), `hash` of the file, and what the file says of itself. A file's first chunk is committed last,
-    so that a run which was cut off reads that file again.
+    `headings`, `start` and `end` in the document's text, `lines` of a plain text, `page` of a PDF,
+    `document` (the document's id where a file has several), `hash` of the file, and what the file says of itself. A
+    file's first chunk is committed last, so that a run which was cut off reads that file again.
 
     Args:
         index: Open for writing, with its encoder.
@@ -160,7 +162,7 @@ def _chunks(
 
 def _stored(chunk: Chunk, document: Document, line: int | None, file: str, digest: str) -> tuple[Document, str]:
     """A chunk as the index stores it, and the text that is embedded."""
-    metadata = {
+    metadata: dict[str, Any] = {
         **document.metadata,
         "file": file,
         "headings": list(chunk.headings),
@@ -170,6 +172,9 @@ def _stored(chunk: Chunk, document: Document, line: int | None, file: str, diges
     }
     if document.id != document.source:
         metadata["document"] = document.id
+    page_starts = metadata.pop("page_starts", None)
+    if page_starts:
+        metadata["page"] = bisect_right(page_starts, chunk.start)
     if line is not None:
         metadata["lines"] = [line, line + chunk.text.count("\n")]
     return Document(chunk.text, f"{file}#{chunk.number}", metadata), chunk.embedded

@@ -119,6 +119,24 @@ def test_main_content(loads: Any, shown: Callable[..., Any]) -> None:
     assert loads.notes == []
 
 
+def test_the_choice_of_main_content_keeps_the_page_s_own_blocks(
+    loads: Any, shown: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """trafilatura loses terms of definition lists, headings and whole sections; menus between are left out."""
+    first, second, third = (
+        f"The {word} paragraph is the one that was chosen." for word in ("first", "second", "third")
+    )
+    monkeypatch.setattr(html_loader, "_main_text", lambda html: f"{first}\n{second}\n{third}\nshort")
+    section = [f"This is sentence number {n} of a section that it lost." for n in range(6)]
+    menu = "".join(f"<li>Menu {n}</li>" for n in range(6))
+    html = (
+        f"<p>short<h1>Head</h1>{menu}<p>{first}<dl><dt>term<dd>{second}</dl>{''.join(map('<p>{}'.format, section))}"
+        f"<p>{third}<p>short</p>{menu}<p>{first}"
+    )
+    texts = [text for text, _, _ in shown(loads.one(".html", html))]
+    assert texts == ["Head", first, "term", second, *section, third, "short", first]
+
+
 def test_without_main_content_all_text_is_read(loads: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(html_loader, "_main_text", lambda html: "Page number 3")
     html = "".join(f"<p>Page number {n}</p>" for n in range(40))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, Literal
 
 from glot_rag.documents.blocks import Block, Kind, TextBuilder
@@ -30,8 +30,9 @@ _VOID = frozenset((
 ))  # fmt: skip
 _SPACES = re.compile(r"[ \t\n\r\f]+")
 _WORD = re.compile(r"\w+")
-_GAP = 4  # blocks between two of the main content that belong to it, too
-_FEW_WORDS = 25  # main content of fewer words is not taken for it where it is less than half of the page
+_GAP = 4  # blocks between two of the main content that belong to it, too, whatever they are
+_SENTENCE_WORDS = 8
+_FEW_WORDS = 25  # a shorter page is read whole, and so is one whose main content is shorter and less than half of it
 _FEW_OF_A_LARGE_FILE = 20
 _LARGE_FILE = 20_000  # characters
 
@@ -48,7 +49,7 @@ def load_html(stream: BinaryIO, file: FileContext) -> Iterator[Loaded]:
     words = len(builder.text.split())
     if len(html) >= _LARGE_FILE and words < _FEW_OF_A_LARGE_FILE:
         file.note(f"almost no text: {words} words in a page of {len(html):,} characters; is it made by a script?")
-    if file.options.html == "main" and words:
+    if file.options.html == "main" and words >= _FEW_WORDS:
         main = _main_blocks(builder, _main_text(html))
         kept = len(main.text.split())
         if kept * (2 if kept < _FEW_WORDS else 20) < words:
@@ -78,18 +79,29 @@ def _main_blocks(page: TextBuilder, main: str) -> TextBuilder:
     waiting: list[Block] = []  # blocks since the last one that was kept
     for block in page.blocks:
         own = list(_runs(text[block.start : block.end]))
-        apart = not kept.blocks or len(waiting) > _GAP
+        near = bool(kept.blocks) and len(waiting) <= _GAP
         waiting.append(block)
         # A word or two may stand in a menu just as well: they belong to the main content if they follow on it.
-        if not own or 2 * sum(run in runs for run in own) < len(own) or (apart and len(own[0]) < 3):
+        if not own or 2 * sum(run in runs for run in own) < len(own) or (len(own[0]) < 3 and not near):
             continue
-        if apart:
+        if not near and not (kept.blocks and _is_prose(text, waiting)):
             heading = next((each for each in reversed(waiting[:-1]) if each.kind == "heading"), None)
             waiting = [block] if heading is None else [heading, block]
         for each in waiting:
             kept.add(text[each.start : each.end], each.kind, each.level)
         waiting = []
     return kept
+
+
+def _is_prose(text: str, blocks: Sequence[Block]) -> bool:
+    """Whether most words of some blocks stand in sentences, code or tables: a section, and no menu or list of links."""
+    words = prose = 0
+    for block in blocks:
+        shown = text[block.start : block.end]
+        count = len(shown.split())
+        words += count
+        prose += count * (block.kind in ("code", "table") or (count >= _SENTENCE_WORDS and shown[-1] in ".!?:;…"))
+    return prose * 3 >= words * 2
 
 
 def _runs(text: str) -> Iterator[tuple[str, ...]]:

@@ -15,19 +15,24 @@ from glot_rag.errors import DatasetError
 _LIGATURES = str.maketrans(
     {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st", "\u00ad": "-"}
 )
+_LEADERS = re.compile(r"(?: ?\.){5,}")  # of a table of contents
 _HYPHENATED = re.compile(r"(?<=[^\W\d_])[-‐]\n[ \t]*(?=[^\W\d_A-Z])")
 
 
 def load_pdf(stream: BinaryIO, file: FileContext) -> Iterator[Loaded]:
-    """A PDF file; `metadata["pages"]` says how many pages it has. Words divided at the end of a line are joined."""
+    """A PDF file. Words divided at the end of a line are joined.
+
+    `metadata["pages"]` says how many pages it has, and `metadata["page_starts"]` where in the text each begins.
+    """
     pypdf = library("pypdf")
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it warns of each oddity of a file that it can read
     reader = pypdf.PdfReader(stream, strict=False)
     if reader.is_encrypted and not reader.decrypt(""):
         raise DatasetError("it needs a password; save a copy without one")
     builder = TextBuilder()
-    unread = []
+    unread, page_starts = [], []
     for number, page in enumerate(reader.pages, 1):
+        page_starts.append(builder.length)
         try:
             text = page.extract_text()
         except Exception as error:  # one page of a damaged file; pypdf raises whatever comes
@@ -37,7 +42,7 @@ def load_pdf(stream: BinaryIO, file: FileContext) -> Iterator[Loaded]:
             "", text.translate(_LIGATURES).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         )
         for line in text.replace("\0", "").split("\n"):
-            builder.add(" ".join(line.split()), "unknown")
+            builder.add(_LEADERS.sub(" …", " ".join(line.split())), "unknown")
     pages = len(reader.pages)
     if unread:
         file.note(f"{len(unread)} of {pages} pages cannot be read: {', '.join(unread[:5])}")
@@ -47,7 +52,7 @@ def load_pdf(stream: BinaryIO, file: FileContext) -> Iterator[Loaded]:
         )
     about = _about(reader)
     title = about.pop("title", "")
-    yield Loaded(builder.text, (), " ".join(title.split()), {"pages": pages, **about})
+    yield Loaded(builder.text, (), " ".join(title.split()), {"pages": pages, "page_starts": page_starts, **about})
 
 
 def _about(reader: Any) -> dict[str, str]:
