@@ -1,4 +1,4 @@
-"""An encoder that is adapted to a collection as one graph: what recurs is counted outside of it, without torch."""
+"""A fitted encoder as one graph: corpus features are computed outside of it, without torch."""
 
 from __future__ import annotations
 
@@ -27,36 +27,36 @@ from glot_rag.head import AdaPool, BaselinePooling, GlotHead
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.tokenizer import TokenBatch
 
-COUNTS, CALIBRATION = "head/corpus_statistics.safetensors", "head/noise_classifier.safetensors"
+COUNTS, CLASSIFIER = "head/corpus_statistics.safetensors", "head/noise_classifier.safetensors"
 
 
 @pytest.fixture(scope="module")
-def unadapted(
+def unfitted(
     tiny: Callable[[str], Backbone],
     make_head: Callable[..., GlotHead | AdaPool],
-    make_calibration: Callable[[int], NoiseClassifier],
+    make_classifier: Callable[[int], NoiseClassifier],
 ) -> TorchEncoder:
     """A tiny encoder with a calibrated head that drops tokens after its first layer."""
     backbone = tiny("bert")
     head = make_head(state_size=32, layers=(1,), form="drop", readout="sigmoid", hidden_size=8)
-    head.calibration = make_calibration(backbone.tokenizer.vocabulary_size)
-    return TorchEncoder(backbone, head, query_pooling=BaselinePooling("mean", 32), **PROMPTS)
+    classifier = make_classifier(backbone.tokenizer.vocabulary_size)
+    return TorchEncoder(backbone, head, query_pooling=BaselinePooling("mean", 32), classifier=classifier, **PROMPTS)
 
 
 @pytest.fixture(scope="module")
-def adapted(export: Callable[[str, TorchEncoder], Exported], unadapted: TorchEncoder, pages: list[str]) -> Exported:
-    return export("adapted", unadapted.fit(pages))
+def fitted(export: Callable[[str, TorchEncoder], Exported], unfitted: TorchEncoder, pages: list[str]) -> Exported:
+    return export("fitted", unfitted.fit(pages))
 
 
 @pytest.fixture(scope="module")
-def shipped_adapted(export: Callable[[str, TorchEncoder], Exported], minilm: Backbone, pages: list[str]) -> Exported:
-    """all-MiniLM-L6-v2 with the shipped head, adapted."""
+def shipped_fitted(export: Callable[[str, TorchEncoder], Exported], minilm: Backbone, pages: list[str]) -> Exported:
+    """all-MiniLM-L6-v2 with the shipped head, fitted."""
     encoder = TorchEncoder(minilm, BaselinePooling("mean", 384), **PROMPTS).with_pooling("glot")
-    return export("shipped-adapted", encoder.fit(pages))
+    return export("shipped-fitted", encoder.fit(pages))
 
 
-@pytest.mark.parametrize("name", ["adapted", "shipped_adapted"])
-def test_the_bundle_gives_the_adapted_encoders_vectors(
+@pytest.mark.parametrize("name", ["fitted", "shipped_fitted"])
+def test_the_bundle_gives_the_fitted_encoders_vectors(
     name: str, request: pytest.FixtureRequest, pages: list[str], mixed_texts: list[str]
 ) -> None:
     encoder, path, report = request.getfixturevalue(name)
@@ -68,20 +68,20 @@ def test_the_bundle_gives_the_adapted_encoders_vectors(
     assert np.abs(documents - encoder.encode_documents(texts)).max() < 1e-5
     assert np.abs(exported.encode_queries(texts) - encoder.encode_queries(texts)).max() < 1e-5
     assert (exported.fingerprint, exported.dimension) == (encoder.fingerprint, encoder.dimension)
-    # The collection has a say: with other counts the vectors are others.
+    # The corpus has a say: with other counts the vectors are others.
     assert np.abs(documents - encoder.fit(mixed_texts * 2).encode_documents(texts)).max() > 1e-3
 
 
-def test_openvino_runs_it(adapted: Exported, pages: list[str]) -> None:
+def test_openvino_runs_it(fitted: Exported, pages: list[str]) -> None:
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    exported = OnnxEncoder(adapted.path, runtime="openvino")
-    theirs = adapted.encoder.encode_documents(pages), adapted.encoder.encode_queries(pages)
+    exported = OnnxEncoder(fitted.path, runtime="openvino")
+    theirs = fitted.encoder.encode_documents(pages), fitted.encoder.encode_queries(pages)
     for ours, expected in zip((exported.encode_documents(pages), exported.encode_queries(pages)), theirs, strict=True):
         assert (ours * expected).sum(axis=1).min() > 0.98
 
 
-def test_the_graph_has_one_more_input(adapted: Exported, pages: list[str]) -> None:
-    encoder, path, _ = adapted
+def test_the_graph_has_one_more_input(fitted: Exported, pages: list[str]) -> None:
+    encoder, path, _ = fitted
     model = onnx.load(path / "model.onnx")
     onnx.checker.check_model(model, full_check=True)
     assert {node.domain for node in model.graph.node} == {""}
@@ -105,18 +105,18 @@ def test_the_graph_has_one_more_input(adapted: Exported, pages: list[str]) -> No
 
 
 def test_check_repeats_the_certificate(
-    adapted: Exported, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fitted: Exported, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["glot-rag", "export", "--check", str(adapted.path), "--texts", "5"])
+    monkeypatch.setattr(sys, "argv", ["glot-rag", "export", "--check", str(fitted.path), "--texts", "5"])
     with pytest.raises(SystemExit) as ended:
         main()
     assert not ended.value.code
-    assert f"{adapted.path}: {adapted.report.texts} texts, torch float32 against ONNX" in capsys.readouterr().out
+    assert f"{fitted.path}: {fitted.report.texts} texts, torch float32 against ONNX" in capsys.readouterr().out
 
 
-def forged(adapted: Exported, folder: Path, name: str, data: bytes | None) -> Path:
+def forged(fitted: Exported, folder: Path, name: str, data: bytes | None) -> Path:
     """A copy of the bundle with another file in it, None for none, and a checksum that fits."""
-    shutil.copytree(adapted.path, folder)
+    shutil.copytree(fitted.path, folder)
     record = json.loads((folder / "onnx.json").read_text())
     if data is None:
         del record["sha256"][name]
@@ -128,13 +128,13 @@ def forged(adapted: Exported, folder: Path, name: str, data: bytes | None) -> Pa
 
 
 def test_files_that_do_not_belong_to_it_are_refused(
-    adapted: Exported, unadapted: TorchEncoder, pages: list[str], tmp_path: Path
+    fitted: Exported, unfitted: TorchEncoder, pages: list[str], tmp_path: Path
 ) -> None:
-    unadapted.fit(pages[:55]).save(tmp_path / "other")
+    unfitted.fit(pages[:55]).save(tmp_path / "other")
     counts = (tmp_path / "other" / COUNTS).read_bytes()
     (tmp_path / "damaged").mkdir()
-    shutil.copytree(adapted.path, tmp_path / "damaged", dirs_exist_ok=True)
-    for name in (COUNTS, CALIBRATION):
+    shutil.copytree(fitted.path, tmp_path / "damaged", dirs_exist_ok=True)
+    for name in (COUNTS, CLASSIFIER):
         before = (tmp_path / "damaged" / name).read_bytes()
         (tmp_path / "damaged" / name).write_bytes(before[:-1] + b"\x07")
         with pytest.raises(BundleError, match=r"safetensors has SHA-256 .* it is damaged"):
@@ -143,28 +143,28 @@ def test_files_that_do_not_belong_to_it_are_refused(
         with pytest.raises(BundleError, match="cannot be read"):
             OnnxEncoder(tmp_path / "damaged")
         (tmp_path / "damaged" / name).write_bytes(before)
-    with pytest.raises(BundleError, match=r"lacks head/collection\.safetensors: export the encoder again"):
-        OnnxEncoder(forged(adapted, tmp_path / "no-counts", COUNTS, None))
+    with pytest.raises(BundleError, match=r"lacks head/corpus_statistics\.safetensors: export the encoder again"):
+        OnnxEncoder(forged(fitted, tmp_path / "no-counts", COUNTS, None))
     with pytest.raises(BundleError, match="is not a noise classifier"):
-        OnnxEncoder(forged(adapted, tmp_path / "no-calibration", CALIBRATION, b"{}"))
+        OnnxEncoder(forged(fitted, tmp_path / "no-classifier", CLASSIFIER, b"{}"))
     # Other counts of the right kind: told by the check, which knows what the head was saved with.
-    OnnxEncoder(forged(adapted, tmp_path / "other-counts", COUNTS, counts))
-    with pytest.raises(BundleError, match="is not the one that was saved here"):
+    OnnxEncoder(forged(fitted, tmp_path / "other-counts", COUNTS, counts))
+    with pytest.raises(BundleError, match="were not saved with its head"):
         check_bundle(tmp_path / "other-counts", texts=5)
 
 
-def test_other_features_are_refused(adapted: Exported, tmp_path: Path) -> None:
+def test_other_features_are_refused(fitted: Exported, tmp_path: Path) -> None:
     """As those of a bundle that another version of this library exported."""
-    shutil.copytree(adapted.path, tmp_path / "other")
+    shutil.copytree(fitted.path, tmp_path / "other")
     record = json.loads((tmp_path / "other" / "onnx.json").read_text())
     assert record["corpus_features"] == list(FEATURES)
     (tmp_path / "other" / "onnx.json").write_text(json.dumps({**record, "corpus_features": ["age", "burst"]}))
-    with pytest.raises(BundleError, match=r"takes \['age', 'burst'\] from its collection, this glot-rag computes"):
+    with pytest.raises(BundleError, match=r"takes the corpus features \['age', 'burst'\], this glot-rag computes"):
         OnnxEncoder(tmp_path / "other")
 
 
-def test_without_torch_it_indexes_and_searches(adapted: Exported, unadapted: TorchEncoder, tmp_path: Path) -> None:
-    encoder, path, _ = adapted
+def test_without_torch_it_indexes_and_searches(fitted: Exported, unfitted: TorchEncoder, tmp_path: Path) -> None:
+    encoder, path, _ = fitted
     note = "The kettle boils water in two minutes. Accept all cookies"
     (tmp_path / "note.txt").write_text(note)
     index = str(tmp_path / "index")
@@ -176,9 +176,9 @@ def test_without_torch_it_indexes_and_searches(adapted: Exported, unadapted: Tor
         "    sys.argv = ['glot-rag', *arguments]\n"
         "    try: main()\n"
         "    except SystemExit as end: assert not end.code, end.code\n"
-        f"run('index', {str(tmp_path / 'note.txt')!r}, '--out', {index!r}, '--onnx', {str(path)!r})\n"
+        f"run('index', {str(tmp_path / 'note.txt')!r}, '--out', {index!r}, '--backbone', {str(path)!r})\n"
         f"run('search', {index!r}, 'hot water', '--json')\n"  # with the copy in the index
-        f"run('search', {index!r}, 'hot water', '--json', '--onnx', {str(path)!r})\n"
+        f"run('search', {index!r}, 'hot water', '--json', '--encoder', {str(path)!r})\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -189,13 +189,13 @@ def test_without_torch_it_indexes_and_searches(adapted: Exported, unadapted: Tor
     expected = encoder.encode_queries(["hot water"])[0] @ encoder.encode_documents([note])[0]
     assert hit.score == pytest.approx(expected, abs=1e-5)
     with pytest.raises(GlotError, match=f"made by encoder '{encoder.fingerprint}', the one in hand is"):
-        GlotIndex.open(index, encoder=unadapted)
+        GlotIndex.open(index, encoder=unfitted)
 
 
 def test_a_saved_encoder_is_exported_by_its_path(
-    unadapted: TorchEncoder, pages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    unfitted: TorchEncoder, pages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoder = unadapted.fit(pages)
+    encoder = unfitted.fit(pages)
     encoder.save(tmp_path / "mine")
     for more in ([], ["--precision", "int8", "--accept-loss"]):
         out = tmp_path / f"bundle{len(more)}"
@@ -211,10 +211,10 @@ def test_a_saved_encoder_is_exported_by_its_path(
         assert cosines.min() > (0.9 if more else 0.99999)
 
 
-def test_what_has_no_place_for_a_collection(
-    adapted: Exported, make_head: Callable[..., GlotHead | AdaPool], tmp_path: Path
+def test_what_has_no_place_for_corpus_features(
+    fitted: Exported, make_head: Callable[..., GlotHead | AdaPool], tmp_path: Path
 ) -> None:
-    encoder, path, _ = adapted
+    encoder, path, _ = fitted
     assert isinstance(encoder.pooling, GlotHead)
     with pytest.raises(InputError, match="feed a graph ids and mask only"):
         write_server_files(encoder, tmp_path)
@@ -222,6 +222,6 @@ def test_what_has_no_place_for_a_collection(
     with pytest.raises(InputError, match="a head alone sees no token ids"):
         export_head(encoder.pooling, tmp_path / "head.onnx")
     plain = make_head(state_size=32, layers=(1,), form="drop", hidden_size=8)
-    with pytest.raises(InputError, match="queries have an adapted head of their own"):
+    with pytest.raises(InputError, match="queries have a fitted head of their own"):
         export_encoder(TorchEncoder(encoder.backbone, plain, query_pooling=encoder.pooling), tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from exported import Exported
 
-from glot_rag import GlotEncoder, OnnxEncoder, graph_runtimes
+from glot_rag import GlotEncoder, OnnxEncoder
 from glot_rag.embedder import Vectors
 from glot_rag.errors import BundleError, InputError, MissingExtraError
+from glot_rag.onnx import runtimes
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
 
@@ -49,17 +50,17 @@ def test_bfloat16_is_chosen_where_it_is_faster(
     import openvino
 
     capable = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    monkeypatch.setattr(graph_runtimes, "_product_seconds", {"bfloat16": seconds, "float32": 1.0}.__getitem__)
-    graph_runtimes._faster_in_bfloat16.cache_clear()
+    monkeypatch.setattr(runtimes, "_product_seconds", {"bfloat16": seconds, "float32": 1.0}.__getitem__)
+    runtimes._faster_in_bfloat16.cache_clear()
     try:
         assert OnnxEncoder(small.path, runtime="openvino").dtype == (chosen if capable else "float32")
     finally:
-        graph_runtimes._faster_in_bfloat16.cache_clear()
+        runtimes._faster_in_bfloat16.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_product_that_decides_is_one_that_is_run(dtype: str) -> None:
-    assert 0 < graph_runtimes._product_seconds(dtype) < 10
+    assert 0 < runtimes._product_seconds(dtype) < 10
 
 
 @pytest.mark.parametrize("name", ["small", "decoder"])

@@ -1,4 +1,4 @@
-"""An adapted encoder as a `SentenceTransformer`: the modules see what recurs in the collection by the token ids."""
+"""A fitted encoder as a `SentenceTransformer`: the modules see by the token ids what recurs in the corpus."""
 
 from __future__ import annotations
 
@@ -39,18 +39,19 @@ def shipped(minilm: Backbone, pages: list[str]) -> tuple[TorchEncoder, SentenceT
 def residual(
     minilm: Backbone,
     make_head: Callable[..., GlotHead],
-    make_calibration: Callable[[int], NoiseClassifier],
+    make_classifier: Callable[[int], NoiseClassifier],
     pages: list[str],
 ) -> tuple[TorchEncoder, SentenceTransformer]:
     """A head that pools after the transformer."""
     head = make_head(seed=1, layers=(2, -1), readout="sigmoid")
-    head.calibration = make_calibration(minilm.tokenizer.vocabulary_size)
-    encoder = TorchEncoder(minilm, head, query_pooling=BaselinePooling("mean", 384), **PROMPTS).fit(pages)
+    classifier = make_classifier(minilm.tokenizer.vocabulary_size)
+    mean = BaselinePooling("mean", 384)
+    encoder = TorchEncoder(minilm, head, query_pooling=mean, classifier=classifier, **PROMPTS).fit(pages)
     return encoder, from_encoder(encoder)
 
 
 @pytest.mark.parametrize("name", ["shipped", "residual"])
-def test_vectors_are_the_adapted_encoders(
+def test_vectors_are_the_fitted_encoders(
     name: str, pages: list[str], mixed_texts: list[str], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     encoder, model = request.getfixturevalue(name)
@@ -62,21 +63,20 @@ def test_vectors_are_the_adapted_encoders(
     again = load(tmp_path, device="cpu")
     np.testing.assert_allclose(again.encode_document(texts), documents, rtol=0, atol=1e-5)
     np.testing.assert_allclose(again.encode_query(texts), queries, rtol=0, atol=1e-5)
-    # The collection has a say: without its counts the vectors are others.
+    # The corpus has a say: without its statistics the vectors are others.
     (config,) = tmp_path.glob("**/corpus_statistics.safetensors")
     bare = TorchEncoder(encoder.backbone, again_without(config.parent), **PROMPTS)
     assert np.abs(bare.encode_documents(texts[:1]) - documents[:1]).max() > 1e-3
-    # The module's folder is an adapted head for TorchEncoder, too.
+    # The module's folder is a fitted head for TorchEncoder, too.
     same = TorchEncoder.from_pretrained("minilm", head=config.parent, dtype="float32", device="cpu", **PROMPTS)
     assert same.fingerprint == encoder.fingerprint
 
 
 def again_without(folder: Path) -> GlotHead:
-    """A saved head as it was before it was adapted."""
+    """A saved head as it was before it was fitted."""
     from glot_rag.head import load_head
 
     head, _ = load_head(folder)
-    head.adaptation = None
     return head
 
 
@@ -89,7 +89,7 @@ def test_counts_that_are_not_those_that_were_saved_are_refused(
     assert isinstance(load(tmp_path / "saved", device="cpu")[0], GlotTransformer)
     encoder.fit(pages[:55]).save(tmp_path / "other")
     counts.write_bytes((tmp_path / "other" / "head" / "corpus_statistics.safetensors").read_bytes())
-    with pytest.raises(BundleError, match="is not the one that was saved here"):
+    with pytest.raises(BundleError, match="were not saved with its head"):
         load(tmp_path / "saved")
     counts.write_bytes(counts.read_bytes()[:-9])
     with pytest.raises(BundleError, match="is damaged"):
