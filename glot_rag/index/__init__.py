@@ -9,6 +9,7 @@ Imports run one way, in this order:
 - `maintenance`: figures, checks, backup
 - `api`: `GlotIndex`, which users see
 - `transfer`: to and from plain files
+- `corpus`: an index kept in step with files
 """
 
 from glot_rag.documents.document import Document

@@ -43,13 +43,14 @@ HOW = pytest.mark.parametrize("how", ["rename", "remove"])
 
 
 @HOW
-def test_a_reader_turns_to_the_new_index(path, new, how):
+def test_a_reader_turns_to_the_new_index(path, new, how, caplog):
     with GlotIndex.open(path, ENCODER, read_only=True) as reader:
         assert [hit.id for hit in reader.search("old")] == ["old"]
         before = iter(reader)
         assert next(before).id == "old"
         replace(path, new, how)
         assert {hit.id for hit in reader.search("new")} == {"new", "newer"}
+        assert caplog.messages == [f"another index was put in place of {path}; reading that one from now on"]
         assert reader.ids() == [document.id for document in reader] == ["new", "newer"]
         assert len(reader) == 2
         assert "old" not in reader
