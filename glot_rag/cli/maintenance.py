@@ -24,7 +24,7 @@ class ExportFormat(str, Enum):
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (info, verify, compact, reindex, backup):
+    for command in (info, verify, delete, compact, reindex, backup):
         app.command()(command)
     app.command("export-index")(export_index)
     app.command("import-index")(import_index)
@@ -58,6 +58,29 @@ def verify(directory: Directory, as_json: AsJson = False) -> None:
         found = "all is well" if report.ok else f"{len(report.problems):,} problems"
         typer.echo(f"{report.documents:,} documents and {report.vectors:,} vectors are intact; {found}")
     if not report.ok:
+        raise typer.Exit(1)
+
+
+def delete(
+    directory: Directory,
+    names: Annotated[list[str], typer.Argument(help="Ids as `search --json` shows them, or files with all they gave.")],
+) -> None:
+    """Delete documents by id, or all that came from a file; exit code 1 if there is none of a name."""
+    from glot_rag.index import GlotIndex
+
+    missing = []
+    with GlotIndex.open(directory) as index:
+        count = 0
+        for name in names:
+            # `glot-rag index` stores a file's resolved path as the source of its chunks.
+            sources = list({name, Path(name).resolve().as_posix()})
+            found = index.delete([name]) + index.delete(filter={"source": {"$in": sources}})
+            if not found:
+                missing.append(name)
+            count += found
+        typer.echo(f"{count:,} documents deleted; {len(index):,} in {directory}")
+    if missing:
+        typer.echo(f"Not in the index, neither as an id nor as a file: {', '.join(missing)}", err=True)
         raise typer.Exit(1)
 
 

@@ -1,4 +1,4 @@
-"""glot-rag in LangChain: `GlotEmbeddings`, `GlotVectorStore` over a `GlotIndex`, `GlotDenoiser` for any embeddings."""
+"""glot-rag in LangChain: embeddings, a vector store over a `GlotIndex`, a denoiser and a loader for any embeddings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ except ImportError as error:
 
 from langchain_glot.denoiser import GlotDenoiser
 from langchain_glot.embeddings import GlotEmbeddings
+from langchain_glot.loader import GlotLoader
 from langchain_glot.vectorstores import GlotVectorStore
 
-__all__ = ["GlotDenoiser", "GlotEmbeddings", "GlotVectorStore"]
+__all__ = ["GlotDenoiser", "GlotEmbeddings", "GlotLoader", "GlotVectorStore"]

@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from glot_rag import Document, GlotIndex
+from glot_rag.embedder import Vectors
 
 MAIN = "from glot_rag.cli.app import main; main()"
 
@@ -45,3 +50,32 @@ def test_a_reader_that_goes_away_gets_no_traceback() -> None:
     process.stdout.close()
     assert b"Traceback" not in process.stderr.read()
     process.wait(timeout=60)
+
+
+def test_delete_by_id_and_by_file(tmp_path: Path) -> None:
+    with GlotIndex.create(tmp_path / "index", OneVector()) as index:
+        index.add(
+            Document("text", id=f"/d/{name}#{number}", metadata={"source": f"/d/{name}"}) for name, number in PLACES
+        )
+    done = run("delete", str(tmp_path / "index"), "/d/a.txt#0", "/d/b.txt")
+    assert (done.returncode, done.stdout.decode()) == (0, f"3 documents deleted; 1 in {tmp_path / 'index'}\n")
+    done = run("delete", str(tmp_path / "index"), "/d/a.txt", "/d/none")
+    assert done.returncode == 1
+    assert b"neither as an id nor as a file: /d/none" in done.stderr
+    with GlotIndex.open(tmp_path / "index", read_only=True) as index:
+        assert len(index) == 0
+
+
+PLACES = [("a.txt", 0), ("a.txt", 1), ("b.txt", 0), ("b.txt", 1)]
+
+
+class OneVector:
+    """An encoder for which all texts are alike."""
+
+    dimension = 2
+    fingerprint = "one"
+
+    def encode_documents(self, texts: Sequence[str], *, show_progress: bool = False) -> Vectors:
+        return np.tile(np.float32([1, 0]), (len(texts), 1))
+
+    encode_queries = encode_documents
