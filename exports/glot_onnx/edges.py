@@ -1,4 +1,4 @@
-"""Whole batches through torch and through ONNX Runtime: padded on either side, and the token graph looked into.
+"""Compares torch with ONNX Runtime batch by batch: the vectors, and the edges of the token graphs.
 
 An edge is a comparison (cosine > tau), so a difference in the last digit can flip one, and a flipped edge changes the
 vector by more than a digit. The exported graph does not give its edges; for the check they are made one of its outputs.
@@ -25,7 +25,7 @@ SIZES = (1, 2, 7, 16)  # texts a batch
 
 
 class SideBySide(NamedTuple):
-    """Batches through both.
+    """What torch and ONNX Runtime gave for the same batches.
 
     Attributes:
         difference: the largest absolute difference of a component of a document's vector.
@@ -42,8 +42,8 @@ def compare_batches(encoder: TorchEncoder, exported: OnnxEncoder, sequences: Seq
     """Run both over batches of several sizes, padded on the left and on the right.
 
     Args:
-        encoder: what was exported.
-        exported: what it became.
+        encoder: the torch encoder that was exported.
+        exported: the exported encoder.
         sequences: token ids; none empty.
     """
     pooling = encoder.pooling
@@ -71,7 +71,7 @@ def compare_batches(encoder: TorchEncoder, exported: OnnxEncoder, sequences: Seq
 
 
 def padded(sequences: Sequence[Sequence[int]], pad_id: int) -> Iterator[TokenBatch]:
-    """Batches of `SIZES` texts by turns, of unlike lengths, each once with the padding on either side."""
+    """Batches of `SIZES` texts in turn, of unlike lengths: each once padded on the right and once on the left."""
     start, turn = 0, 0
     while start < len(sequences):
         some = sequences[start : start + SIZES[turn % len(SIZES)]]
@@ -87,7 +87,7 @@ def padded(sequences: Sequence[Sequence[int]], pad_id: int) -> Iterator[TokenBat
 
 
 def _give_edges(model: onnx.ModelProto, threshold: float) -> str:
-    """Make the comparison with tau an output of the graph. Returns its name."""
+    """Make the comparison with tau, which decides the edges, an output of the graph. Returns its name."""
     constants = {each.name: each for each in model.graph.initializer if not each.dims}
     for node in model.graph.node:
         if node.op_type == "Constant" and node.attribute[0].type == onnx.AttributeProto.TENSOR:

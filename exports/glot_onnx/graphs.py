@@ -105,7 +105,7 @@ def export_head(head: GlotHead | AdaPool, path: str | os.PathLike[str]) -> Path:
             "a head alone sees no token ids, by which a fitted one tells what recurs: export the encoder, or the head "
             "from before fit()"
         )
-    states = torch.randn(2, 7, head.config.input_size)
+    states = torch.zeros(2, 7, head.config.input_size)
     mask = torch.tensor([[1] * 7, [1] * 5 + [0] * 2])
     names = [DOCUMENTS, "token_weights", "noise_probability"]
     target = Path(path)
@@ -148,7 +148,7 @@ def export_graph(encoder: TorchEncoder, path: Path) -> None:
     }
     inputs = {"input_ids": ids, "attention_mask": mask}
     if fitted_of(encoder.pooling) is not None:
-        inputs[corpus_features.INPUT] = torch.randn(*ids.shape, len(FEATURES))
+        inputs[corpus_features.INPUT] = torch.zeros(*ids.shape, len(FEATURES))
     write_graph(EncoderGraph(encoder), inputs, names, path, encoder.max_tokens, metadata)
 
 
@@ -160,7 +160,7 @@ def write_graph(
     longest: int,
     metadata: Mapping[str, str],
 ) -> None:
-    """Export, and write what stands the checks of `save_graph`."""
+    """Export a module, with sizes and values of the sample inputs left open, and write it (`save_graph`)."""
     batch, seq = torch.export.Dim("batch"), torch.export.Dim("seq", max=longest)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -221,7 +221,7 @@ def _outputs(pooled: Pooled, mask: Tensor) -> tuple[Tensor, ...]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back what the exporter says of its own workings."""
+    """Hold back the exporter's own log messages and warnings."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""The parity certificate: how far an exported encoder's vectors are from the torch encoder's."""
+"""The parity report: how far an exported encoder's vectors are from torch's, and whether that is too far."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class ParityError(GlotError):
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What a precision may lose.
+    """What an export in some precision may lose.
 
     Args:
-        max_difference: of a component of a unit vector.
-        min_cosine: the least between a text's two vectors.
-        ndcg_lost: nDCG@10 in [0, 1].
-        batch_difference: of a component of a text's vector, alone and in a batch.
-        texts: documents of the retrieval set that it is measured over.
+        max_difference: the largest difference of a component of a unit vector between torch and the export.
+        min_cosine: the least cosine between a text's vector by torch and by the export.
+        ndcg_lost: nDCG@10 that may be lost, in [0, 1].
+        batch_difference: the largest difference of a component between a text's vector alone and in a batch.
+        texts: how many documents of the retrieval set these are measured over.
     """
 
     max_difference: float
@@ -60,7 +60,7 @@ TOLERANCES = {
 
 @dataclass(frozen=True)
 class ParityReport:
-    """Torch in float32 against ONNX Runtime.
+    """How an exported encoder compares with the torch encoder in float32.
 
     Attributes:
         precision: of the exported graph.
@@ -88,7 +88,7 @@ class ParityReport:
     edges_flipped: int
 
     def losses(self) -> list[str]:
-        """What is out of tolerance, each with its figure and the limit."""
+        """The figures that are out of tolerance, each with its limit."""
         limit = TOLERANCES[self.precision]
         figures = [
             (self.min_cosine >= limit.min_cosine, f"least cosine {self.min_cosine:.7f}, at least {limit.min_cosine}"),
@@ -108,7 +108,7 @@ class ParityReport:
         return [text for within, text in figures if not within]
 
     def check(self) -> None:
-        """Refuse what is not the same encoder.
+        """Raise an error if a figure is out of tolerance.
 
         Raises:
             ParityError: a figure is out of tolerance.
@@ -135,10 +135,10 @@ def measure(
     """Compare a torch encoder, which should be in float32, with an exported one.
 
     Args:
-        encoder: what was exported.
-        exported: what it became.
+        encoder: the torch encoder that was exported.
+        exported: the exported encoder.
         texts: documents of the retrieval set; None takes what `TOLERANCES` asks for.
-        documents: further ones to compare vectors of, such as those that will be indexed.
+        documents: further documents whose vectors are compared, such as those that will be indexed.
 
     Raises:
         InputError: a number of texts below 1, or documents that are no strings.
@@ -180,12 +180,12 @@ def measure(
 
 
 def check_bundle(path: str | os.PathLike[str], texts: int | None = None, documents: Sequence[str] = ()) -> ParityReport:
-    """Measure a bundle again, against the encoder that it says it was exported from.
+    """Measure a bundle again, against the encoder that it was exported from according to its record.
 
     Args:
         path: the bundle's directory.
-        texts: as in `measure`.
-        documents: as there.
+        texts: documents of the retrieval set; None takes what `TOLERANCES` asks for.
+        documents: further documents whose vectors are compared.
 
     Raises:
         BundleError: the bundle is damaged, or that encoder is not the same any more.

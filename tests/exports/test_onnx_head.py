@@ -36,7 +36,9 @@ def test_every_head_alone(
     make_head: Callable[..., GlotHead | AdaPool], tmp_path: Path, settings: dict[str, object]
 ) -> None:
     head = make_head(**{"state_size": 48, "hidden_size": 16, "num_layers": 1, "layers": (2, -1), **settings})
+    random_state = torch.get_rng_state()
     session = onnxruntime.InferenceSession(export_head(head, tmp_path / "head.onnx"))
+    assert torch.equal(torch.get_rng_state(), random_state)  # the caller's random numbers are as they were
     generator = torch.Generator().manual_seed(0)
     for batch, length in ((1, 1), (3, 9), (2, 70), (5, 33)):
         states = torch.randn(batch, length, head.config.input_size, generator=generator)
