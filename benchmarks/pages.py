@@ -49,7 +49,9 @@ def without_headline(text: str, headline: str) -> str:
 def write_folders(pages: list[dict[str, Any]], out: Path) -> tuple[int, int]:
     """Write `out/noisy` in BEIR layout and `out/gold/corpus.jsonl` -> how many documents and queries."""
     titles = Counter(normal(page["title"]) for page in pages)
-    noisy, gold, queries, qrels = [], [], [], ["query-id\tcorpus-id\tscore\n"]
+    noisy: list[str] = []
+    gold: list[str] = []
+    queries, qrels = [], ["query-id\tcorpus-id\tscore\n"]
     for page in pages:
         key, title = page["id"], " ".join((page["title"] or "").split())
         texts = page["text"], page["gold"]

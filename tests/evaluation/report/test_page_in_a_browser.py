@@ -98,7 +98,7 @@ def test_the_page_fits_the_screen_and_shows_everything(
     assert found["scrolls"] == width
     assert max(found["ends"]) <= width
     assert found["requests"] == 0
-    assert len(found["curves"]) == 3 * (4 + 1)  # a kind of noise: four systems and the ceiling
+    assert len(found["curves"]) == 3 * (4 + 1)  # a kind of noise: four methods and the oracle
     assert min(found["curves"]) > 100
     assert len(found["bars"]) == 4 * 4 + 4
     assert min(found["bars"]) > 50
