@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -19,6 +19,7 @@ from torch import Tensor
 from glot_rag.denoise.classifier import FittedClassifier, NoiseClassifier
 from glot_rag.denoise.fitting import check_groups, fit_head
 from glot_rag.denoise.storage import FittedHead, load_fitted_head, save_fitted_head
+from glot_rag.documents.blocks import split_blocks
 from glot_rag.errors import BundleError, InputError, UnsupportedError
 from glot_rag.fingerprint import fingerprint
 from glot_rag.head import AdaPool, GlotHead
@@ -38,10 +39,10 @@ Span = tuple[int, int]
 
 
 class DenoisedBlock(NamedTuple):
-    """A line of a document.
+    """A block of a document: a line, or a sentence of a long one (`glot_rag.documents.blocks`).
 
     Attributes:
-        text: the line, without the white space around it.
+        text: the block, without the white space around it.
         start: its first character in the document.
         end: the character after its last one.
         noise: the probability that it is noise, 0 to 1: the mean over its words.
@@ -63,7 +64,7 @@ class Denoised:
             every word is kept.
         spans: (start, end) of every run of kept words in the document, in order.
         kept: the share of the words that was kept, 0 to 1.
-        blocks: every line that has a word, kept or not, with the probability that it is noise.
+        blocks: every block of the document, kept or not, with the probability that it is noise.
     """
 
     text: str
@@ -310,12 +311,11 @@ def _joined(text: str, spans: Sequence[Span]) -> str:
     return "".join(parts)
 
 
-def _blocks(text: str, words: Sequence[Span], scores: NDArray[np.float32]) -> list[DenoisedBlock]:
-    """The lines that have a word, with the mean probability of noise of their words."""
+def _blocks(text: str, words: Sequence[Span], scores: NDArray[np.float32]) -> Iterator[DenoisedBlock]:
+    """The document's blocks, with the mean probability of noise of their words."""
     noise = 1 / (1 + np.exp(np.clip(scores, -30, 30).astype(np.float64)))
-    breaks = [row for row in range(1, len(words)) if _LINE_BREAK.search(text, words[row - 1][1], words[row][0])]
-    blocks = []
-    for first, end in pairwise([0, *breaks, len(words)]):
-        start, stop = words[first][0], words[end - 1][1]
-        blocks.append(DenoisedBlock(text[start:stop], start, stop, float(noise[first:end].mean())))
-    return blocks
+    starts = np.array([start for start, _ in words])
+    for block in split_blocks(text):
+        # The first word may begin before the block: text without spaces is cut within words.
+        first, end = np.searchsorted(starts, block.start, side="right") - 1, np.searchsorted(starts, block.end)
+        yield DenoisedBlock(text[block.start : block.end], block.start, block.end, float(noise[first:end].mean()))

@@ -93,6 +93,19 @@ def test_blocks_are_the_lines_with_their_noise(capitals: Denoiser) -> None:
     assert [block.noise for block in denoised.blocks] == pytest.approx(expected)
 
 
+def test_blocks_of_text_without_lines_are_its_sentences(capitals: Denoiser) -> None:
+    text = "The kettle boils. BUY NOW AND SAVE! 水が沸く。三分です。"
+    (denoised,) = capitals.denoise([text])
+    assert [block.text for block in denoised.blocks] == [
+        "The kettle boils.",
+        "BUY NOW AND SAVE!",
+        "水が沸く。",
+        "三分です。",
+    ]
+    noise, signal = 1 / (1 + np.exp(-3)), 1 / (1 + np.exp(3))
+    assert [block.noise for block in denoised.blocks] == pytest.approx([signal, noise, signal, signal])
+
+
 def test_spans_are_where_the_kept_words_stand(minilm: Backbone, head: GlotHead, prose: list[tuple[str, str]]) -> None:
     texts = [" \n".join(text.split()) + "  \n" for _, text in prose[:30]]
     kept_shares = []
