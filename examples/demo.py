@@ -1,9 +1,12 @@
 """Mean pooling against GLOT on noisy documents, from the first vector to a search. Takes some minutes on two cores.
 
-The documents are the docstrings of Python's standard library; each one's first sentence is the query that it answers.
-Noise goes between their words, several kinds and amounts of it. Three ways to embed the noisy documents are measured:
-mean pooling, GLOT, and GLOT fitted to the documents, which has counted what these documents repeat. Writes
-demo-output/: a picture, the results as JSON, and two indexes.
+1. The documents are docstrings of Python's standard library. Each one's first sentence is taken out and is its query.
+2. Noise goes between their words: several kinds and amounts.
+3. Three ways to embed the noisy documents are measured: mean pooling, GLOT, and GLOT fitted to the documents, which has
+   counted what they repeat.
+4. Two indexes are built from documents with random strings, and one query is searched in both.
+
+Writes demo-output/: a picture, the results as JSON, and the two indexes.
 """
 
 from __future__ import annotations
@@ -75,7 +78,7 @@ def main() -> None:
 
 
 def show_stage(stage: str, done: int, total: int) -> None:
-    """Say what is done next."""
+    """Print which documents are embedded next."""
     if done == 0:
         console.print(f"Embedding {total:,} documents, noise {stage}", style="dim", highlight=False)
 
@@ -85,10 +88,10 @@ def show_search(queries: dict[str, str], found: dict[str, dict[str, list[Hit]]],
     first = {
         pooling: {name for name, hits in by_query.items() if hits[0].id == name} for pooling, by_query in found.items()
     }
-    # The query has the name of the document that answers it.
+    # A query has the name of the document that answers it.
     differing = sorted(
         first[FITTED] - first["mean"],
-        # Rather one that mean pooling does not find at all, and an object that people know.
+        # First those that mean pooling does not find at all, then names without an underscore: they are better known.
         key=lambda name: (name in {hit.id for hit in found["mean"][name]}, "_" in name, name),
     )
     name = differing[0] if differing else next(iter(queries))
@@ -113,14 +116,14 @@ def show_search(queries: dict[str, str], found: dict[str, dict[str, list[Hit]]],
             console.print(Text(f" {rank}. {hit.score:.2f} {hit.id}").append_text(mark))
             console.print(Padding(excerpt(hit.text, masks[hit.id]), (0, 4)))
     console.print(
-        "\nDim words are noise. Mean pooling weighs them like the others; GLOT drops what its head takes for noise "
-        "inside the backbone. How often that helps is in the table above, not in one search.",
+        "\nDim words are noise. Mean pooling counts them like the others. GLOT drops the tokens that its head takes for "
+        "noise, inside the backbone. How often that helps is in the table above, not in one search.",
         highlight=False,
     )
 
 
 def excerpt(text: str, mask: list[bool], words: int = 45) -> Text:
-    """The part of a noisy text with the most of the document's own words, the noise in it dim."""
+    """The part of a noisy text that has most of the document's own words. Noise words are dim."""
     start = max(range(max(1, len(mask) - words + 1)), key=lambda at: sum(mask[at : at + words]))
     line = Text("… ", style="dim")
     shown = list(zip(text.split(), mask, strict=True))[start : start + words]

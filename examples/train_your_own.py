@@ -2,10 +2,12 @@
 
     python examples/train_your_own.py [--text my_texts.jsonl] [--backbone sentence-transformers/all-mpnet-base-v2]
 
-The head learns to tell a text's own words from noise that is put between them, and reads the backbone's states after a
-third of its layers. Without --text it trains on half of the standard library's docstrings and is measured on the other
-half. A thousand texts take a few minutes and show how it is done; a head worth using takes some ten thousand of many
-kinds, and real lines of noise (`glot-rag train --help`, benchmarks/gather.py).
+Noise is put between the words of clean texts. The head reads the backbone's states after a third of its layers and
+learns to tell noise from the text's own words. Without --text it trains on half of the standard library's docstrings,
+and is measured on the other half.
+
+A thousand texts take a few minutes and show how it works. A head worth using takes some ten thousand texts of many
+kinds, and real lines of noise: see docs/train.md.
 """
 
 from __future__ import annotations

@@ -65,6 +65,12 @@ def test_few_modules_in_the_root() -> None:
     assert len(house.root_modules(ROOT)) <= 10
 
 
+def test_the_slowest_test_files_are_still_there() -> None:
+    import conftest
+
+    assert [name for name in conftest.SLOWEST if not (ROOT / "tests" / name).is_file()] == []
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 
