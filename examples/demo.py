@@ -91,7 +91,7 @@ def show_search(queries: dict[str, str], found: dict[str, dict[str, list[Hit]]],
     # A query has the name of the document that answers it.
     differing = sorted(
         first[FITTED] - first["mean"],
-        # First those that mean pooling does not find at all, then names without an underscore: they are better known.
+        # First those that mean pooling misses altogether, then names without an underscore, which more people know.
         key=lambda name: (name in {hit.id for hit in found["mean"][name]}, "_" in name, name),
     )
     name = differing[0] if differing else next(iter(queries))
