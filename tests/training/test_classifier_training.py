@@ -61,8 +61,12 @@ def test_noise_recurs(texts: list[TrainingText]) -> None:
 
 
 def test_the_classifier_helps_where_noise_recurs(
-    minilm: Backbone, make_head: Callable[..., GlotHead | AdaPool], texts: list[TrainingText]
+    minilm: Backbone,
+    make_head: Callable[..., GlotHead | AdaPool],
+    texts: list[TrainingText],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("glot_rag.training.classifier._STEPS", 20)  # of 20 epochs
     head = make_head(form="drop", layers=(2,), num_layers=1, hidden_size=16)
     with global_random_state_unchanged():
         classifier, report = train_classifier(head, minilm, texts, corpora=10)
