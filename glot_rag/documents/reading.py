@@ -25,8 +25,8 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 MAX_UNPACKED = 1 << 30  # bytes that an archive may unpack to, and the parts of a .docx, .pptx or .epub
 MAX_MEMBERS = 100_000
 _IN_MEMORY = 1 << 26  # a member of an archive up to this size is unpacked in memory, which loaders can seek in
-# The folders that version control, package managers and Python fill
-_LEFT_OUT = frozenset(("__pycache__", "node_modules"))
+# What Python, package managers and Sphinx (scripts and styles; its pages' sources) put beside people's own files
+_LEFT_OUT = frozenset(("__pycache__", "node_modules", "_static", "_sources"))
 
 logger = logging.getLogger(__name__)
 

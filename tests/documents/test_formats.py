@@ -27,6 +27,8 @@ def test_text_keeps_its_lines(loads: Any) -> None:
 def test_source_code(loads: Any, shown: Callable[..., Any]) -> None:
     assert shown(loads.one(".js", "let x = 1;\n"))[0][1] == "code"
     assert loads.one(".py", "# -*- coding: latin-1 -*-\ns = 'é'\n".encode("latin-1")).text.endswith("s = 'é'\n")
+    with pytest.raises(DatasetError, match="minified or generated"):
+        loads.all(".js", "var a=1;" * 1000)
 
 
 def test_rst(loads: Any, shown: Callable[..., Any]) -> None:
@@ -221,10 +223,10 @@ def test_mbox(loads: Any) -> None:
 
 def test_csv(loads: Any) -> None:
     table = 'id;name;note\n7;Kettle;"boils;\nwater"\n8;Toaster;\n\n9;a;b;c\n'
-    first, second = loads.all(".csv", table)
+    first, second, third = loads.all(".csv", table)
     assert (first.text, first.id, first.number) == ("name: Kettle\nnote: boils;\nwater", "7", 3)
     assert (second.text, second.metadata) == ("name: Toaster", {"name": "Toaster"})
-    assert loads.failed == [(6, "4 cells under 3 columns")]
+    assert third.text == "name: a\nnote: b\ncolumn 4: c"
     named = loads.one(".tsv", "title\ttext\tlang\nT\tIt boils.\ten\n")
     assert (named.title, named.text, dict(named.metadata)) == ("T", "It boils.", {"lang": "en"})
     assert loads.one(".csv", "a,b\n1,2\n", rows=False).text == "a b\n1 2"
@@ -284,7 +286,9 @@ def test_notebook(loads: Any, shown: Callable[..., Any]) -> None:
     loaded = loads.one(".ipynb", json.dumps({"cells": cells}))
     assert loaded.title == "Head"
     assert [kind for _, kind, _ in shown(loaded)] == ["heading", "paragraph", "code", "code"]
-    with pytest.raises(DatasetError, match="not a notebook of format 4"):
+    older = {"worksheets": [{"cells": [{"cell_type": "code", "input": "x = 1", "outputs": []}]}]}  # format 3
+    assert loads.one(".ipynb", json.dumps(older)).text == "x = 1"
+    with pytest.raises(DatasetError, match="not a notebook"):
         loads.one(".ipynb", "{}")
 
 

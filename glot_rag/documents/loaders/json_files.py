@@ -49,16 +49,19 @@ def load_json(stream: BinaryIO, file: FileContext) -> Iterator[Loaded]:
 def load_notebook(stream: BinaryIO, file: FileContext) -> Iterator[Loaded]:
     """A Jupyter notebook: its Markdown, its code, and the beginning of what the code printed."""
     notebook = _parse(file.decode(file.read(stream)))
-    cells = notebook.get("cells") if isinstance(notebook, dict) else None
-    if not isinstance(cells, list):
-        raise DatasetError(
-            "not a notebook of format 4: there is no list 'cells'; open and save it with a newer Jupyter"
-        )
+    if isinstance(notebook, dict) and isinstance(notebook.get("cells"), list):
+        cells = notebook["cells"]
+    elif isinstance(notebook, dict) and isinstance(notebook.get("worksheets"), list):  # format 3
+        cells = [
+            cell for sheet in notebook["worksheets"] if isinstance(sheet, dict) for cell in sheet.get("cells") or []
+        ]
+    else:
+        raise DatasetError("not a notebook: there is no list 'cells'; open and save it with a newer Jupyter")
     builder = TextBuilder()
     for cell in cells:
         if not isinstance(cell, dict):
             continue
-        source = _joined(cell.get("source"))
+        source = _joined(cell.get("source", cell.get("input")))
         if cell.get("cell_type") == "markdown":
             read_markdown(source, builder)
         elif cell.get("cell_type") == "code":

@@ -37,9 +37,7 @@ def load_table(stream: BinaryIO, file: FileContext) -> Iterator[Loaded]:
     id_column = next((folded[name] for name in _ID_COLUMNS if name in folded), None)
     title_column = folded.get("title")
     for number, row in rows:
-        if len(row) > len(names):
-            file.fail(number, f"{len(row)} cells under {len(names)} columns")
-            continue
+        names += [f"column {place}" for place in range(len(names) + 1, len(row) + 1)]  # more cells than the first row
         cells = {name: cell.strip() for name, cell in zip(names, row, strict=False) if cell.strip()}
         builder = TextBuilder()
         if text_column:

@@ -10,8 +10,10 @@ from typing import BinaryIO
 from glot_rag.documents.blocks import Block
 from glot_rag.documents.decoding import PIECE, decode_stream
 from glot_rag.documents.loaders.base import FileContext, Loaded
+from glot_rag.errors import DatasetError
 
 _COOKIE = re.compile(rb"\A(?:[^\n]*\n)?[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # PEP 263
+_LONG_LINES = 500
 
 
 def load_text(stream: BinaryIO, file: FileContext) -> Iterator[Loaded]:
@@ -20,8 +22,14 @@ def load_text(stream: BinaryIO, file: FileContext) -> Iterator[Loaded]:
 
 
 def load_code(stream: BinaryIO, file: FileContext) -> Iterator[Loaded]:
-    """Source code: as text, and every line is known to be code."""
+    """Source code: as text, and every line is known to be code.
+
+    Raises:
+        DatasetError: Its lines are as long as only programs write them: minified code, or data.
+    """
     for part in _parts(stream, file):
+        if len(part.text) > _LONG_LINES * 4 and len(part.text) > _LONG_LINES * (part.text.count("\n") + 1):
+            raise DatasetError(f"minified or generated: its lines have more than {_LONG_LINES} characters on average")
         yield Loaded(part.text, [Block(0, len(part.text), "code")], number=part.number)
 
 
