@@ -17,9 +17,9 @@ from glot_rag.documents.loaders.tables import load_table
 from glot_rag.documents.loaders.text import load_code, load_text
 
 _CODE = (
-    ".bash .c .cc .cfg .clj .conf .cpp .cs .cu .cxx .dart .el .ex .exs .f90 .go .h .hh .hpp .hs .ini .java .jl .js .jsx "
-    ".kt .lisp .lua .m .mjs .ml .pas .php .pl .pm .proto .ps1 .py .pyi .pyx .r .rb .rs .scala .sh .sql .swift .tf .toml "
-    ".ts .tsx .vb .yaml .yml .zig"
+    ".bash .c .cc .cfg .clj .conf .cpp .cs .cu .cxx .dart .el .ex .exs .f90 .go .h .hh .hpp .hs .ini "
+    ".java .jl .js .jsx .kt .lisp .lua .m .mjs .ml .pas .php .pl .pm .proto .ps1 .py .pyi .pyx .r .rb .rs "
+    ".scala .sh .sql .swift .tf .toml .ts .tsx .vb .yaml .yml .zig"
 )
 _TEXT = ".txt .text .log .adoc .org .tex .srt .vtt .nfo .textile"
 
