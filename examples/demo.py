@@ -116,8 +116,8 @@ def show_search(queries: dict[str, str], found: dict[str, dict[str, list[Hit]]],
             console.print(Text(f" {rank}. {hit.score:.2f} {hit.id}").append_text(mark))
             console.print(Padding(excerpt(hit.text, masks[hit.id]), (0, 4)))
     console.print(
-        "\nDim words are noise. Mean pooling counts them like the others. GLOT drops tokens that its head takes for noise, "
-        "inside the backbone. How often that helps is in the table above, not in one search.",
+        "\nDim words are noise. Mean pooling counts them like the others. GLOT drops tokens that its head takes "
+        "for noise, inside the backbone. How often that helps is in the table above, not in one search.",
         highlight=False,
     )
 
