@@ -19,7 +19,7 @@ from glot_rag.evaluation.metrics import Run, measure_per_query
 from glot_rag.evaluation.noise.noisy_documents import GoldTexts, NoisyDocuments
 from glot_rag.evaluation.report.results import PRIMARY_METRIC, Report, Result, library_versions, method_label, recovery
 from glot_rag.evaluation.settings import EvaluationSettings, check_different
-from glot_rag.evaluation.significance import Loss, compare, holm, interval
+from glot_rag.evaluation.significance import Loss, compare, holm, interval, worst_losses
 from glot_rag.evaluation.streaming_search import Found, NearestDocuments
 from glot_rag.evaluation.vector_cache import VectorCache
 from glot_rag.models.tokenizer import sample_positions
@@ -283,36 +283,6 @@ class _Setting:
 
     def _read_alone(self, label: str, texts: Any) -> object:
         return self.methods.documents(texts, [label], cached=False)
-
-
-def worst_losses(
-    judged: Judged,
-    run: Run,
-    values: Mapping[str, float],
-    mean: Mapping[str, float],
-    text_of: Callable[[str], str],
-    count: int = 10,
-) -> list[Loss]:
-    """The queries that lost most against mean pooling, with the texts that explain it (1,000 characters each)."""
-    lost = sorted((query for query in values if values[query] < mean[query]), key=lambda q: values[q] - mean[q])
-    losses = []
-    for query in lost[:count]:
-        found, grades = run.get(query, {}), judged.qrels[query]
-        first = min(found, key=lambda each: (-found[each], each), default=None)
-        relevant = max(grades, key=lambda each: grades[each])
-        losses.append(
-            Loss(
-                query,
-                judged.queries[query],
-                values[query],
-                mean[query],
-                first,
-                text_of(first)[:1000] if first is not None else "",
-                relevant,
-                text_of(relevant)[:1000],
-            )
-        )
-    return losses
 
 
 def _mean_of(encoders: Mapping[str, Embedder]) -> Embedder:

@@ -6,7 +6,7 @@ evaluation", CIKM 2007: the randomisation test is the one to trust for means ove
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glot_rag.errors import InputError, MissingExtraError
+from glot_rag.evaluation.collections.collection import Judged
+from glot_rag.evaluation.metrics import Run
 
 RESAMPLES = 9_999
 LEVEL = 0.95
@@ -129,6 +131,36 @@ def compare(values: Mapping[str, float], mean: Mapping[str, float], *, seed: int
         )
     wins, losses = int((differences > _TIE).sum()), int((differences < -_TIE).sum())
     return Comparison(float(differences.mean()), between, p, wins, losses, len(differences) - wins - losses)
+
+
+def worst_losses(
+    judged: Judged,
+    run: Run,
+    values: Mapping[str, float],
+    mean: Mapping[str, float],
+    text_of: Callable[[str], str],
+    count: int = 10,
+) -> list[Loss]:
+    """The queries that lost most against mean pooling, with the texts that explain it (1,000 characters each)."""
+    lost = sorted((query for query in values if values[query] < mean[query]), key=lambda q: values[q] - mean[q])
+    losses = []
+    for query in lost[:count]:
+        found, grades = run.get(query, {}), judged.qrels[query]
+        first = min(found, key=lambda each: (-found[each], each), default=None)
+        relevant = max(grades, key=lambda each: grades[each])
+        losses.append(
+            Loss(
+                query,
+                judged.queries[query],
+                values[query],
+                mean[query],
+                first,
+                text_of(first)[:1000] if first is not None else "",
+                relevant,
+                text_of(relevant)[:1000],
+            )
+        )
+    return losses
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
