@@ -24,6 +24,7 @@ PAGES = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")]
 PAGES += [*sorted((ROOT / "docs").rglob("*.md")), *CARDS]
 _FENCE = re.compile(r"(?P<runs><!-- runs -->\n)?```(?P<language>\w*)\n(?P<code>.*?)```", re.DOTALL)
 _LINK = re.compile(r"(?<!`)!?\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+MOST_OPTIONS = 68  # over all commands, without --help; to come down to 60
 # Words of earlier versions: glossary.md has the ones in use.
 RETIRED = [
     r"\bopinions?\b",
@@ -63,6 +64,12 @@ def snippets(language: str, *, runs: bool = False) -> list[Any]:
 
 def test_few_modules_in_the_root() -> None:
     assert len(house.root_modules(ROOT)) <= 10
+
+
+def test_few_options_on_the_command_line() -> None:
+    counts = house.options(ROOT)
+    assert {"index", "search", "evaluate", "train", "export"} <= set(counts)
+    assert sum(counts.values()) <= MOST_OPTIONS, counts
 
 
 def test_the_slowest_test_files_are_still_there() -> None:
