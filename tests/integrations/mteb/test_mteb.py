@@ -79,7 +79,9 @@ def evaluated(folder: Path, out: Path) -> float:
     from glot_rag.cli.app import app
 
     arguments = ["evaluate", "--dataset", str(folder), "--noise", "none", "--pooling", "glot", "--json", str(out)]
-    result = CliRunner().invoke(app, [*arguments, "--dtype", "float32", "--device", "cpu", "--max-words", "0"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("glot_rag.models.devices._faster_in_bfloat16", lambda: False)  # float32, as `model` has it
+        result = CliRunner().invoke(app, [*arguments, "--max-words", "0"])
     assert result.exit_code == 0, result.output
     (ours,) = json.loads(out.read_text())["results"]
     value: float = ours["metrics"]["ndcg@10"]
@@ -210,7 +212,7 @@ def test_loading_by_name(encoder: TorchEncoder) -> None:
 
 
 def test_a_saved_encoder_by_its_path(encoder: TorchEncoder, tmp_path: Path) -> None:
-    """One that is adapted to a collection, say, or exported: named by its folder and by what it does."""
+    """One that is fitted to a corpus, say, or exported: named by its folder and by what it does."""
     mean = encoder.with_pooling("mean")
     mean.save(tmp_path / "mine")
     model = get_model(str(tmp_path / "mine"), device="cpu", dtype="float32")
