@@ -172,7 +172,7 @@ def test_noise_writes_a_collection_that_loads(
         (["evaluate", "--dataset", "stdlib", "--system", "google", "--limit", "2"], "got 'google'"),
         (
             ["evaluate", "--dataset", "stdlib", "--gold", "nowhere", "--limit", "2"],
-            "Cannot read 'nowhere/corpus.jsonl'",
+            "nowhere/corpus.jsonl",
         ),
         (["noise", "--dataset", "nowhere", "--noise", "words:0.5", "--out", "noisy"], "nowhere"),
         (["noise", "--dataset", "stdlib", "--noise", "words:0.5@top", "--out", "noisy"], "Unknown placement"),
