@@ -3,6 +3,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from glot_rag.documents import Document, find_files, read_documents, reading
 from glot_rag.documents.loaders import base
-from glot_rag.errors import DatasetError, InputError
+from glot_rag.errors import DatasetError, InputError, MissingExtraError
 
 
 def write(root: Path, files: dict[str, str | bytes]) -> Path:
@@ -207,3 +209,20 @@ def test_files_are_read_one_at_a_time(tmp_path: Path, monkeypatch: pytest.Monkey
     assert next(reader).text == "text 0"
     assert next(reader).text == "text 1"
     assert (len(reader.files), reader.files_read, reader.report.files) == (50, 1, 2)
+
+
+def test_a_format_s_library_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, {"a.txt": "text"})
+    with zipfile.ZipFile(tmp_path / "b.docx", "w") as archive:
+        archive.writestr("x.xml", "<x/>")
+    monkeypatch.setitem(sys.modules, "docx", None)
+    reader = read_documents(tmp_path)
+    assert next(reader).text == "text"
+    with pytest.raises(MissingExtraError, match=r"'python-docx'.*pip install 'glot-rag\[documents\]'"):
+        next(reader)
+
+
+def test_importing_the_room_loads_no_library_of_a_format() -> None:
+    libraries = "docx pptx pypdf trafilatura selectolax docutils markdown_it lxml yaml torch"
+    code = f"import sys, glot_rag.documents; print(sorted(set({libraries!r}.split()) & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
