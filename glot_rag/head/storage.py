@@ -91,11 +91,11 @@ def load_head(path: str | os.PathLike[str]) -> tuple[GlotHead | AdaPool, dict[st
         config, tensors = HeadConfig.from_dict(settings), load(data)
         if config.pooling == "glot" and config.num_layers > len(tensors):
             raise InputError(f"{config.num_layers} layers, but {len(tensors)} tensors")
-        # Tried without memory first: settings that ask for far more than the weights hold must not exhaust it.
+        # Built without memory: settings that ask for far more than the weights hold must not exhaust it, and no fresh
+        # parameters are drawn, which would advance the caller's random numbers.
         with torch.device("meta"):
-            build_head(config).load_state_dict(tensors, assign=True)
-        head = build_head(config)
-        head.load_state_dict(tensors)
+            head = build_head(config)
+            head.load_state_dict(tensors, assign=True)
     except (InputError, SafetensorError, RuntimeError) as error:
         raise BundleError(f"{directory}: the weights do not fit the settings: {error}") from error
     return head.eval(), details

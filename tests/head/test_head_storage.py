@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from random_state import global_random_state_unchanged
 from safetensors.torch import save
 
 from glot_rag.errors import BundleError
@@ -69,6 +70,12 @@ def test_round_trip_is_exact(settings: dict[str, Any], tmp_path: Path, make_head
     states, mask = torch.randn(2, 5, head.config.input_size), torch.ones(2, 5, dtype=torch.bool)
     with torch.no_grad():
         assert torch.equal(loaded(states, mask).vector, head(states, mask).vector)
+
+
+def test_loading_leaves_the_global_random_numbers_alone(bundle: Path) -> None:
+    with global_random_state_unchanged():
+        head, _ = load_head(bundle)
+    assert all(parameter.device.type == "cpu" for parameter in head.parameters())
 
 
 def test_saving_again_replaces_and_leaves_nothing_else(bundle: Path, make_head: MakeHead) -> None:
