@@ -115,7 +115,7 @@ def pdf(lines: list[str]) -> bytes:
 
 def test_pdf(loads: Any) -> None:
     loaded = loads.one(".pdf", pdf(["The kettle boils wa-", "ter in X-", "Ray rooms. . . . . . 5"]))
-    assert loaded.text == "The kettle boils water in X-\nRay rooms … 5"
+    assert loaded.text == "The kettle boils water in X-Ray rooms … 5"
     assert (loaded.title, loaded.metadata) == ("A manual", {"pages": 1, "page_starts": [0], "author": "Ada"})
     with pytest.raises(DatasetError, match="no text on its 1 pages: they are pictures; run text recognition"):
         loads.one(".pdf", pdf([]))
