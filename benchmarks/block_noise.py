@@ -1,0 +1,252 @@
+"""Measure what block graph heads keep of real pages, beside everything, trafilatura on the markup and the main content.
+
+    python benchmarks/block_noise.py --pages pages.jsonl.gz --part all --head glot_rag/pretrained/minilm-blocks
+
+The pages file has a JSON record a line: "text" (all visible text), "gold" (its main content), "kind", "host", and
+optionally "trafilatura" (what the extractor makes of the markup) and "title". Prints F1 of the words kept against the
+main content, a page and by kind; the calibration error; with --documents (what gather_blocks.py wrote) also what plain
+documents lose and the F1 of other noise; with --retrieval nDCG@10 of headline queries over mean-pooled pages.
+Heads are given as PATH or NAME=PATH.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import re
+import time
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from block_measures import calibration_bins, words_f1
+from numpy.typing import NDArray
+
+from glot_rag.denoise.block_noise import WORD_MARGIN, NoiseFound, find_noise
+from glot_rag.denoise.block_states import TokenStates, early_states
+from glot_rag.denoise.recurrence import recurrence_features
+from glot_rag.documents.blocks import split_blocks
+from glot_rag.evaluation.metrics import measure
+from glot_rag.head.block_graph import BlockGraphHead
+from glot_rag.head.block_storage import load_block_head
+from glot_rag.models.backbone import Backbone
+from glot_rag.training.block_labels import noise_at, noise_of_page
+
+PARTS = {0: "validation", 1: "report"}
+Record = dict[str, Any]
+
+
+def read(path: Path) -> list[Record]:
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def part_of(host: str) -> str:
+    return PARTS.get(zlib.crc32(host.encode()) % 5, "train")
+
+
+def best_lines(page: Record) -> str:
+    """The best that whole blocks can do: those of which more than half belongs to the main content."""
+    noise = noise_of_page(page["text"], page["gold"])
+    kept = []
+    for block in split_blocks(page["text"]):
+        words = [m.span() for m in re.finditer(r"\w+", page["text"][block.start : block.end])]
+        spans = np.array(words, np.int64).reshape(-1, 2) + block.start
+        if len(spans) and noise_at(noise, spans).mean() < 0.5:
+            kept.append(page["text"][block.start : block.end])
+    return "\n".join(kept)
+
+
+class Looked:
+    """What a head makes of texts.
+
+    Args:
+        head: a block graph head.
+        texts: N strings.
+        states: of each.
+        groups: of each, to count what recurs within a group; None counts nothing.
+        threshold: in the place of the head's own.
+        margin: of words that depart from their block.
+    """
+
+    def __init__(
+        self,
+        head: BlockGraphHead,
+        texts: Sequence[str],
+        states: Sequence[TokenStates],
+        groups: Sequence[str] | None,
+        threshold: float | None,
+        margin: float,
+    ) -> None:
+        counts = None
+        if groups is not None:
+            counts = recurrence_features(texts, [split_blocks(text) for text in texts], groups)
+        self.found: list[NoiseFound] = list(find_noise(head, texts, states, counts))
+        limit = head.config.noise_threshold if threshold is None else threshold
+        self.kept = [found.kept_words(limit, margin) for found in self.found]
+        self.texts = [found.text(text, kept) for found, text, kept in zip(self.found, texts, self.kept, strict=True)]
+
+
+def by_kind(values: Iterable[tuple[str, float]]) -> dict[str, float]:
+    kinds: dict[str, list[float]] = defaultdict(list)
+    for kind, value in values:
+        kinds[kind].append(value)
+        kinds["all"].append(value)
+    return {kind: round(float(np.mean(each)), 4) for kind, each in sorted(kinds.items())}
+
+
+@torch.inference_mode()
+def mean_vectors(backbone: Backbone, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Mean pooling of the first window of each text: (N, D), rows of norm 1."""
+    out = np.zeros((len(texts), backbone.state_size), np.float32)
+    for batch in backbone.pack(backbone.tokenizer(texts)):
+        states, mask = backbone.hidden_states(batch)
+        real = mask[..., None].float()
+        vectors = (states[0].float() * real).sum(1) / real.sum(1)
+        out[batch.rows] = torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy()
+    return out
+
+
+def headline(page: Record) -> str:
+    """A page's title without the site's name, or its first sentence; at least four words, else nothing."""
+    title = re.split(r"\s+[|–—·:»-]\s+", page.get("title") or "")[0].strip()
+    query = title if len(title.split()) >= 4 else re.split(r"(?<=[.!?])\s", page["gold"].strip())[0][:300]
+    return query if len(query.split()) >= 4 else ""
+
+
+def without(text: str, query: str) -> str:
+    return re.sub(re.escape(query), " ", text, flags=re.I)
+
+
+def retrieval(backbone: Backbone, pages: Sequence[Record], ways: dict[str, Sequence[str]]) -> dict[str, float]:
+    """nDCG@10 × 100 of headline queries, a way of cleaning at a time; the headline is taken out of every text."""
+    asked = [i for i, page in enumerate(pages) if headline(page)]
+    queries = mean_vectors(backbone, [headline(pages[i]) for i in asked])
+    qrels = {str(i): {str(i): 1} for i in asked}
+    out = {}
+    for name, texts in ways.items():
+        vectors = mean_vectors(backbone, [without(texts[i], headline(pages[i])) or " " for i in asked])
+        scores = queries @ vectors.T
+        run = {
+            str(i): {str(j): float(s) for j, s in zip(asked, row, strict=True)}
+            for i, row in zip(asked, scores, strict=True)
+        }
+        out[name] = round(100 * measure(qrels, run, ["ndcg@10"])["ndcg@10"], 2)
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pages", type=Path, required=True)
+    parser.add_argument("--part", default="all", choices=["all", "train", "validation", "report"])
+    parser.add_argument("--head", action="append", default=[], help="PATH or NAME=PATH; may be given again")
+    parser.add_argument("--documents", type=Path, help="what gather_blocks.py wrote: plain documents, other noise")
+    parser.add_argument("--threshold", type=float, help="noise probability; default: each head's own")
+    parser.add_argument("--margin", type=float, default=WORD_MARGIN)
+    parser.add_argument("--retrieval", action="store_true")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    backbone = Backbone.load("minilm")
+    heads = {}
+    for each in options.head:
+        name, _, path = each.rpartition("=")
+        heads[name or Path(path).name] = load_block_head(path)[0]
+    layer = next((head.config.layer for head in heads.values()), 2)
+    pages = [p for p in read(options.pages) if options.part == "all" or part_of(p["host"]) == options.part]
+    texts = [page["text"] for page in pages]
+    start = time.perf_counter()
+    states = early_states(backbone, texts, layer)
+    report: dict[str, Any] = {"pages": len(pages), "part": options.part, "states_seconds": time.perf_counter() - start}
+    ways: dict[str, Sequence[str]] = {"everything": texts}
+    if all("trafilatura" in page for page in pages):
+        ways["trafilatura"] = [page["trafilatura"] or "" for page in pages]
+    ways["best lines"] = [best_lines(page) for page in pages]
+    for name, head in heads.items():
+        start = time.perf_counter()
+        looked = Looked(head, texts, states, None, options.threshold, options.margin)
+        seconds = time.perf_counter() - start
+        ways[name] = looked.texts
+        probability = np.concatenate([found.block_noise for found in looked.found])
+        truth, weight = truths(pages, looked.found)
+        bins = calibration_bins(probability, truth, weight)
+        error = sum(abs(p - t) * w for p, t, w in bins) / sum(w for *_, w in bins)
+        report[name] = {"head_seconds": seconds, "calibration_error": round(error, 4), "bins": bins}
+    report["f1"] = {
+        name: {
+            **by_kind((p["kind"], words_f1(text, p["gold"])) for p, text in zip(pages, kept, strict=True)),
+            **by_kind_of_source(pages, kept),
+        }
+        for name, kept in ways.items()
+    }
+    if options.retrieval:
+        gold = [page["gold"] for page in pages]
+        report["ndcg@10"] = retrieval(backbone, pages, {**ways, "main content": gold})
+    if options.documents:
+        report["documents"] = of_documents(backbone, heads, read(options.documents), layer, options)
+    print(json.dumps({k: v for k, v in report.items()}, indent=1))
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def by_kind_of_source(pages: Sequence[Record], kept: Sequence[str]) -> dict[str, float]:
+    """News pages are those of article-extraction-benchmark."""
+    news = [
+        words_f1(text, p["gold"]) for p, text in zip(pages, kept, strict=True) if str(p.get("id", "")).startswith("sh-")
+    ]
+    return {"news": round(float(np.mean(news)), 4)} if news else {}
+
+
+def truths(pages: Sequence[Record], found: Sequence[NoiseFound]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The share of noise of every block, and its words."""
+    shares, weights = [], []
+    for page, each in zip(pages, found, strict=True):
+        noise = noise_at(noise_of_page(page["text"], page["gold"]), each.words)
+        count = np.bincount(each.word_block, minlength=len(each.blocks))
+        shares.append(np.bincount(each.word_block, noise, minlength=len(each.blocks)) / np.maximum(count, 1))
+        weights.append(count)
+    return np.concatenate(shares).astype(np.float32), np.concatenate(weights).astype(np.float32)
+
+
+def of_documents(
+    backbone: Backbone, heads: dict[str, BlockGraphHead], records: list[Record], layer: int, options: argparse.Namespace
+) -> dict[str, Any]:
+    """What plain documents lose of their words, and F1 on documents with other noise, of the part asked for."""
+    chosen = [r for r in records if "gold" not in r and (options.part in ("all", r["part"]))]
+    texts = [record["text"] for record in chosen]
+    states = early_states(backbone, texts, layer)
+    out: dict[str, Any] = {}
+    for name, head in heads.items():
+        ways = {name: None, f"{name}, fitted": [r["group"] for r in chosen]} if head.config.count_size else {name: None}
+        for way, groups in ways.items():
+            looked = Looked(head, texts, states, groups, options.threshold, options.margin)
+            lost: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+            f1: list[tuple[str, float]] = []
+            for record, found, kept, text in zip(chosen, looked.found, looked.kept, looked.texts, strict=True):
+                if record["kind"].startswith("clean-"):
+                    lost[record["kind"]][0] += int((~kept).sum())
+                    lost[record["kind"]][1] += len(kept)
+                else:
+                    noise = noise_at(record["noise"], found.words)
+                    f1.append((record["kind"], words_f1(text, " ".join(words(record["text"], found, ~noise)))))
+            out[way] = {"lost": {k: round(a / b, 4) for k, (a, b) in sorted(lost.items())}, "f1": by_kind(f1)}
+    everything = [
+        (r["kind"], words_f1(r["text"], " ".join(words(r["text"], f, ~noise_at(r["noise"], f.words)))))
+        for r, f in zip(chosen, looked.found, strict=True)
+        if not r["kind"].startswith("clean-")
+    ]
+    out["everything"] = {"f1": by_kind(everything)}
+    return out
+
+
+def words(text: str, found: NoiseFound, chosen: NDArray[np.bool_]) -> list[str]:
+    return [text[start:end] for start, end in found.words[chosen].tolist()]
+
+
+if __name__ == "__main__":
+    main()
