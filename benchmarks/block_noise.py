@@ -24,13 +24,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from block_measures import calibration_bins, words_f1
 from numpy.typing import NDArray
 
 from glot_rag.denoise.block_noise import WORD_MARGIN, NoiseFound, find_noise
 from glot_rag.denoise.block_states import TokenStates, early_states
 from glot_rag.denoise.recurrence import recurrence_features
 from glot_rag.documents.blocks import split_blocks
+from glot_rag.evaluation.kept_words import calibration_bins, words_f1
 from glot_rag.evaluation.metrics import measure
 from glot_rag.head.block_graph import BlockGraphHead
 from glot_rag.head.block_storage import load_block_head
@@ -189,7 +189,7 @@ def main() -> None:
         report["ndcg@10"] = retrieval(backbone, pages, {**ways, "main content": gold})
     if options.documents:
         report["documents"] = of_documents(backbone, heads, read(options.documents), layer, options)
-    print(json.dumps({k: v for k, v in report.items()}, indent=1))
+    print(json.dumps(report, indent=1))
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 

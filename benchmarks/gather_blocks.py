@@ -219,9 +219,9 @@ def clean(folder: Path, texts: Path) -> Iterator[Record]:
     ]
     for path in rng.sample(sources, 110):
         text = path.read_text("utf-8", "replace")
-        lines = text.splitlines()
-        start = rng.randrange(max(1, len(lines) - 60))
-        yield from give("code", path.name, "\n".join(lines[start : start + rng.randint(20, 80)]))
+        code = text.splitlines()
+        start = rng.randrange(max(1, len(code) - 60))
+        yield from give("code", path.name, "\n".join(code[start : start + rng.randint(20, 80)]))
         docs = re.findall(r'"""(.+?)"""', text, flags=re.S)
         if docs:
             yield from give("docstrings", path.name, "\n\n".join(docs)[:4000])
@@ -323,8 +323,8 @@ def mails(folder: Path, bodies: list[Record]) -> Iterator[Record]:
         text = path.read_text("utf-8", "replace")
         if "\n\n" not in text or path.name in ("requires.txt", "top_level.txt", "SOURCES.txt", "dependency_links.txt"):
             continue
-        _head, _, body = text.partition("\n\n") if re.match(r"[\w-]+:", text) else ("", "", text)
-        tails.append((path.name, body.splitlines()))
+        _, _, reply = text.partition("\n\n") if re.match(r"[\w-]+:", text) else ("", "", text)
+        tails.append((path.name, reply.splitlines()))
     sign = [
         "-- ",
         "Best regards,",
@@ -373,7 +373,7 @@ def mails(folder: Path, bodies: list[Record]) -> Iterator[Record]:
             lines += [(h, True) for h in heads[: rng.randint(2, 8)]] + [("", True)]
         if rng.random() < 0.5:
             lines += [(rng.choice([f"Hi {other.split()[0]},", f"Dear {other},", "Hello all,"]), False), ("", False)]
-        own = [x for line in body["text"].splitlines() for x in wrap(line, 72)][: rng.randint(4, 60)]
+        own = [x for row in body["text"].splitlines() for x in wrap(row, 72)][: rng.randint(4, 60)]
         quote = [x for line in bodies[(number * 7 + 3) % len(bodies)]["text"].splitlines() for x in wrap(line, 70)][
             : rng.randint(2, 25)
         ]
@@ -508,7 +508,7 @@ def readmes() -> Iterator[Record]:
     """READMEs of the installed Python packages: badge and image lines are noise, the rest must be kept."""
     for package in sorted(distributions(), key=lambda d: str(d.metadata["Name"])):
         body = package.metadata.get_payload()  # type: ignore[attr-defined]
-        body = body if isinstance(body, str) and body.strip() else package.metadata.get("Description") or ""
+        body = body if isinstance(body, str) and body.strip() else str(package.metadata["Description"] or "")
         text = shorten(html.unescape(body))
         if len(text.split()) < 30:
             continue

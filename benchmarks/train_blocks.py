@@ -4,8 +4,9 @@
     python benchmarks/train_blocks.py --documents documents.jsonl.gz --cache DIR --out glot_rag/pretrained/minilm-blocks
 
 Learns from the train part of the documents and chooses the threshold on the validation part; the report part is not
-looked at. The backbone's states are computed once, into --cache (768 bytes a token), and read from there by further runs. For an ablation,
-leave parts out with --without; --means gives the head one token a block, its mean, which trains twenty times as fast.
+looked at. The backbone's states are computed once, into --cache (768 bytes a token), and read from there by further
+runs. The head first sees one token a block, the mean of its tokens, for --means-epochs, which is many times as fast,
+then all tokens for --epochs. For an ablation, leave parts out with --without.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from block_measures import WEB, calibration_error, clean_loss, kept_f1
 from numpy.typing import NDArray
 
 from glot_rag.denoise.block_states import early_states
 from glot_rag.denoise.recurrence import RECURRENCE_FEATURES, recurrence_features
 from glot_rag.documents.blocks import split_blocks
 from glot_rag.documents.layout import LAYOUT_FEATURES
+from glot_rag.evaluation.kept_words import WEB, calibration_error, clean_loss, kept_f1
 from glot_rag.head.block_graph import BlockGraphConfig, BlockGraphHead
 from glot_rag.head.block_storage import save_block_head
 from glot_rag.models.backbone import Backbone
@@ -55,7 +56,7 @@ def states_of(documents: list[dict[str, Any]], folder: Path, layer: int) -> Hidd
         assert backbone is not None
         texts = [each["text"] for each in documents[cache.done : cache.done + 40]]
         found = early_states(backbone, texts, layer)
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "states": np.concatenate([each.states for each in found]).astype(np.float16),
             "spans": np.concatenate([each.spans for each in found]).astype(np.int32),
         }
@@ -148,13 +149,12 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="folder of hidden states")
     parser.add_argument("--out", type=Path, help="where the head goes")
     parser.add_argument("--without", default="", help=f"comma-separated parts to leave out: {', '.join(PARTS)}")
-    parser.add_argument("--means", action="store_true", help="one token a block")
     parser.add_argument("--pages-only", action="store_true", help="train on web pages alone")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--means-epochs", type=int, default=8, help="epochs before those, with one token a block")
     parser.add_argument("--hidden-size", type=int, default=64)
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--every", type=int, default=4, help="epochs between looks at the validation part")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -168,34 +168,35 @@ def main() -> None:
         state_size=0 if "states" in without else 384,
         layout_size=0 if "layout" in without else len(LAYOUT_FEATURES),
         count_size=0 if "counts" in without else len(RECURRENCE_FEATURES),
-        token_layers=0 if options.means or "tokens" in without else 1,
+        token_layers=0 if "tokens" in without else 1,
         block_graph="blocks" not in without,
         hidden_size=options.hidden_size,
         dropout=options.dropout,
     )
-    if options.means:
-        documents = [block_means(each) for each in documents]
-    train = [
-        d for d, r in zip(documents, records, strict=True)
-        if r["part"] == "train" and len(d.block) and (not options.pages_only or r["kind"] in WEB)
-    ]  # fmt: skip
-    chosen = [i for i, r in enumerate(records) if r["part"] == "validation" and len(documents[i].block)]
-    validation, of_validation = [documents[i] for i in chosen], [records[i] for i in chosen]
-    logger.info("%d documents to learn from, %d to choose on, %s", len(train), len(validation), config)
-
-    def look(epoch: int, head: BlockGraphHead) -> None:
-        if epoch + 1 == options.epochs or (epoch + 1) % options.every == 0:
-            found = summary(
-                head, validation, of_validation, [0.5] if epoch + 1 < options.epochs else [0.4, 0.5, 0.6, 0.7]
-            )
-            for key, value in found.items():
-                logger.info("%s %s", key, json.dumps(value))
-
-    settings = BlockTraining(epochs=options.epochs, seed=options.seed, learning_rate=options.learning_rate)
-    head = train_blocks(config, train, settings, look)
+    train = [i for i, r in enumerate(records) if r["part"] == "train" and (not options.pages_only or r["kind"] in WEB)]
+    chosen = [i for i, r in enumerate(records) if r["part"] == "validation"]
+    train, chosen = ([i for i in rows if len(documents[i].block)] for rows in (train, chosen))
+    logger.info("%d documents to learn from, %d to choose on, %s", len(train), len(chosen), config)
+    head: BlockGraphHead | None = None
+    if options.means_epochs:
+        settings = BlockTraining(options.means_epochs, options.learning_rate, batch_tokens=768, seed=options.seed)
+        head = train_blocks(config, [block_means(documents[i]) for i in train], settings)
+        keep(head, options)
+    if options.epochs:
+        rate = options.learning_rate / 4 if options.means_epochs else options.learning_rate
+        settings = BlockTraining(options.epochs, rate, seed=options.seed)
+        head = train_blocks(config, [documents[i] for i in train], settings, lambda _, head: keep(head, options), head)
+    assert head is not None
+    for key, value in summary(head, [documents[i] for i in chosen], [records[i] for i in chosen], [0.5, 0.7]).items():
+        logger.info("%s %s", key, json.dumps(value))
+    assert head is not None
     logger.info("%d parameters", sum(p.numel() for p in head.parameters()))
+
+
+def keep(head: BlockGraphHead, options: argparse.Namespace) -> None:
+    """Save the head as it is by now."""
     if options.out:
-        details = {"backbone": "minilm", "documents": len(train), "epochs": options.epochs, "seed": options.seed}
+        details = {"backbone": "minilm", "epochs": [options.means_epochs, options.epochs], "seed": options.seed}
         save_block_head(head, options.out, details)
 
 

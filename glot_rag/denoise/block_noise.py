@@ -96,7 +96,7 @@ def find_noise(
         block_logits, token_logits = _logits(
             head, tokens.states, home, layout_features(text, blocks), None if counts is None else counts[row]
         )
-        block_noise, token_noise = 1 / (1 + np.exp(-block_logits)), 1 / (1 + np.exp(-token_logits))
+        block_noise, token_noise = _sigmoid(block_logits), _sigmoid(token_logits)
         word_block = _last_start(starts, words[:, 0])
         word_noise = block_noise[word_block]
         if len(tokens.spans) and len(words):
@@ -110,6 +110,11 @@ def find_noise(
 def _last_start(starts: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
     """The last of the ascending starts at or before each place."""
     return (np.searchsorted(starts, places, side="right") - 1).clip(min=0)
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    noise: NDArray[np.float32] = 1 / (1 + np.exp(-logits))
+    return noise
 
 
 @torch.inference_mode()

@@ -223,4 +223,5 @@ def _mean_by_block(values: Tensor, weights: Tensor, block: Tensor, mask: Tensor)
 
 def _at(nodes: Tensor, block: Tensor) -> Tensor:
     """Rows of (B·N, H) for each token: (W, L, H)."""
-    return nodes[block.clamp(min=0)]
+    rows: Tensor = nodes[block.clamp(min=0)]
+    return rows

@@ -51,4 +51,5 @@ def noise_at(noise: Sequence[tuple[int, int]], spans: NDArray[np.int64]) -> NDAr
     starts, ends = np.array(noise, np.int64).T
     middle = spans.sum(1) // 2
     place = np.searchsorted(starts, middle, side="right") - 1
-    return (place >= 0) & (middle < ends[place.clip(min=0)])
+    inside: NDArray[np.bool_] = (place >= 0) & (middle < ends[place.clip(min=0)])
+    return inside

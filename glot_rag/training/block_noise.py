@@ -143,7 +143,8 @@ def collate(documents: Sequence[BlockDocument], window: int = WINDOW) -> BlockBa
         at += windows[row] * window
     flat = (each.reshape(-1, window, *each.shape[1:]) for each in (states, block, token_noise))
     s, b, t = (torch.from_numpy(each) for each in flat)
-    return BlockBatch(s, b, *(torch.from_numpy(each) for each in (mask, layout, counts, words, noise)), t)
+    m, la, c, w, n = (torch.from_numpy(each) for each in (mask, layout, counts, words, noise))
+    return BlockBatch(s, b, m, la, c, w, n, t)
 
 
 def batches(
@@ -159,7 +160,7 @@ def batches(
             groups.append([])
         groups[-1].append(cropped[row])
     if rng is not None:
-        rng.shuffle(groups)  # type: ignore[arg-type]
+        rng.shuffle(groups)
     yield from groups
 
 
@@ -205,18 +206,20 @@ def train_blocks(
     documents: Sequence[BlockDocument],
     settings: BlockTraining,
     after_epoch: Callable[[int, BlockGraphHead], None] | None = None,
+    start: BlockGraphHead | None = None,
 ) -> BlockGraphHead:
-    """Train a head from fresh parameters.
+    """Train a head.
 
     Args:
         config: the head's.
         documents: what it learns from.
         settings: of the run.
         after_epoch: called with the epoch and the head, in evaluation mode.
+        start: a head of the same configuration that is trained on, in place; None begins with fresh parameters.
     """
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
-    head = BlockGraphHead(config)
+    head = BlockGraphHead(config) if start is None else start
     optimizer = torch.optim.AdamW(head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     total = sum(min(len(each.block), settings.batch_tokens) for each in documents)
     expected = settings.epochs * max(1, round(1.15 * total / settings.batch_tokens))
@@ -228,7 +231,7 @@ def train_blocks(
             batch = collate(group)
             for features, share in ((batch.layout, settings.layout_dropout), (batch.counts, settings.count_dropout)):
                 features[torch.from_numpy(rng.random(len(group)) < share)] = 0
-            warm = min(1.0, (step + 1) / 100)
+            warm = min(1.0, (step + 1) / min(100, 1 + expected // 10))
             done = min(1.0, step / expected)
             for parameters in optimizer.param_groups:
                 parameters["lr"] = settings.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
@@ -251,8 +254,11 @@ def block_means(document: BlockDocument) -> BlockDocument:
     states = document.states(0, len(document.block))
     number = len(document.words)
     total = np.zeros((number, states.shape[1]), np.float32)
-    np.add.at(total, document.block, states)
-    means = total / np.maximum(np.bincount(document.block, minlength=number), 1)[:, None].astype(np.float32)
+    having, first = np.unique(document.block, return_index=True)
+    if len(having):
+        total[having] = np.add.reduceat(states, first)
+    count = np.maximum(np.bincount(document.block, minlength=number), 1).astype(np.float32)
+    means: NDArray[np.float32] = total / count[:, None]
     return replace(
         document,
         block=np.arange(number),

@@ -1,4 +1,4 @@
-"""Measures of kept and dropped blocks and words, shared by train_blocks.py and block_noise.py."""
+"""Measures of cleaning: which words or blocks of a document were kept, against its main content."""
 
 from __future__ import annotations
 
