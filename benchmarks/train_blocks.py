@@ -16,6 +16,7 @@ import gzip
 import json
 import logging
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ from glot_rag.training.block_noise import (
 
 logger = logging.getLogger("train_blocks")
 PARTS = ("states", "layout", "tokens", "blocks", "counts")
+THRESHOLDS = [round(0.3 + 0.05 * i, 2) for i in range(13)]
+MOST_LOST = 0.01  # of the words of clean documents
 
 
 def states_of(documents: list[dict[str, Any]], folder: Path, layer: int) -> HiddenStateCache:
@@ -99,48 +102,42 @@ def predict(head: BlockGraphHead, documents: list[BlockDocument]) -> list[NDArra
 
 
 def summary(
-    head: BlockGraphHead, documents: list[BlockDocument], records: list[dict[str, Any]], thresholds: list[float]
+    documents: list[BlockDocument], records: list[dict[str, Any]], found: list[NDArray[np.float32]], threshold: float
 ) -> dict[str, Any]:
-    """F1 of pages, what clean documents lose, calibration: over blocks, kept or dropped whole."""
-    found = predict(head, documents)
-    out: dict[str, Any] = {}
-    for threshold in thresholds:
-        f1, loss = defaultdict(list), defaultdict(list)
-        for each, record, noise in zip(documents, records, found, strict=True):
+    """F1 by kind, and the share of their words that clean documents lose: blocks are kept or dropped whole."""
+    f1: dict[str, list[float]] = defaultdict(list)
+    lost: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for each, record, noise in zip(documents, records, found, strict=True):
+        kind, kept = record["kind"].removesuffix("~"), noise <= threshold
+        if kind.startswith("clean-"):
+            lost[kind].append(clean_loss(each.words, kept))
+            lost["all"].append(lost[kind][-1])
+        else:
+            f1[kind].append(kept_f1(each.words, each.noise, kept))
             if record["kind"] in WEB:
-                f1[record["kind"]].append(kept_f1(each.words, each.noise, noise <= threshold))
-            elif record["kind"].startswith("clean-"):
-                loss[record["kind"].removesuffix("~")].append(clean_loss(each.words, noise <= threshold))
-            else:
-                f1[record["kind"].removesuffix("~")].append(kept_f1(each.words, each.noise, noise <= threshold))
-        web = [value for kind in WEB for value in f1[kind]]
-        out[f"{threshold:.2f}"] = {
-            "pages": round(float(np.mean(web)), 4),
-            "news": round(
-                float(
-                    np.mean(
-                        [
-                            kept_f1(d.words, d.noise, n <= threshold)
-                            for d, r, n in zip(documents, records, found, strict=True)
-                            if r["source"].startswith("page:sh")
-                        ]
-                    )
-                ),
-                4,
-            ),
-            "kinds": {kind: round(float(np.mean(values)), 3) for kind, values in sorted(f1.items()) if values},
-            "clean": {
-                kind: round(float(sum(v[0] for v in values) / sum(v[1] for v in values)), 4)
-                for kind, values in sorted(loss.items())
-            },
-        }
-    web_rows = [i for i, record in enumerate(records) if record["kind"] in WEB]
-    out["ece"] = calibration_error(
-        np.concatenate([found[i] for i in web_rows]),
-        np.concatenate([documents[i].noise for i in web_rows]),
-        np.concatenate([documents[i].words for i in web_rows]),
-    )
-    return out
+                f1["pages"].append(f1[kind][-1])
+    return {
+        "threshold": threshold,
+        "f1": {kind: round(float(np.mean(values)), 4) for kind, values in sorted(f1.items())},
+        "lost": {k: round(sum(a for a, _ in v) / sum(b for _, b in v), 4) for k, v in sorted(lost.items())},
+    }
+
+
+def choose_threshold(
+    head: BlockGraphHead, documents: list[BlockDocument], records: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The threshold with the best F1 over pages of those at which clean documents lose at most `MOST_LOST`."""
+    found = predict(head, documents)
+    tried = [summary(documents, records, found, threshold) for threshold in THRESHOLDS]
+    for each in tried:
+        logger.info(
+            "threshold %.2f: pages %.4f, clean lost %.4f", each["threshold"], each["f1"]["pages"], each["lost"]["all"]
+        )
+    allowed = [each for each in tried if each["lost"]["all"] <= MOST_LOST] or tried[-1:]
+    pages = [i for i, record in enumerate(records) if record["kind"] in WEB]
+    noise, words = ([getattr(documents[i], name) for i in pages] for name in ("noise", "words"))
+    error = calibration_error(*map(np.concatenate, ([found[i] for i in pages], noise, words)))
+    return {**max(allowed, key=lambda each: each["f1"]["pages"]), "calibration_error": round(error, 4)}
 
 
 def main() -> None:
@@ -181,22 +178,23 @@ def main() -> None:
     if options.means_epochs:
         settings = BlockTraining(options.means_epochs, options.learning_rate, batch_tokens=768, seed=options.seed)
         head = train_blocks(config, [block_means(documents[i]) for i in train], settings)
-        keep(head, options)
     if options.epochs:
         rate = options.learning_rate / 4 if options.means_epochs else options.learning_rate
         settings = BlockTraining(options.epochs, rate, seed=options.seed)
-        head = train_blocks(config, [documents[i] for i in train], settings, lambda _, head: keep(head, options), head)
-    assert head is not None
-    for key, value in summary(head, [documents[i] for i in chosen], [records[i] for i in chosen], [0.5, 0.7]).items():
-        logger.info("%s %s", key, json.dumps(value))
-    assert head is not None
-    logger.info("%d parameters", sum(p.numel() for p in head.parameters()))
-
-
-def keep(head: BlockGraphHead, options: argparse.Namespace) -> None:
-    """Save the head as it is by now."""
+        head = train_blocks(config, [documents[i] for i in train], settings, start=head)
+    if head is None:
+        parser.error("--epochs and --means-epochs are both 0: nothing to train")
+    best = choose_threshold(head, [documents[i] for i in chosen], [records[i] for i in chosen])
+    logger.info("%d parameters; %s", sum(p.numel() for p in head.parameters()), json.dumps(best))
     if options.out:
-        details = {"backbone": "minilm", "epochs": [options.means_epochs, options.epochs], "seed": options.seed}
+        head.config = replace(config, noise_threshold=best["threshold"])
+        details = {
+            "backbone": "minilm",
+            "backbone_fingerprint": Backbone.load("minilm").fingerprint,
+            "epochs": [options.means_epochs, options.epochs],
+            "seed": options.seed,
+            "validation": best,
+        }
         save_block_head(head, options.out, details)
 
 
