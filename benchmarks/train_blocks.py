@@ -30,7 +30,7 @@ from glot_rag.documents.blocks import split_blocks
 from glot_rag.documents.layout import LAYOUT_FEATURES
 from glot_rag.evaluation.kept_words import WEB, calibration_error, clean_loss, kept_f1
 from glot_rag.head.block_graph import BlockGraphConfig, BlockGraphHead
-from glot_rag.head.block_storage import save_block_head
+from glot_rag.head.block_storage import load_block_head, save_block_head
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.state_cache import Column, HiddenStateCache
 from glot_rag.training.block_noise import (
@@ -145,6 +145,7 @@ def main() -> None:
     parser.add_argument("--documents", type=Path, required=True, help="what gather_blocks.py wrote")
     parser.add_argument("--cache", type=Path, required=True, help="folder of hidden states")
     parser.add_argument("--out", type=Path, help="where the head goes")
+    parser.add_argument("--start", type=Path, help="a head to go on from")
     parser.add_argument("--without", default="", help=f"comma-separated parts to leave out: {', '.join(PARTS)}")
     parser.add_argument("--pages-only", action="store_true", help="train on web pages alone")
     parser.add_argument("--epochs", type=int, default=3)
@@ -174,12 +175,12 @@ def main() -> None:
     chosen = [i for i, r in enumerate(records) if r["part"] == "validation"]
     train, chosen = ([i for i in rows if len(documents[i].block)] for rows in (train, chosen))
     logger.info("%d documents to learn from, %d to choose on, %s", len(train), len(chosen), config)
-    head: BlockGraphHead | None = None
+    head = load_block_head(options.start)[0] if options.start else None
     if options.means_epochs:
         settings = BlockTraining(options.means_epochs, options.learning_rate, batch_tokens=768, seed=options.seed)
-        head = train_blocks(config, [block_means(documents[i]) for i in train], settings)
+        head = train_blocks(config, [block_means(documents[i]) for i in train], settings, start=head)
     if options.epochs:
-        rate = options.learning_rate / 4 if options.means_epochs else options.learning_rate
+        rate = options.learning_rate / 4 if head is not None else options.learning_rate
         settings = BlockTraining(options.epochs, rate, seed=options.seed)
         head = train_blocks(config, [documents[i] for i in train], settings, start=head)
     if head is None:

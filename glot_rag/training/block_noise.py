@@ -21,6 +21,7 @@ from glot_rag.training.block_labels import noise_at
 
 logger = logging.getLogger(__name__)
 
+MIXED_WEIGHT = 10.0
 WINDOW = 128  # tokens; the token graph joins tokens of a block within a window
 
 
@@ -171,9 +172,12 @@ def loss_of(head: BlockGraphHead, batch: BlockBatch, token_share: float = 0.5) -
     blocks = binary_cross_entropy_with_logits(logits.blocks, batch.noise, weights, reduction="sum") / weights.sum()
     if not head.config.state_size:
         return blocks
-    # A token weighs so that its block weighs the square root of its words, as above.
+    # A token weighs so that its block weighs the square root of its words, as above; more in blocks of signal and
+    # noise, as only there has a word anything to say that its block does not.
     real = batch.block >= 0
-    of_block = (weights / batch.words.clamp(min=1)).reshape(-1)[batch.block.clamp(min=0)] * real
+    mixed = (batch.noise > 0.05) & (batch.noise < 0.95)
+    each = weights / batch.words.clamp(min=1) * (1 + (MIXED_WEIGHT - 1) * mixed)
+    of_block = each.reshape(-1)[batch.block.clamp(min=0)] * real
     tokens = binary_cross_entropy_with_logits(logits.tokens, batch.token_noise, of_block, reduction="sum")
     return blocks + token_share * tokens / of_block.sum().clamp(min=1)
 
