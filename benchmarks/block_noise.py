@@ -30,7 +30,8 @@ from glot_rag.denoise.block_noise import WORD_MARGIN, NoiseFound, find_noise
 from glot_rag.denoise.block_states import TokenStates, early_states
 from glot_rag.denoise.recurrence import recurrence_features
 from glot_rag.documents.blocks import split_blocks
-from glot_rag.evaluation.kept_words import calibration_bins, words_f1
+from glot_rag.evaluation.block_measures import calibration_bins
+from glot_rag.evaluation.kept_words import kept_words
 from glot_rag.evaluation.metrics import measure
 from glot_rag.head.block_graph import BlockGraphHead
 from glot_rag.head.block_storage import load_block_head
@@ -179,7 +180,7 @@ def main() -> None:
         report[name] = {"head_seconds": seconds, "calibration_error": round(error, 4), "bins": bins}
     report["f1"] = {
         name: {
-            **by_kind((p["kind"], words_f1(text, p["gold"])) for p, text in zip(pages, kept, strict=True)),
+            **by_kind((p["kind"], kept_words(text, p["gold"])[2]) for p, text in zip(pages, kept, strict=True)),
             **by_kind_of_source(pages, kept),
         }
         for name, kept in ways.items()
@@ -196,9 +197,8 @@ def main() -> None:
 
 def by_kind_of_source(pages: Sequence[Record], kept: Sequence[str]) -> dict[str, float]:
     """News pages are those of article-extraction-benchmark."""
-    news = [
-        words_f1(text, p["gold"]) for p, text in zip(pages, kept, strict=True) if str(p.get("id", "")).startswith("sh-")
-    ]
+    from_news = [str(page.get("id", "")).startswith("sh-") for page in pages]
+    news = [kept_words(text, p["gold"])[2] for p, text, is_news in zip(pages, kept, from_news, strict=True) if is_news]
     return {"news": round(float(np.mean(news)), 4)} if news else {}
 
 
@@ -233,10 +233,10 @@ def of_documents(
                     lost[record["kind"]][1] += len(kept)
                 else:
                     noise = noise_at(record["noise"], found.words)
-                    f1.append((record["kind"], words_f1(text, " ".join(words(record["text"], found, ~noise)))))
+                    f1.append((record["kind"], kept_words(text, " ".join(words(record["text"], found, ~noise)))[2]))
             out[way] = {"lost": {k: round(a / b, 4) for k, (a, b) in sorted(lost.items())}, "f1": by_kind(f1)}
     everything = [
-        (r["kind"], words_f1(r["text"], " ".join(words(r["text"], f, ~noise_at(r["noise"], f.words)))))
+        (r["kind"], kept_words(r["text"], " ".join(words(r["text"], f, ~noise_at(r["noise"], f.words))))[2])
         for r, f in zip(chosen, looked.found, strict=True)
         if not r["kind"].startswith("clean-")
     ]

@@ -29,7 +29,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from glot_rag.evaluation.kept_words import WEB
+from glot_rag.evaluation.block_measures import WEB
 from glot_rag.training.block_labels import noise_of_page, spans_of_words
 
 # HTML documentation: package -> (part, where the main content stands).

@@ -28,7 +28,7 @@ from glot_rag.denoise.block_states import early_states
 from glot_rag.denoise.recurrence import RECURRENCE_FEATURES, recurrence_features
 from glot_rag.documents.blocks import split_blocks
 from glot_rag.documents.layout import LAYOUT_FEATURES
-from glot_rag.evaluation.kept_words import WEB, calibration_error, clean_loss, kept_f1
+from glot_rag.evaluation.block_measures import WEB, calibration_error, clean_loss, kept_f1
 from glot_rag.head.block_graph import BlockGraphConfig, BlockGraphHead
 from glot_rag.head.block_storage import load_block_head, save_block_head
 from glot_rag.models.backbone import Backbone

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 WEB = ("article", "blog", "collection", "documentation", "forum", "listing", "product", "service")
-_WORD = re.compile(r"\w+")
-
-
-def words_f1(kept: str, gold: str) -> float:
-    """F1 of the multiset of words kept against the main content's."""
-    ours, theirs = (Counter(_WORD.findall(text.lower())) for text in (kept, gold))
-    both = sum((ours & theirs).values())
-    return 2 * both / max(1, ours.total() + theirs.total())
 
 
 def kept_f1(words: NDArray[np.float32], noise: NDArray[np.float32], kept: NDArray[np.bool_]) -> float:
-    """The same over blocks: words of a block, their share of noise, whether it is kept."""
+    """F1 of the words kept against the signal, from each block's words, their share of noise, whether it is kept."""
     signal = words * (1 - noise)
     return float(2 * signal[kept].sum() / max(1.0, words[kept].sum() + signal.sum()))
 

@@ -3,13 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from glot_rag.evaluation.kept_words import calibration_bins, calibration_error, clean_loss, kept_f1, words_f1
-
-
-def test_words_f1_counts_words_as_often_as_they_stand() -> None:
-    # 3 words in common ("the" twice, "cat"); 5 kept, 4 in the main content.
-    assert words_f1("The cat, the menu: menu", "the cat the end") == pytest.approx(2 * 3 / 9)
-    assert words_f1("", "a") == 0
+from glot_rag.evaluation.block_measures import calibration_bins, calibration_error, clean_loss, kept_f1
 
 
 def test_kept_f1_and_clean_loss_of_blocks() -> None:
