@@ -38,6 +38,7 @@ from glot_rag.training.block_noise import (
     BlockTraining,
     batches,
     block_means,
+    calibrate,
     collate,
     prepare,
     train_blocks,
@@ -126,18 +127,24 @@ def summary(
 def choose_threshold(
     head: BlockGraphHead, documents: list[BlockDocument], records: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The threshold with the best F1 over pages of those at which clean documents lose at most `MOST_LOST`."""
+    """Calibrate the head on pages; the best threshold for them at which clean documents lose at most `MOST_LOST`."""
     found = predict(head, documents)
+    pages = [i for i, record in enumerate(records) if record["kind"] in WEB]
+    noise, words = (np.concatenate([getattr(documents[i], name) for i in pages]) for name in ("noise", "words"))
+    before = np.concatenate([found[i] for i in pages])
+    scale, shift = calibrate(head, before, noise, words)
+    found = [1 / (1 + np.exp(-(scale * np.log(p / (1 - p)) + shift))) for p in (f.clip(1e-6, 1 - 1e-6) for f in found)]
     tried = [summary(documents, records, found, threshold) for threshold in THRESHOLDS]
     for each in tried:
         logger.info(
             "threshold %.2f: pages %.4f, clean lost %.4f", each["threshold"], each["f1"]["pages"], each["lost"]["all"]
         )
     allowed = [each for each in tried if each["lost"]["all"] <= MOST_LOST] or tried[-1:]
-    pages = [i for i, record in enumerate(records) if record["kind"] in WEB]
-    noise, words = ([getattr(documents[i], name) for i in pages] for name in ("noise", "words"))
-    error = calibration_error(*map(np.concatenate, ([found[i] for i in pages], noise, words)))
-    return {**max(allowed, key=lambda each: each["f1"]["pages"]), "calibration_error": round(error, 4)}
+    errors = [
+        round(calibration_error(each, noise, words), 4) for each in (before, np.concatenate([found[i] for i in pages]))
+    ]
+    best = max(allowed, key=lambda each: float(each["f1"]["pages"]))
+    return {**best, "calibration_error": errors, "scale": scale, "shift": shift}
 
 
 def main() -> None:

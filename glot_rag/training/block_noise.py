@@ -269,3 +269,49 @@ def block_means(document: BlockDocument) -> BlockDocument:
         token_noise=document.noise,
         states=lambda start, end: means[start:end],
     )
+
+
+@torch.no_grad()
+def calibrate(
+    head: BlockGraphHead,
+    probabilities: NDArray[np.float32],
+    noise: NDArray[np.float32],
+    words: NDArray[np.float32],
+) -> tuple[float, float]:
+    """Scale and shift the head's logits so that its probabilities are right on held-out blocks (Platt, 1999).
+
+    The two numbers go into the last layers' parameters: the head gives calibrated logits from then on.
+
+    Args:
+        head: a trained head; changed in place.
+        probabilities: (N,) what it gives for held-out blocks.
+        noise: (N,) the share of each block that is noise.
+        words: (N,) the weight of each block.
+
+    Returns:
+        The scale and the shift.
+    """
+    logits = torch.logit(torch.from_numpy(probabilities).double(), eps=1e-6)
+    target, weight = (torch.from_numpy(each).double() for each in (noise, words))
+    coefficients = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([coefficients], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        each = binary_cross_entropy_with_logits(coefficients[0] * logits + coefficients[1], target, weight)
+        value = each / weight.mean()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    with torch.enable_grad():
+        optimizer.step(loss)  # type: ignore[arg-type]
+    scale, shift = coefficients.tolist()
+    head.block_out.weight.mul_(scale)
+    head.block_out.bias.mul_(scale).add_(shift)
+    if head.config.state_size:
+        # A token's logit is its block's plus its own.
+        last = head.token_out[-1]
+        assert isinstance(last, torch.nn.Linear)
+        last.weight.mul_(scale)
+        last.bias.mul_(scale)
+    return scale, shift

@@ -10,6 +10,7 @@ from glot_rag.training.block_noise import (
     BlockTraining,
     batches,
     block_means,
+    calibrate,
     collate,
     crop,
     loss_of,
@@ -115,3 +116,23 @@ def test_blocks_weigh_the_square_root_of_their_words() -> None:
     p = torch.sigmoid(logits)
     expected = (1 * -torch.log(p[0]) + 3 * -torch.log(1 - p[1])) / 4
     assert got == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_calibration_makes_probabilities_right() -> None:
+    """Logits that are twice as sure as they should be, and shifted: the head's own logits are halved and moved back."""
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=20_000)
+    noise = (rng.random(len(true)) < 1 / (1 + np.exp(-true))).astype(np.float32)
+    claimed = (1 / (1 + np.exp(-(2 * true + 1)))).astype(np.float32)
+    config = BlockGraphConfig(state_size=D, count_size=0, hidden_size=8)
+    head = train_blocks(config, [document(0)], BlockTraining(epochs=1))
+    batch = collate([document(1)])
+    with torch.no_grad():
+        before = head(batch.states, batch.block, batch.mask, batch.layout)
+    scale, shift = calibrate(head, claimed, noise, np.ones(len(true), np.float32))
+    assert scale == pytest.approx(0.5, abs=0.03)
+    assert shift == pytest.approx(-0.5, abs=0.05)
+    with torch.no_grad():
+        after = head(batch.states, batch.block, batch.mask, batch.layout)
+    torch.testing.assert_close(after.blocks, before.blocks * scale + shift)
+    torch.testing.assert_close(after.tokens, before.tokens * scale + shift)
