@@ -540,7 +540,7 @@ def transplanted(web: list[Record], bodies: list[Record]) -> Iterator[Record]:
 
 def generated(texts: list[Record]) -> Iterator[Record]:
     """The views that the pooling head is trained on: noise between the words, without line breaks."""
-    from glot_rag.training.noise import NoiseGenerator
+    from glot_rag.denoise.noisy_views import NoiseGenerator
 
     for part in ("train", "validation", "report"):
         chosen = [t["text"] for t in texts if t["part"] == part and len(t["text"].split()) > 30]
@@ -585,9 +585,9 @@ def used(each: Record) -> bool:
     """Whether a document is kept: of what there is plenty of, a share will do."""
     kind, train, draw = each["kind"], each["part"] == "train", zlib.crc32(each["source"].encode()) % 100
     if kind.endswith("~") and kind[:-1] in WEB:
-        return train and (kind != "article~" or draw >= 50)
+        return bool(train and (kind != "article~" or draw >= 50))
     least = {"site": 40 * train, "site~": 75 if train else 100, "transplanted~": 50 if train else 100}
-    return draw >= least.get(kind, 0)
+    return bool(draw >= least.get(kind, 0))
 
 
 def shortened(each: Record) -> Record:

@@ -103,17 +103,20 @@ def find_noise(
             place = _last_start(words[:, 0], tokens.spans[:, 1] - 1)
             count = np.bincount(place, minlength=len(words))
             some = count > 0
-            word_noise[some] = np.bincount(place, token_noise, minlength=len(words))[some] / count[some]
+            word_noise[some] = (np.bincount(place, token_noise, minlength=len(words))[some] / count[some]).astype(
+                np.float32
+            )
         yield NoiseFound(blocks, block_noise, words, word_block, word_noise)
 
 
 def _last_start(starts: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
     """The last of the ascending starts at or before each place."""
-    return (np.searchsorted(starts, places, side="right") - 1).clip(min=0)
+    rows: NDArray[np.int64] = (np.searchsorted(starts, places, side="right") - 1).clip(min=0)
+    return rows
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    noise: NDArray[np.float32] = 1 / (1 + np.exp(-logits))
+    noise: NDArray[np.float32] = (1 / (1 + np.exp(-logits))).astype(np.float32)
     return noise
 
 

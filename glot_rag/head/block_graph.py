@@ -200,7 +200,7 @@ class BlockGraphHead(nn.Module):
 
     def _tokens(self, states: Tensor, block: Tensor) -> Tensor:
         """(W, L, H): the states made small, and what the tokens of a block tell each other."""
-        tokens = self.dropout(torch.relu(self.token_in(states)))
+        tokens: Tensor = self.dropout(torch.relu(self.token_in(states)))
         if len(self.token_graph):
             together = block[:, :, None] == block[:, None, :]
             adjacency = token_graph(states, block >= 0, self.config.token_threshold) & together

@@ -304,7 +304,7 @@ def calibrate(
         return value
 
     with torch.enable_grad():
-        optimizer.step(loss)  # type: ignore[arg-type]
+        optimizer.step(loss)  # type: ignore[no-untyped-call]
     scale, shift = coefficients.tolist()
     head.block_out.weight.mul_(scale)
     head.block_out.bias.mul_(scale).add_(shift)
