@@ -14,7 +14,6 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from glot_rag.cli.options import Device
 from glot_rag.errors import InputError
 from glot_rag.progress import bar
 
@@ -45,41 +44,40 @@ def denoise(
     html: Annotated[
         str, typer.Option(help="all: the whole visible text of a page; main: what an extractor finds in the markup.")
     ] = "all",
-    device: Device = None,
 ) -> None:
     """Write documents without what looks like noise, for any embedder or language model."""
     if STANDARD in paths:
         if len(paths) > 1 or out is not None:
             raise InputError("- stands alone: one document comes from standard input, its clean text goes to stdout")
-        _denoise_stream(model, device, sys.stdin.buffer, sys.stdout.buffer)
+        _denoise_stream(model, sys.stdin.buffer, sys.stdout.buffer)
         return
     if out is None:
         raise InputError("give --out, a folder for the clean texts; or - to read standard input")
-    _denoise_files(paths, out, model, fit, html, device)
+    _denoise_files(paths, out, model, fit, html)
 
 
-def _load(model: str, device: str | None) -> Denoiser:
+def _load(model: str) -> Denoiser:
     from glot_rag.denoise.denoiser import Denoiser
 
-    return Denoiser.from_pretrained(model, device=device)
+    return Denoiser.from_pretrained(model)
 
 
-def _denoise_stream(model: str, device: str | None, source: IO[bytes], target: IO[bytes]) -> None:
+def _denoise_stream(model: str, source: IO[bytes], target: IO[bytes]) -> None:
     try:
         text = source.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"standard input is not UTF-8 (byte {error.start}): convert it first, with iconv") from None
-    (cleaned,) = _load(model, device).denoise([text])
+    (cleaned,) = _load(model).denoise([text])
     target.write(cleaned.text.encode("utf-8"))
     target.flush()
 
 
-def _denoise_files(paths: list[Path], out: Path, model: str, fit: bool, html: str, device: str | None) -> None:
+def _denoise_files(paths: list[Path], out: Path, model: str, fit: bool, html: str) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is not an empty folder: choose another one for the clean texts")
     with TemporaryFile("w+", encoding="utf-8") as spool:
         count = _read(paths, html, spool)
-        denoiser = _load(model, device)
+        denoiser = _load(model)
         if fit:
             denoiser = _fitted(denoiser, spool, count)
         total = _write(denoiser, spool, count, out)

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
-import numpy as np
 import typer
 
-from glot_rag.cli.options import ENCODER_HELP, Head, index_encoder
+from glot_rag.cli.options import ENCODER_HELP, index_encoder
 from glot_rag.errors import InputError
 from glot_rag.files import read_json_record
 
@@ -33,7 +32,6 @@ def index(
     out: Annotated[Path, typer.Option(help="Directory of the index; made if missing, added to if it is one.")],
     backbone: Annotated[str | None, typer.Option(help=f"{ENCODER_HELP} minilm if not given.")] = None,
     pooling: Annotated[str | None, typer.Option(help="glot, adapool, mean, max, cls or last.")] = None,
-    head: Head = None,
     fit: Annotated[
         bool, typer.Option(help="Take what recurs in these documents for noise; in a new index of 50 or more.")
     ] = True,
@@ -53,7 +51,7 @@ def index(
 
     chosen = cast("HtmlText", html)
     documents = read_documents(paths, html=chosen, encoding=encoding)  # what is wrong with a path is told first
-    opened, encoder = _open(out, backbone, pooling, head, reader() if fit else None)
+    opened, encoder = _open(out, backbone, pooling, reader() if fit else None)
     with opened:
         most = encoder.max_tokens - _SPECIAL_TOKENS
         tokens = min(most, MAX_CHUNK_TOKENS - _SPECIAL_TOKENS) if chunk_tokens is None else chunk_tokens
@@ -74,7 +72,7 @@ def index(
 
 
 def _open(
-    out: Path, backbone: str | None, pooling: str | None, head: Path | None, texts: Iterable[str] | None
+    out: Path, backbone: str | None, pooling: str | None, texts: Iterable[str] | None
 ) -> tuple[GlotIndex, GlotEncoder]:
     """The index, made if missing, and its encoder, which in a new one is fitted to the texts.
 
@@ -88,23 +86,23 @@ def _open(
     try:
         GlotIndex.open(out, read_only=True, check=False).close()  # the checks come with the real opening
     except IndexNotFoundError:
-        encoder = GlotEncoder.from_pretrained(backbone or "minilm", pooling=pooling, head=head)
+        encoder = GlotEncoder.from_pretrained(backbone or "minilm", pooling=pooling)
         if texts is not None and "fit" in encoder.capabilities:
             encoder = _fitted(encoder, texts)
         return GlotIndex.create(out, encoder=encoder, save_encoder=True), encoder
-    _check_asked(out, backbone, pooling, head)
+    _check_asked(out, backbone, pooling)
     encoder = index_encoder(out)
     return GlotIndex.open(out, encoder=encoder), encoder
 
 
-def _check_asked(out: Path, backbone: str | None, pooling: str | None, head: Path | None) -> None:
+def _check_asked(out: Path, backbone: str | None, pooling: str | None) -> None:
     """Refuse an encoder for an index that another one made; what was not asked for is the index's own.
 
     Raises:
-        InputError: A backbone, a pooling or a head that differs from those of the encoder in the index.
+        InputError: A backbone or a pooling that differs from that of the encoder in the index.
     """
     record = out / "encoder" / "encoder.json"
-    if not any((backbone, pooling, head)) or not record.is_file():
+    if not any((backbone, pooling)) or not record.is_file():
         return
     made_by = read_json_record(record, "glot-rag/encoder", 1 << 30)
     asked = {"backbone": backbone, "pooling": pooling}
@@ -114,19 +112,6 @@ def _check_asked(out: Path, backbone: str | None, pooling: str | None, head: Pat
                 f"{out} was made with --{name} {made_by.get(name)}, not {value}; leave the option out, or make another "
                 "index with --out"
             )
-    if head is not None and not _same_head(out / "encoder" / "head", head):
-        raise InputError(f"{out} was made with another head than {head}; leave --head out, or make another index")
-
-
-def _same_head(own: Path, other: Path) -> bool:
-    """Whether two heads have the same weights; one that was fitted to a corpus keeps those that it had."""
-    from safetensors.numpy import load_file
-
-    name = "head.safetensors"
-    if not (own / name).is_file() or not (other / name).is_file():
-        return False
-    ours, theirs = load_file(own / name), load_file(other / name)
-    return all(key in ours and np.array_equal(ours[key], weight) for key, weight in theirs.items())
 
 
 def _fitted(encoder: GlotEncoder, texts: Iterable[str]) -> GlotEncoder:

@@ -19,9 +19,6 @@ Backbone = Annotated[
     str, typer.Option("--backbone", help="minilm, smollm2, a hub id, a directory, a .gguf file or a saved encoder.")
 ]
 Pooling = Annotated[str, typer.Option(help="glot, adapool, mean, max, cls or last.")]
-Head = Annotated[Path | None, typer.Option(help="Directory of a trained head; the shipped one if not given.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, …; chosen if not given.")]
-Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16; chosen if not given.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
 
 

@@ -22,7 +22,6 @@ Poolings = Annotated[str, typer.Option("--pooling", help="Comma-separated: mean,
 BackboneName = Annotated[
     str, typer.Option("--backbone", help="minilm, smollm2, a hub id, a directory or a .gguf file.")
 ]
-Seeds = Annotated[int, typer.Option(min=1, help="Repetitions, each with a seed of its own, from 0.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the results here.")]
 
 
@@ -36,13 +35,10 @@ def stress(
     backbone: BackboneName = "minilm",
     pooling: Poolings = "mean,adapool,glot",
     distractors: Annotated[str, typer.Option(help="Comma-separated shares of noise words.")] = "0.2,0.5,0.8,0.9",
-    seeds: Seeds = 3,
     json_file: JsonFile = None,
-    picture: Annotated[Path | None, typer.Option(help="Draw accuracy against distractors (.png or .svg).")] = None,
 ) -> None:
-    """Find a negation among random words: the paper's stress test, with texts of equal length."""
+    """Find a negation among random words: the paper's stress test, with texts of equal length, over three seeds."""
     from glot_rag.evaluation.paper import stress as experiment
-    from glot_rag.evaluation.report.charts import check_picture, save_stress_picture
     from glot_rag.models.backbone import Backbone
 
     try:
@@ -51,14 +47,10 @@ def stress(
         raise InputError(
             f"--distractors must be numbers with commas between them, like 0.8,0.9; got {distractors!r}"
         ) from None
-    if picture:
-        check_picture(picture)
     settings = experiment.StressSettings(ratios)
-    settings = replace(settings, experiment=_settings(settings.experiment, pooling, seeds))
+    settings = replace(settings, experiment=_settings(settings.experiment, pooling))
     report = experiment.run_stress(Backbone.load(backbone), settings, progress=_tell)
     _show(report, json_file)
-    if picture:
-        save_stress_picture([report], picture)
 
 
 def glue(
@@ -66,23 +58,22 @@ def glue(
     data: Annotated[Path, typer.Option(help="Directory with TASK/train.tsv.gz and TASK/validation.tsv.gz.")],
     backbone: BackboneName = "minilm",
     pooling: Poolings = "mean,adapool,glot",
-    seeds: Seeds = 3,
     json_file: JsonFile = None,
 ) -> None:
-    """Train classifiers on GLUE tasks over frozen states, one for each pooling."""
+    """Train classifiers on GLUE tasks over frozen states, one for each pooling and each of three seeds."""
     from glot_rag.evaluation.paper import glue as experiment
     from glot_rag.models.backbone import Backbone
 
     settings = experiment.GlueSettings(tuple(name.strip() for name in task.split(",")))
-    settings = replace(settings, experiment=_settings(settings.experiment, pooling, seeds))
+    settings = replace(settings, experiment=_settings(settings.experiment, pooling))
     for name in settings.tasks:  # a wrong path is an error before a model is loaded
         experiment.read_glue(data, name, "validation")
     frozen = Backbone.load(backbone, max_tokens=experiment.MAX_TOKENS)
     _show(experiment.run_glue(frozen, data, settings, progress=_tell, show_progress=True), json_file)
 
 
-def _settings(settings: ExperimentSettings, pooling: str, seeds: int) -> ExperimentSettings:
-    return replace(settings, poolings=tuple(name.strip() for name in pooling.split(",") if name.strip()), seeds=seeds)
+def _settings(settings: ExperimentSettings, pooling: str) -> ExperimentSettings:
+    return replace(settings, poolings=tuple(name.strip() for name in pooling.split(",") if name.strip()))
 
 
 def _tell(message: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from glot_rag.cli.options import Backbone, Device, Dtype, Seed
+from glot_rag.cli.options import Backbone, Seed
 from glot_rag.head.config import TRAINED_POOLINGS
 
 _log = logging.getLogger(__name__)
@@ -28,10 +28,7 @@ def train(
     backbone: Backbone = "minilm",
     pooling: Annotated[str, typer.Option(help=", ".join(TRAINED_POOLINGS))] = "glot",
     limit: Annotated[int | None, typer.Option(min=4, help="Texts to train on, drawn at random.")] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the texts, at most.")] = 2,
     seed: Seed = 0,
-    device: Device = None,
-    dtype: Dtype = None,
 ) -> None:
     """Train a head, and the noise classifier for fitting it to a corpus. Clean texts are enough: no labels.
 
@@ -50,12 +47,12 @@ def train(
     everything = read_texts(text)
     texts = everything if limit is None else sample(everything, limit, seed)
     noise = read_noise_lines(lines or [])
-    frozen = FrozenBackbone.load(backbone, device=device, dtype=dtype)
+    frozen = FrozenBackbone.load(backbone)
     history = train(
         texts,
         frozen,
         default_head(frozen, pooling),
-        TrainingConfig(seed=seed, epochs=epochs),
+        TrainingConfig(seed=seed),
         out,
         lines=noise,
         details={"files": [path.name for path in [*text, *(lines or [])]]},
