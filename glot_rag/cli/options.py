@@ -18,7 +18,6 @@ ENCODER_HELP = "minilm, smollm2, a hub id, a directory, a .gguf file, a saved en
 Backbone = Annotated[
     str, typer.Option("--backbone", help="minilm, smollm2, a hub id, a directory, a .gguf file or a saved encoder.")
 ]
-Pooling = Annotated[str, typer.Option(help="glot, adapool, mean, max, cls or last.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
 
 

@@ -105,7 +105,7 @@ def test_train_gives_a_head_that_loads_and_its_noise_classifier(
     monkeypatch.setattr("glot_rag.training.classifier._STEPS", 2)
     assert run(monkeypatch, "train", *options) == 0
     shown = capsys.readouterr().out
-    assert "best of 1 epochs is 1" in shown
+    assert "best of 2 epochs is 2" in shown
     assert "token loss on simulated corpora held out" in shown
     encoder = GlotEncoder.from_pretrained(head=out)
     assert encoder.encode_documents([KETTLE]).shape == (1, 384)
