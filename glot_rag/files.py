@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -14,6 +15,7 @@ from typing import Any
 from glot_rag.errors import BundleError, InputError
 
 _MAX_RECORD_BYTES = 1 << 20
+_MAX_WEIGHT_BYTES = 1 << 30
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -137,3 +139,26 @@ def read_json_record(path: Path, expected_format: str, newest_version: int) -> d
             f"{path} has format version {version!r}; this glot-rag reads 1 to {newest_version}: upgrade it"
         )
     return dict(record)
+
+
+def read_checked(path: Path, sha256: object, record: str) -> bytes:
+    """Read a file of weights whose checksum stands in a record.
+
+    Args:
+        path: the file.
+        sha256: what the record says of it.
+        record: the record's name, for messages.
+
+    Raises:
+        BundleError: it is missing, larger than 1 GiB, or has another checksum.
+    """
+    try:
+        if path.stat().st_size > _MAX_WEIGHT_BYTES:
+            raise BundleError(f"{path} is larger than {_MAX_WEIGHT_BYTES} bytes: these are no weights of a head")
+        data = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror})") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise BundleError(f"{path} has SHA-256 {found}, {record} says {sha256}: it is damaged")
+    return data

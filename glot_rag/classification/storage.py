@@ -18,11 +18,10 @@ from safetensors.torch import load, save
 
 from glot_rag.classification.classifier import TextClassifier
 from glot_rag.errors import BundleError, GlotError, InputError
-from glot_rag.files import read_json_record, write_atomically
+from glot_rag.files import read_checked, read_json_record, write_atomically
 
 FORMAT = "glot-rag/classifier"
 FORMAT_VERSION = 1
-_MAX_WEIGHT_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -85,18 +84,7 @@ def load_classifier(
     """
     directory = Path(path)
     record = read_json_record(directory / "classifier.json", FORMAT, FORMAT_VERSION)
-    weights_path = directory / "classifier.safetensors"
-    try:
-        if weights_path.stat().st_size > _MAX_WEIGHT_BYTES:
-            raise BundleError(f"{weights_path} is larger than {_MAX_WEIGHT_BYTES} bytes: not a classifier")
-        data = weights_path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{weights_path} cannot be read ({error.strerror})") from error
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != record.get("sha256"):
-        raise BundleError(
-            f"{weights_path} has SHA-256 {digest}, classifier.json says {record.get('sha256')}: it is damaged"
-        )
+    data = read_checked(directory / "classifier.safetensors", record.get("sha256"), "classifier.json")
     try:
         params, classes = dict(record["params"]), _classes(record["classes"])
         # Without memory of its own: settings that ask for far more than the weights hold must not exhaust it.

@@ -7,7 +7,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from glot_rag.errors import DatasetError
 
@@ -43,6 +43,24 @@ def read_lines(path: Path, hint: str = "") -> Iterator[tuple[str, int, str]]:
         raise DatasetError(f"{path} cannot be read: {reason}{'. ' * bool(hint)}{hint}") from error
 
 
+def parse_json(text: str) -> Any:
+    """Any JSON value. NaN and Infinity, which Python's own parser takes, are no JSON.
+
+    Raises:
+        DatasetError: the text is not JSON, or is nested too deeply.
+    """
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        raise DatasetError("this JSON is nested too deeply to read") from None
+    except ValueError as error:  # also a number of more digits than Python reads
+        raise DatasetError(f"not JSON: {error}") from None
+
+
 def parse_object(line: str, place: str) -> dict[str, Any]:
     """A line of JSON Lines.
 
@@ -54,11 +72,9 @@ def parse_object(line: str, place: str) -> dict[str, Any]:
         DatasetError: the line is no JSON, or no object.
     """
     try:
-        value = json.loads(line)
-    except RecursionError:
-        raise DatasetError(f"{place}: this JSON is nested too deeply to read") from None
-    except ValueError as error:  # also a number of more digits than Python reads
-        raise DatasetError(f"{place}: not JSON: {error}") from error
+        value = parse_json(line)
+    except DatasetError as error:
+        raise DatasetError(f"{place}: {error}") from None
     if not isinstance(value, dict):
         raise DatasetError(f"{place}: expected a JSON object, got {line.strip():.80}")
     return value

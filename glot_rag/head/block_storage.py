@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from glot_rag.errors import BundleError, InputError
-from glot_rag.files import read_json_record, write_atomically
+from glot_rag.files import read_checked, read_json_record, write_atomically
 from glot_rag.head.block_graph import BlockGraphConfig, BlockGraphHead
 
 FORMAT = "glot-rag/block-head"
@@ -61,18 +61,7 @@ def load_block_head(path: str | os.PathLike[str]) -> tuple[BlockGraphHead, dict[
     """
     directory = Path(path)
     record = read_json_record(directory / "config.json", FORMAT, FORMAT_VERSION)
-    weights_path = directory / "head.safetensors"
-    try:
-        if weights_path.stat().st_size > _MAX_WEIGHT_BYTES:
-            raise BundleError(f"{weights_path} is larger than {_MAX_WEIGHT_BYTES} bytes: not a block head")
-        data = weights_path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{weights_path} cannot be read ({error.strerror})") from error
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != record.get("sha256"):
-        raise BundleError(
-            f"{weights_path} has SHA-256 {digest}, config.json says {record.get('sha256')}: it is damaged"
-        )
+    data = read_checked(directory / "head.safetensors", record.get("sha256"), "config.json")
     settings, details = record.get("head"), record.get("details", {})
     if not isinstance(settings, dict) or not isinstance(details, dict):
         raise BundleError(f"{directory / 'config.json'} lacks the head's settings: make the bundle again")
@@ -80,11 +69,11 @@ def load_block_head(path: str | os.PathLike[str]) -> tuple[BlockGraphHead, dict[
         config, tensors = BlockGraphConfig.from_dict(settings), load(data)
         if config.token_layers + config.block_layers > len(tensors):
             raise InputError(f"{config.token_layers + config.block_layers} layers, but {len(tensors)} tensors")
-        # Tried without memory first: settings that ask for far more than the weights hold must not exhaust it.
+        # Built without memory: settings that ask for far more than the weights hold must not exhaust it, and no fresh
+        # parameters are drawn, which would advance the caller's random numbers.
         with torch.device("meta"):
-            BlockGraphHead(config).load_state_dict(tensors, assign=True)
-        head = BlockGraphHead(config)
-        head.load_state_dict(tensors)
+            head = BlockGraphHead(config)
+            head.load_state_dict(tensors, assign=True)
     except (InputError, SafetensorError, RuntimeError) as error:
         raise BundleError(f"{directory}: the weights do not fit the settings: {error}") from error
     return head.eval(), details

@@ -17,14 +17,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from glot_rag.errors import BundleError, InputError
-from glot_rag.files import read_json_record, write_atomically
+from glot_rag.files import read_checked, read_json_record, write_atomically
 from glot_rag.head.adapool import AdaPool
 from glot_rag.head.config import HeadConfig
 from glot_rag.head.glot import GlotHead
 
 FORMAT = "glot-rag/head"
 FORMAT_VERSION = 1
-_MAX_WEIGHT_BYTES = 1 << 30
 
 
 def build_head(config: HeadConfig) -> GlotHead | AdaPool:
@@ -72,18 +71,7 @@ def load_head(path: str | os.PathLike[str]) -> tuple[GlotHead | AdaPool, dict[st
     """
     directory = Path(path)
     record = read_json_record(directory / "config.json", FORMAT, FORMAT_VERSION)
-    weights_path = directory / "head.safetensors"
-    try:
-        if weights_path.stat().st_size > _MAX_WEIGHT_BYTES:
-            raise BundleError(f"{weights_path} is larger than {_MAX_WEIGHT_BYTES} bytes: not a head")
-        data = weights_path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{weights_path} cannot be read ({error.strerror})") from error
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != record.get("sha256"):
-        raise BundleError(
-            f"{weights_path} has SHA-256 {digest}, config.json says {record.get('sha256')}: it is damaged"
-        )
+    data = read_checked(directory / "head.safetensors", record.get("sha256"), "config.json")
     settings, details = record.get("head"), record.get("details", {})
     if not isinstance(settings, dict) or not isinstance(details, dict):
         raise BundleError(f"{directory / 'config.json'} lacks the head's settings: make the bundle again")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 from glot_rag.documents.blocks import TextBuilder
 from glot_rag.documents.decoding import byte_order_mark, decode
+from glot_rag.documents.jsonl import parse_json
 from glot_rag.documents.loaders.base import MAX_LINE, FileContext, Loaded
 from glot_rag.documents.loaders.markdown import read_markdown
 from glot_rag.errors import DatasetError
@@ -23,14 +24,14 @@ def load_jsonl(stream: BinaryIO, file: FileContext) -> Iterator[Loaded]:
     """
     for number, line in _lines(stream, file):
         try:
-            yield _record(_parse(line), number)
+            yield _record(parse_json(line), number)
         except DatasetError as error:
             file.fail(number, str(error))
 
 
 def load_json(stream: BinaryIO, file: FileContext) -> Iterator[Loaded]:
     """An object or a list of objects as in JSON Lines; any other JSON is one text, a line `key: value` each."""
-    value = _parse(file.decode(file.read(stream)))
+    value = parse_json(file.decode(file.read(stream)))
     if isinstance(value, dict) and isinstance(value.get("text"), str):
         yield _record(value, None)
     elif isinstance(value, list) and value and all(isinstance(each, dict) and "text" in each for each in value):
@@ -48,7 +49,7 @@ def load_json(stream: BinaryIO, file: FileContext) -> Iterator[Loaded]:
 
 def load_notebook(stream: BinaryIO, file: FileContext) -> Iterator[Loaded]:
     """A Jupyter notebook: its Markdown, its code, and the beginning of what the code printed."""
-    notebook = _parse(file.decode(file.read(stream)))
+    notebook = parse_json(file.decode(file.read(stream)))
     if isinstance(notebook, dict) and isinstance(notebook.get("cells"), list):
         cells = notebook["cells"]
     elif isinstance(notebook, dict) and isinstance(notebook.get("worksheets"), list):  # format 3
@@ -98,16 +99,6 @@ def _lines(stream: BinaryIO, file: FileContext) -> Iterator[tuple[int, str]]:
                 if decoded.text.strip():
                     yield number, decoded.text
         number, line = number + 1, stream.readline(MAX_LINE)
-
-
-def _parse(text: str) -> Any:
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is not JSON")
-
-    try:
-        return json.loads(text, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"not JSON: {error or 'nested too deeply'}") from None
 
 
 def _record(record: Any, number: int | None) -> Loaded:
