@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import os
 import re
 import subprocess
@@ -73,9 +74,19 @@ def test_few_options_on_the_command_line() -> None:
 
 
 def test_the_slowest_test_files_are_still_there() -> None:
-    import conftest
+    path = ROOT / "tests" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("tests_conftest", path)  # by its path: folders have one each
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert [name for name in module.SLOWEST if not (ROOT / "tests" / name).is_file()] == []
 
-    assert [name for name in conftest.SLOWEST if not (ROOT / "tests" / name).is_file()] == []
+
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """Pytest imports them by their names alone; of two that are alike it refuses the second."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
 
 
 def test_the_readme_is_short() -> None:

@@ -57,7 +57,7 @@ def search(
         screen.print("Nothing found: the index is empty.")
     for rank, hit in enumerate(hits, start=1):
         for line in _shown(rank, hit, query, chosen):
-            screen.print(line)
+            screen.print(line, soft_wrap=True)  # the terminal wraps: a path that is copied stays whole
         screen.print()
 
 

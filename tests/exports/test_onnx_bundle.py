@@ -140,7 +140,7 @@ def test_without_torch_it_embeds_indexes_and_searches(shipped: Exported, tmp_pat
         "from glot_rag import OnnxEncoder\n"
         f"print(OnnxEncoder({str(shipped.path)!r}).encode_queries(['tea']).shape)\n"
         f"sys.argv = ['glot-rag', 'index', {str(tmp_path / 'note.txt')!r}, '--out', {str(tmp_path / 'index')!r}, "
-        f"'--onnx', {str(shipped.path)!r}]\n"
+        f"'--backbone', {str(shipped.path)!r}]\n"
         "try: main()\n"
         "except SystemExit as end: assert not end.code, end.code\n"
         f"sys.argv = ['glot-rag', 'search', {str(tmp_path / 'index')!r}, 'hot water', '--json']\n"
@@ -149,7 +149,7 @@ def test_without_torch_it_embeds_indexes_and_searches(shipped: Exported, tmp_pat
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "(1, 384)" in done.stdout
-    assert json.loads(done.stdout[done.stdout.index("[\n") :])[0]["id"] == "note.txt"
+    assert json.loads(done.stdout[done.stdout.index("[\n") :])[0]["id"].endswith("/note.txt#0")
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "onnx.json"])

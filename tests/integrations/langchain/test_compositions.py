@@ -105,7 +105,7 @@ async def test_evidence_through_a_retriever_and_a_chain(
     question = "where do I get a new passport?"
     (found,) = await retriever.ainvoke(question)
     evidence = found.metadata["glot_evidence"]
-    denoised = embeddings.encoder.denoise(PASSAGES["passport"])
+    (denoised,) = embeddings.encoder.denoise([PASSAGES["passport"]])
     assert evidence == {"text": denoised.text, "spans": [list(span) for span in denoised.spans], "kept": denoised.kept}
     assert json.loads(json.dumps(found.metadata)) == found.metadata
     assert " ".join(found.page_content[start:end] for start, end in evidence["spans"]) == evidence["text"]
