@@ -58,8 +58,9 @@ def denoise(
 
 def _load(model: str) -> Denoiser:
     from glot_rag.denoise.denoiser import Denoiser
+    from glot_rag.head.registry import ships_block_head
 
-    return Denoiser.from_pretrained(model)
+    return Denoiser.from_pretrained(model, blocks=ships_block_head(model))
 
 
 def _denoise_stream(model: str, source: IO[bytes], target: IO[bytes]) -> None:

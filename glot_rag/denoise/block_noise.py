@@ -9,16 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from glot_rag.denoise.block_states import TokenStates
+from glot_rag.denoise.block_states import TokenStates, early_states
 from glot_rag.documents.blocks import Block, split_blocks
 from glot_rag.documents.layout import layout_features
 from glot_rag.head.block_graph import BlockGraphHead
+from glot_rag.models.backbone import Backbone
 
+# Read at once: memory grows with the states of the tokens, and with the square of the blocks of one document.
+MOST_CHARACTERS, MOST_BLOCKS = 200_000, 1_000
 WINDOW = 128  # tokens; the token graph joins tokens of a block within a window
 _WORD = re.compile(r"\S+")
 WORD_MARGIN = 0.35  # a word departs from its block if its noise probability is this far beyond the threshold
@@ -68,6 +73,70 @@ class NoiseFound:
                 lines.append(text[start:end])
             before = number
         return "\n".join(lines)
+
+
+class NoisyBlocks(NamedTuple):
+    """The blocks of a text with the noise probability of each.
+
+    Attributes:
+        spans: N characters (start, end), in order.
+        noise: (N,) float32.
+    """
+
+    spans: list[tuple[int, int]]
+    noise: NDArray[np.float32]
+
+
+def find_noisy_blocks(
+    backbone: Backbone, head: BlockGraphHead, texts: Sequence[str], batch_tokens: int | None = None
+) -> list[NoisyBlocks]:
+    """Noise probabilities of the blocks of each text, in memory that does not grow with the texts' number or length.
+
+    The head sees a text as a whole up to `MOST_BLOCKS` blocks and about `MOST_CHARACTERS` characters; a longer one
+    comes in sections of that size.
+
+    Args:
+        backbone: the frozen transformer.
+        head: a trained block graph head, in evaluation mode.
+        texts: N strings without surrogates.
+        batch_tokens: tokens a batch of the backbone may hold; None is `Backbone.batch_tokens`.
+    """
+    spans: list[list[tuple[int, int]]] = [[] for _ in texts]
+    noise: list[list[NDArray[np.float32]]] = [[] for _ in texts]
+    for batch in _batches(texts):
+        sections = [texts[row][start:end] for row, start, end in batch]
+        states = early_states(backbone, sections, head.config.layer, batch_tokens)
+        for (row, start, _), found in zip(batch, find_noise(head, sections, states), strict=True):
+            spans[row] += [(start + block.start, start + block.end) for block in found.blocks]
+            noise[row].append(found.block_noise)
+    empty = np.zeros(0, np.float32)
+    return [NoisyBlocks(where, np.concatenate([empty, *each])) for where, each in zip(spans, noise, strict=True)]
+
+
+def _batches(texts: Sequence[str]) -> Iterator[list[tuple[int, int, int]]]:
+    """Sections of the texts, (row, start, end), as many at a time as may be read at once."""
+    batch: list[tuple[int, int, int]] = []
+    size = 0
+    for row, text in enumerate(texts):
+        for start, end in _sections(text):
+            if batch and size + end - start > MOST_CHARACTERS:
+                yield batch
+                batch, size = [], 0
+            batch.append((row, start, end))
+            size += end - start
+    if batch:
+        yield batch
+
+
+def _sections(text: str) -> list[tuple[int, int]]:
+    """Where a text is cut, between blocks: nowhere, unless it is very long."""
+    cuts, first = [0], 0
+    for number, block in enumerate(split_blocks(text)):
+        full = number - first == MOST_BLOCKS or block.end - cuts[-1] > MOST_CHARACTERS
+        if full and number > first:
+            cuts.append(block.start)
+            first = number
+    return list(pairwise([*cuts, len(text)]))
 
 
 def find_noise(

@@ -1,11 +1,11 @@
-"""Denoiser: documents without the words that a trained head takes for noise. It gives text back, for any embedder."""
+"""Denoiser: documents without what trained heads take for noise. It gives text back, for any embedder."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glot_rag.denoise.block_noise import NoisyBlocks, find_noisy_blocks
 from glot_rag.denoise.classifier import FittedClassifier, NoiseClassifier
 from glot_rag.denoise.fitting import check_groups, fit_head
 from glot_rag.denoise.storage import FittedHead, load_fitted_head, save_fitted_head
@@ -23,8 +24,18 @@ from glot_rag.documents.blocks import split_blocks
 from glot_rag.errors import BundleError, InputError, UnsupportedError
 from glot_rag.fingerprint import fingerprint
 from glot_rag.head import AdaPool, GlotHead
+from glot_rag.head.block_graph import BlockGraphHead
 from glot_rag.head.readout import keep_tokens
-from glot_rag.head.registry import check_trained_over, find_head, freeze, pooling_fingerprint
+from glot_rag.head.registry import (
+    block_head_fingerprint,
+    check_trained_over,
+    find_head,
+    freeze,
+    freeze_block_head,
+    load_block_head,
+    pooling_fingerprint,
+    saved_block_head,
+)
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.tokenizer import check_texts
 from glot_rag.progress import bar
@@ -45,7 +56,7 @@ class DenoisedBlock(NamedTuple):
         text: the block, without the white space around it.
         start: its first character in the document.
         end: the character after its last one.
-        noise: the probability that it is noise, 0 to 1: the mean over its words.
+        noise: the probability that it is noise, 0 to 1: the block head's; without one, the mean over its words.
     """
 
     text: str
@@ -74,27 +85,39 @@ class Denoised:
 
 
 class Denoiser:
-    """Drops words that look like noise, in documents of any length. Calls are safe between threads.
+    """Drops blocks and words that look like noise, in documents of any length. Calls are safe between threads.
 
-    The head scores every token in windows over the whole document, through the backbone's layers up to the last one
-    that it reads. A word's score is the mean of its tokens'. Words that are more likely noise than signal are dropped,
-    but the surest `HeadConfig.min_keep_ratio` of a document's words stay in any case.
+    A denoiser with a block head lets it go first. It reads the whole document, its layout included, and drops the lines
+    and sentences whose noise probability is above its threshold; the least noisy one stays in any case. Single words
+    then go only where no block went, and everywhere once the denoiser is fitted.
+
+    The word head scores every token in windows over the whole text, through the backbone's
+    layers up to the last one that it reads. A word's score is the mean of its tokens'. Words that are more likely noise
+    than signal are dropped, but the surest `HeadConfig.min_keep_ratio` of the words stay in any case.
 
     Args:
         backbone: the frozen transformer.
-        head: a trained head over it.
+        head: a trained head over it, which scores words.
         classifier: the head's noise classifier, which `fit` needs.
+        block_head: a trained block head over the same backbone; None looks at words alone.
 
     Raises:
-        BundleError: the head does not fit the backbone.
+        BundleError: a head does not fit the backbone.
     """
 
-    def __init__(self, backbone: Backbone, head: GlotHead | AdaPool, classifier: NoiseClassifier | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: GlotHead | AdaPool,
+        classifier: NoiseClassifier | None = None,
+        block_head: BlockGraphHead | None = None,
+    ) -> None:
         if not isinstance(head, (GlotHead, AdaPool)):
             raise InputError(f"a denoiser needs a trained head that tells noise; got {type(head).__name__}")
         self._backbone = backbone
         self._head = freeze(head, backbone)
         self._classifier = classifier
+        self._block_head = None if block_head is None else freeze_block_head(block_head, backbone)
 
     @classmethod
     def from_pretrained(
@@ -102,6 +125,7 @@ class Denoiser:
         name: str | os.PathLike[str] = "minilm",
         *,
         head: str | os.PathLike[str] | None = None,
+        blocks: bool = False,
         device: str | None = None,
         dtype: str | None = None,
     ) -> Denoiser:
@@ -110,6 +134,8 @@ class Denoiser:
         Args:
             name: a backbone ("minilm", a hub id, a directory), or a directory that `save` wrote.
             head: directory of a trained head; None takes the one that ships for the backbone.
+            blocks: drop whole lines and sentences first, by the block head that ships for the backbone: for web pages,
+                manuals and mail with their line breaks. A directory that `save` wrote has its own choice.
             device: "cpu", "cuda", …; None chooses.
             dtype: "float32", "float16" or "bfloat16"; None chooses.
 
@@ -120,15 +146,16 @@ class Denoiser:
             InputError: an argument that cannot be used.
         """
         if (Path(name) / "head.safetensors").is_file():
-            if head is not None:
-                raise InputError(f"{name} is a saved denoiser, which has a head: leave head= out")
+            if head is not None or blocks:
+                raise InputError(f"{name} is a saved denoiser, which has its heads: leave head= and blocks= out")
             return cls._of(Path(name), load_fitted_head(name), device, dtype)
         found = find_head(os.fspath(name), "glot", head)
         assert found is not None
         loaded = load_fitted_head(found)
         backbone = Backbone.load(name, device=device, dtype=dtype)
         check_trained_over(loaded.details, found, backbone)
-        return cls(backbone, loaded.head, loaded.classifier)
+        block_head = load_block_head(os.fspath(name), backbone) if blocks else None
+        return cls(backbone, loaded.head, loaded.classifier, block_head)
 
     @classmethod
     def _of(cls, path: Path, loaded: FittedHead, device: str | None, dtype: str | None) -> Denoiser:
@@ -137,7 +164,7 @@ class Denoiser:
             raise BundleError(f"{path} does not say which backbone its head is for: use from_pretrained(name, head=)")
         backbone = Backbone.load(name, device=device, dtype=dtype, max_tokens=loaded.details.get("max_tokens"))
         check_trained_over(loaded.details, path, backbone)
-        return cls(backbone, loaded.head, loaded.classifier)
+        return cls(backbone, loaded.head, loaded.classifier, saved_block_head(path, backbone))
 
     @property
     def backbone(self) -> Backbone:
@@ -155,6 +182,11 @@ class Denoiser:
         return self._classifier
 
     @property
+    def block_head(self) -> BlockGraphHead | None:
+        """What drops whole blocks; None for a denoiser that looks at words alone."""
+        return self._block_head
+
+    @property
     def fitted(self) -> bool:
         """Whether the denoiser knows what recurs in a corpus."""
         return self._head.adjustment is not None
@@ -167,6 +199,7 @@ class Denoiser:
                 "backbone": self._backbone.fingerprint,
                 "max_tokens": self._backbone.max_tokens,
                 "head": pooling_fingerprint(self._head),
+                "block_head": None if self._block_head is None else block_head_fingerprint(self._block_head),
             }
         )
 
@@ -195,7 +228,7 @@ class Denoiser:
                 "with `glot-rag train`"
             )
         head = fit_head(self._backbone, self._head, self._classifier, texts, groups, show_progress=show_progress)
-        return Denoiser(self._backbone, head, self._classifier)
+        return Denoiser(self._backbone, head, self._classifier, self._block_head)
 
     def denoise(
         self,
@@ -226,13 +259,12 @@ class Denoiser:
             task = progress.add_task("denoising", total=len(texts))
             for start in range(0, len(texts), _TEXTS):
                 part = slice(start, start + _TEXTS)
-                scored = self._score(texts[part], None if names is None else names[part], batch_tokens)
-                out += [self._keep(text, words, scores) for text, words, scores in scored]
+                out += self._denoise(texts[part], None if names is None else names[part], batch_tokens)
                 progress.advance(task, len(texts[part]))
         return out
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the head, its noise classifier and the corpus statistics into a directory, for `from_pretrained`.
+        """Write the heads, the noise classifier and the corpus statistics into a directory, for `from_pretrained`.
 
         The backbone's files are not copied: its name and fingerprint are written down.
 
@@ -247,10 +279,26 @@ class Denoiser:
             "backbone_fingerprint": self._backbone.fingerprint,
             "max_tokens": self._backbone.max_tokens,
         }
-        save_fitted_head(self._head, self._classifier, directory, details)
+        save_fitted_head(self._head, self._classifier, directory, details, self._block_head)
 
     def __repr__(self) -> str:
         return f"Denoiser({self._backbone.source.name!r}, head={self._head.name!r}, fitted={self.fitted})"
+
+    def _denoise(self, texts: Sequence[str], groups: Sequence[str] | None, batch_tokens: int | None) -> list[Denoised]:
+        """First the block head, then the word head."""
+        if self._block_head is None:
+            return [self._keep(*each) for each in self._score(texts, groups, batch_tokens)]
+        readable = [_readable(text) for text in texts]
+        found = find_noisy_blocks(self._backbone, self._block_head, readable, batch_tokens)
+        limit = self._block_head.config.noise_threshold
+        without = [_without_blocks(text, each, limit) for text, each in zip(texts, found, strict=True)]
+        # On real pages the word head, unfitted, takes content away from what the block head has left.
+        rows = [row for row, each in enumerate(without) if self.fitted or each.text == texts[row]]
+        names = None if groups is None else [groups[row] for row in rows]
+        scored = self._score([without[row].text for row in rows], names, batch_tokens)
+        for row, each in zip(rows, scored, strict=True):
+            without[row] = _put_back(self._keep(*each), without[row], texts[row])
+        return without
 
     @torch.inference_mode()
     def _score(
@@ -263,8 +311,7 @@ class Denoiser:
         backbone, head, adjustment = self._backbone, self._head.without_adjustment(), self._head.adjustment
         words = [[match.span() for match in _WORD.finditer(text)] for text in texts]
         starts = [np.array([start for start, _ in spans], np.int64) for spans in words]
-        # One character for one, so that spans are those of the text that was given.
-        readable = [_SURROGATE.sub("\ufffd", text) for text in texts]
+        readable = [_readable(text) for text in texts]
         windows = [(row, window) for row, text in enumerate(readable) for window in backbone.tokenizer.windows(text)]
         sums, counts = ([np.zeros(len(spans)) for spans in words] for _ in range(2))
         for batch in backbone.pack([window.ids for _, window in windows], batch_tokens):
@@ -295,6 +342,54 @@ class Denoiser:
         spans = _runs(words, kept)
         clean = text if kept.all() else _joined(text, spans)
         return Denoised(clean, tuple(spans), float(kept.mean()), tuple(_blocks(text, words, scores)))
+
+
+def _readable(text: str) -> str:
+    """The text with surrogates replaced, one character for one: spans are those of the text that was given."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
+def _without_blocks(text: str, found: NoisyBlocks, limit: float) -> Denoised:
+    """The text without the blocks whose noise is above the limit; the least noisy one stays."""
+    blocks = tuple(
+        DenoisedBlock(text[start:end], start, end, float(noise))
+        for (start, end), noise in zip(found.spans, found.noise, strict=True)
+    )
+    if not blocks:
+        return Denoised(text, (), 1.0)
+    kept = found.noise <= max(limit, float(found.noise.min()))
+    spans = _runs(found.spans, kept)
+    if kept.all():
+        return Denoised(text, tuple(spans), 1.0, blocks)
+    clean = _joined(text, spans)
+    return Denoised(clean, tuple(spans), _share(clean, text), blocks)
+
+
+def _share(clean: str, text: str) -> float:
+    """The share of the words that was kept. Blocks may end within a word, of which then two can be left."""
+    return min(1.0, len(_WORD.findall(clean)) / len(_WORD.findall(text)))
+
+
+def _put_back(words: Denoised, blocks: Denoised, text: str) -> Denoised:
+    """What the word head kept of a text that the block head had been through, with places in the document.
+
+    Args:
+        words: what the word head made of `blocks.text`.
+        blocks: what the block head made of the document.
+        text: the document.
+    """
+    if blocks.text == text:
+        return replace(words, blocks=blocks.blocks)
+    # Between the kept runs of the document stands one character in the clean text.
+    begins = np.cumsum([0, *(end - start + 1 for start, end in blocks.spans[:-1])])
+    spans = []
+    for start, end in words.spans:
+        first, last = (np.searchsorted(begins, [start, end - 1], side="right") - 1).tolist()
+        for run in range(first, last + 1):
+            origin, until = blocks.spans[run]
+            moved = origin - int(begins[run])
+            spans.append((max(start + moved, origin), min(end + moved, until)))
+    return Denoised(words.text, tuple(spans), _share(words.text, text), blocks.blocks)
 
 
 def _runs(words: Sequence[Span], kept: NDArray[np.bool_]) -> list[Span]:

@@ -1,8 +1,12 @@
-"""A head's folder with what `fit` needs and makes: `noise_classifier.safetensors`, `corpus_statistics.safetensors`."""
+"""A head's folder with what `fit` needs and makes, and with the block head that goes with it.
+
+`noise_classifier.safetensors`, `corpus_statistics.safetensors` and the folder `blocks`, whichever of them there are.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +15,9 @@ from glot_rag.denoise.corpus_statistics import STATISTICS_FILE, CorpusStatistics
 from glot_rag.errors import BundleError
 from glot_rag.files import read_json_record
 from glot_rag.head import AdaPool, GlotHead, load_head, save_head
+from glot_rag.head.block_graph import BlockGraphHead
+from glot_rag.head.block_storage import save_block_head
+from glot_rag.head.registry import BLOCKS
 from glot_rag.head.storage import FORMAT, FORMAT_VERSION
 
 
@@ -56,12 +63,16 @@ def save_fitted_head(
     classifier: NoiseClassifier | None,
     path: str | os.PathLike[str],
     details: dict[str, Any] | None = None,
+    block_head: BlockGraphHead | None = None,
 ) -> None:
-    """Write a head with its noise classifier and, if it is fitted, its corpus statistics."""
+    """Write a head with its noise classifier, its block head and, if it is fitted, its corpus statistics."""
     directory = Path(path)
+    shutil.rmtree(directory / BLOCKS, ignore_errors=True)
     for name in (CLASSIFIER_FILE, STATISTICS_FILE):  # of another head that lay here
         (directory / name).unlink(missing_ok=True)
     if classifier is not None and head.adjustment is None:
         directory.mkdir(parents=True, exist_ok=True)
         classifier.save(directory)
+    if block_head is not None:
+        save_block_head(block_head, directory / BLOCKS, details)
     save_head(head, directory, details)

@@ -19,7 +19,7 @@ from glot_rag.errors import BundleError, InputError
 from glot_rag.files import read_json_record, write_atomically
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooling
 from glot_rag.head.config import BASELINE_POOLINGS, POOLINGS
-from glot_rag.head.registry import check_trained_over, find_head, pooling_fingerprint
+from glot_rag.head.registry import check_trained_over, find_head, pooling_fingerprint, saved_block_head
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.registry import PACKAGED
 
@@ -177,7 +177,7 @@ def save_encoder(encoder: TorchEncoder, path: str | os.PathLike[str]) -> None:
         save_fitted_head(documents, encoder.classifier, directory / HEAD, details)
     denoised_by = None
     if denoiser is not None:
-        own = denoiser.backbone is encoder.backbone and _same(denoiser.head, documents)
+        own = denoiser.backbone is encoder.backbone and denoiser.block_head is None and _same(denoiser.head, documents)
         denoised_by = HEAD if own else DENOISER
         if not own:
             denoiser.save(directory / DENOISER)
@@ -210,7 +210,7 @@ def _saved_denoiser(directory: Path, saved: dict[str, Any], backbone: Backbone, 
         return Denoiser(backbone, poolings.documents, poolings.classifier)
     loaded = load_fitted_head(directory / DENOISER)
     if loaded.details.get("backbone_fingerprint") == backbone.fingerprint:
-        return Denoiser(backbone, loaded.head, loaded.classifier)
+        return Denoiser(backbone, loaded.head, loaded.classifier, saved_block_head(directory / DENOISER, backbone))
     return Denoiser.from_pretrained(directory / DENOISER, device=str(backbone.device))
 
 

@@ -120,7 +120,7 @@ class TorchEncoder(GlotEncoder):
             pooling = fitted(self._backbone, pooling, self._classifier)
         if denoiser is not None and denoiser.classifier is not None:
             head = fitted(denoiser.backbone, denoiser.head, denoiser.classifier)
-            denoiser = Denoiser(denoiser.backbone, head, denoiser.classifier)
+            denoiser = Denoiser(denoiser.backbone, head, denoiser.classifier, denoiser.block_head)
         queries = pooling if self._query_pooling is self._pooling else self._query_pooling
         return self._with(Poolings(pooling, queries, self._classifier), denoiser)
 

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from glot_rag.checks import choose
 from glot_rag.errors import BundleError, InputError, ModelNotFoundError
 from glot_rag.fingerprint import fingerprint
-from glot_rag.head import AdaPool, GlotHead, Pooling
+from glot_rag.head import AdaPool, GlotHead, Pooling, block_storage
+from glot_rag.head.block_graph import BlockGraphConfig, BlockGraphHead
 from glot_rag.head.config import BASELINE_POOLINGS, POOLINGS, HeadConfig
 from glot_rag.head.pooling import TrainedPooling
 from glot_rag.models.backbone import Backbone
@@ -20,6 +21,7 @@ from glot_rag.models.registry import PACKAGED
 
 AnyPooling = TypeVar("AnyPooling", bound=Pooling)
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
+BLOCKS = "blocks"  # the folder of a block head in the directory of the head that it goes with
 
 
 def find_head(name: str, pooling: str, head: str | os.PathLike[str] | None) -> Path | None:
@@ -43,6 +45,42 @@ def find_head(name: str, pooling: str, head: str | os.PathLike[str] | None) -> P
             raise InputError(f"pooling {pooling!r} has no parameters: leave head= out, or use pooling='glot'")
         return None
     return Path(head) if head is not None else _shipped_head(name, pooling)
+
+
+def ships_block_head(name: str) -> bool:
+    """Whether a block head ships for a backbone of that name."""
+    return "/" not in name and (PRETRAINED / f"{name}-{BLOCKS}" / "config.json").is_file()
+
+
+def load_block_head(name: str, backbone: Backbone) -> BlockGraphHead:
+    """The block head that ships for a backbone.
+
+    Raises:
+        ModelNotFoundError: none ships for it.
+        BundleError: it was trained over another backbone.
+    """
+    if not ships_block_head(name):
+        known = ", ".join(each for each in PACKAGED if ships_block_head(each))
+        raise ModelNotFoundError(
+            f"no block head for '{name}' ships with glot-rag (there is one for: {known}): leave blocks= out"
+        )
+    return _read_block_head(PRETRAINED / f"{name}-{BLOCKS}", backbone)
+
+
+def saved_block_head(directory: str | os.PathLike[str], backbone: Backbone) -> BlockGraphHead | None:
+    """The block head that was saved with a head, in the head's directory; None if there is none.
+
+    Raises:
+        BundleError: it is damaged, or was trained over another backbone.
+    """
+    folder = Path(directory) / BLOCKS
+    return _read_block_head(folder, backbone) if (folder / "config.json").is_file() else None
+
+
+def _read_block_head(folder: Path, backbone: Backbone) -> BlockGraphHead:
+    block_head, details = block_storage.load_block_head(folder)
+    check_trained_over(details, folder, backbone)
+    return block_head
 
 
 def check_trained_over(details: Mapping[str, Any], path: Path, backbone: Backbone) -> None:
@@ -87,6 +125,25 @@ def freeze(pooling: AnyPooling, backbone: Backbone) -> AnyPooling:
     return copy.deepcopy(pooling, shared).to(backbone.device).eval().requires_grad_(False)
 
 
+def freeze_block_head(block_head: BlockGraphHead, backbone: Backbone) -> BlockGraphHead:
+    """A frozen copy of a block head on the CPU, where it runs whatever the backbone's device.
+
+    Raises:
+        BundleError: it was made for states of another width, or reads a layer that the backbone lacks.
+    """
+    width = block_head.config.state_size
+    if width != backbone.state_size:
+        raise BundleError(
+            f"the block head was made for states of width {width}, '{backbone.source.name}' gives "
+            f"{backbone.state_size}: use the backbone that it was trained over"
+        )
+    try:
+        backbone.layer_number(block_head.config.layer)
+    except InputError as error:
+        raise BundleError(f"the block head does not fit the backbone: {error}") from error
+    return copy.deepcopy(block_head).to("cpu").eval().requires_grad_(False)
+
+
 def nothing_above(layer: int, backbone: Backbone) -> str:
     """Why the drop form cannot read the last layer."""
     return (
@@ -105,7 +162,14 @@ def pooling_fingerprint(pooling: Pooling) -> str:
     return fingerprint(values)
 
 
-def changed_settings(config: HeadConfig) -> dict[str, Any]:
+def block_head_fingerprint(block_head: BlockGraphHead) -> str:
+    """Hash of a block head's settings, as far as they are not the defaults, and its parameters."""
+    values: dict[str, object] = {f"config.{name}": each for name, each in changed_settings(block_head.config).items()}
+    values |= {f"parameter.{name}": each.cpu().numpy() for name, each in block_head.state_dict().items()}
+    return fingerprint(values)
+
+
+def changed_settings(config: HeadConfig | BlockGraphConfig) -> dict[str, Any]:
     """A head's settings that are not the defaults, by name."""
     fields = dataclasses.fields(config)
     values = {field.name: getattr(config, field.name) for field in fields}

@@ -243,7 +243,7 @@ def test_a_saved_denoiser(pages: list[str], tmp_path: Path) -> None:
     assert again.fingerprint == fitted.fingerprint
     assert again.fitted
     assert again.denoise(pages[:2]) == fitted.denoise(pages[:2])
-    with pytest.raises(InputError, match="is a saved denoiser, which has a head: leave head= out"):
+    with pytest.raises(InputError, match="is a saved denoiser, which has its heads: leave head= and blocks= out"):
         Denoiser.from_pretrained(tmp_path / "saved", head=PRETRAINED / "minilm")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
