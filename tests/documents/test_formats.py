@@ -255,7 +255,7 @@ def test_jsonl(loads: Any) -> None:
         ('{"text": "a", "id": true}', "'id' must be a str or an int"),
         ('{"text": "a", "metadata": []}', "'metadata' an object"),
         ('{"text": "a", "metadata": {"x": NaN}}', "NaN is not JSON"),
-        ("[" * 100_000, "not JSON"),
+        ("[" * 100_000, "nested too deeply"),
     ],
 )
 def test_a_bad_line_of_jsonl_is_one_line(loads: Any, line: str, message: str) -> None:
