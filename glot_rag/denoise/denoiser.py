@@ -32,9 +32,9 @@ from glot_rag.head.registry import (
     find_head,
     freeze,
     freeze_block_head,
-    load_block_head,
     pooling_fingerprint,
     saved_block_head,
+    shipped_block_head,
 )
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.tokenizer import check_texts
@@ -91,9 +91,9 @@ class Denoiser:
     and sentences whose noise probability is above its threshold; the least noisy one stays in any case. Single words
     then go only where no block went, and everywhere once the denoiser is fitted.
 
-    The word head scores every token in windows over the whole text, through the backbone's
-    layers up to the last one that it reads. A word's score is the mean of its tokens'. Words that are more likely noise
-    than signal are dropped, but the surest `HeadConfig.min_keep_ratio` of the words stay in any case.
+    The word head scores every token in windows over the whole text, through the backbone's layers up to the last one
+    that it reads. A word's score is the mean of its tokens'. Words that are more likely noise than signal are dropped,
+    but the surest `HeadConfig.min_keep_ratio` of the words stay in any case.
 
     Args:
         backbone: the frozen transformer.
@@ -154,7 +154,7 @@ class Denoiser:
         loaded = load_fitted_head(found)
         backbone = Backbone.load(name, device=device, dtype=dtype)
         check_trained_over(loaded.details, found, backbone)
-        block_head = load_block_head(os.fspath(name), backbone) if blocks else None
+        block_head = shipped_block_head(os.fspath(name), backbone) if blocks else None
         return cls(backbone, loaded.head, loaded.classifier, block_head)
 
     @classmethod

@@ -52,7 +52,7 @@ def ships_block_head(name: str) -> bool:
     return "/" not in name and (PRETRAINED / f"{name}-{BLOCKS}" / "config.json").is_file()
 
 
-def load_block_head(name: str, backbone: Backbone) -> BlockGraphHead:
+def shipped_block_head(name: str, backbone: Backbone) -> BlockGraphHead:
     """The block head that ships for a backbone.
 
     Raises:
