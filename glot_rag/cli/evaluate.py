@@ -62,7 +62,12 @@ def evaluate(
     chunk: Annotated[
         bool, typer.Option("--chunk", help="Embed chunks of 1,000 characters; a document ranks as its best chunk.")
     ] = False,
-    system: Annotated[str, typer.Option(help="Comma-separated baselines: bm25,best-chunk,stripped,stock,hybrid.")] = "",
+    system: Annotated[
+        str,
+        typer.Option(
+            help="Comma-separated baselines: bm25,best-chunk,stripped,df-drop,ngram-drop,sif,sif-weights,stock,hybrid."
+        ),
+    ] = "",
     backbone: Backbone = "minilm",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the results here.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with charts, tests and the worst queries.")] = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from glot_rag.embedder import Embedder, Vectors
 from glot_rag.errors import InputError
-from glot_rag.evaluation.baselines import load_stock, sentence_windows, strip_boilerplate
+from glot_rag.evaluation.baselines import (
+    count_frequent_words,
+    count_recurring_runs,
+    load_stock,
+    sentence_windows,
+    strip_boilerplate,
+)
 from glot_rag.evaluation.report.results import method_label
 from glot_rag.evaluation.settings import EvaluationSettings
 from glot_rag.evaluation.vector_cache import VectorCache, embed_missing
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
     from glot_rag.encoder.torch_encoder import TorchEncoder
 
 CHUNK_CHARACTERS, CHUNK_OVERLAP = 1_000, 200
+_NAIVE_RULES = {"df-drop": count_frequent_words, "ngram-drop": count_recurring_runs}
 Clean = Callable[[Sequence[str]], list[str]]
 Split = Callable[[str], list[str]]
 
@@ -38,6 +45,7 @@ class Method:
         refit: fit the encoder anew to the noisy documents of each noise setting.
         clean: (name, function) that takes noise out of documents.
         split: (name, function) that cuts a document into pieces; its score is that of its best piece.
+        count: for a baseline that counts the documents of each noise setting before: documents -> the method to use.
     """
 
     pooling: str
@@ -48,6 +56,7 @@ class Method:
     refit: bool = False
     clean: tuple[str, Clean] | None = None
     split: tuple[str, Split] | None = None
+    count: Callable[[Sequence[str]], Method] | None = None
 
     @property
     def label(self) -> str:
@@ -108,17 +117,19 @@ class Methods:
 
     @property
     def fits(self) -> bool:
-        """Whether a method is fitted to the documents of each noise setting."""
-        return any(method.refit for method in self.all)
+        """Whether a method is fitted to the documents of each noise setting, or counts them."""
+        return any(method.refit or method.count is not None for method in self._unfitted.values())
 
     def fit(self, sample: Sequence[str]) -> None:
-        """Fit the methods that are to be fitted, from here on; those with the same head share the work."""
+        """Fit the methods that are to be fitted or count, from here on; those with the same head share the work."""
         heads: dict[Any, Any] = {}
         for label, method in self._unfitted.items():
             if method.refit:
                 encoder: TorchEncoder = method.encoder  # type: ignore[assignment]  # only these can be fitted
                 fitted = encoder.fit(sample, heads=heads)
                 self._methods[label] = Method.of(method.pooling, fitted, refit=True, split=method.split)
+            elif method.count is not None:
+                self._methods[label] = method.count(sample)
 
     def queries(self, texts: Sequence[str]) -> dict[str, Vectors]:
         """Label -> (Q, D) vectors of queries, by the encoders as they are fitted now."""
@@ -199,10 +210,31 @@ def make_methods(encoders: Mapping[str, Embedder], settings: EvaluationSettings)
             methods.append(Method(name, mean, mean, split=("sentences", sentence_windows)))
         elif name == "stripped":
             methods.append(Method(name, mean, mean, clean=(name, _stripped), split=split))
+        elif name in _NAIVE_RULES:
+            methods.append(_naive(name, mean, split))
+        elif name in ("sif", "sif-weights"):
+            methods.append(_sif(name, mean, split))
         elif name == "stock":
             stock = load_stock(mean)
             methods.append(Method(name, stock, stock, split=split))
     return methods
+
+
+def _naive(name: str, mean: Embedder, split: tuple[str, Split] | None) -> Method:
+    method = Method(name, mean, mean, clean=(name, list), split=split)
+    return replace(method, count=lambda sample: replace(method, clean=(name, _NAIVE_RULES[name](sample))))
+
+
+def _sif(name: str, mean: Embedder, split: tuple[str, Split] | None) -> Method:
+    from glot_rag.evaluation.baselines.sif import sif_over  # brings torch
+
+    make = sif_over(mean, common_component=name == "sif")
+
+    def count(sample: Sequence[str]) -> Method:
+        encoder = make(sample)
+        return Method(name, encoder, encoder, split=split)
+
+    return Method(name, mean, mean, split=split, count=count)
 
 
 def chunks_of(text: str) -> list[str]:

@@ -26,7 +26,7 @@ class EvaluationSettings:
             is trained, each pooling with the documents denoised by the backbone's shipped head.
         chunk: embed chunks of 1,000 characters that overlap by 200; a document's rank is that of its best chunk. BM25
             reads whole documents all the same.
-        baselines: some of "bm25", "best-chunk", "stripped", "stock" and "hybrid", which brings "bm25" along.
+        baselines: some of `glot_rag.evaluation.baselines.BASELINES`; "hybrid" brings "bm25" along.
         seed: of the noise and of the resampling.
         max_words: words of a document that a generator puts noise into; 0 keeps every word and adds the noise on top.
         metrics: as in `glot_rag.evaluation.measure`.

@@ -4,16 +4,20 @@ from glot_rag.evaluation.baselines.base import StartSearch, TextSearch, search_t
 from glot_rag.evaluation.baselines.best_chunk import sentence_windows
 from glot_rag.evaluation.baselines.bm25 import BM25
 from glot_rag.evaluation.baselines.fusion import fuse
+from glot_rag.evaluation.baselines.naive import count_frequent_words, count_recurring_runs
 from glot_rag.evaluation.baselines.stock import load_stock
 from glot_rag.evaluation.baselines.stripped import strip_boilerplate
 
-BASELINES = ("bm25", "best-chunk", "stripped", "stock", "hybrid")
+# sif-weights is sif without the common component taken out
+BASELINES = ("bm25", "best-chunk", "stripped", "df-drop", "ngram-drop", "sif", "sif-weights", "stock", "hybrid")
 
 __all__ = [
     "BASELINES",
     "BM25",
     "StartSearch",
     "TextSearch",
+    "count_frequent_words",
+    "count_recurring_runs",
     "fuse",
     "load_stock",
     "search_texts",

@@ -14,7 +14,10 @@ from glot_rag.errors import DatasetError
 from glot_rag.evaluation.significance import Comparison, Loss
 
 PRIMARY_METRIC = "ndcg@10"
-LABELS = {"glot": "GLOT", "adapool": "AdaPool", "cls": "CLS", "bm25": "BM25", "best-chunk": "best chunk"}
+LABELS = {
+    **{"glot": "GLOT", "adapool": "AdaPool", "cls": "CLS", "bm25": "BM25", "best-chunk": "best chunk"},
+    **{"sif": "SIF", "sif-weights": "SIF, weights alone"},
+}
 # Python's names -> those of the JSON, which other programs read
 _JSON_NAMES = {
     **{"oracle": "ceiling", "oracle_interval": "ceiling_interval", "own_oracle": "own_ceiling"},
