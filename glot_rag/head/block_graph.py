@@ -214,10 +214,11 @@ def _mean_by_block(values: Tensor, weights: Tensor, block: Tensor, mask: Tensor)
     """Weighted means of the tokens of each block: values (W, L, H), weights (W, L, 1) -> (B, N, H); 0 for none."""
     width = values.shape[-1]
     weights = weights * (block >= 0)[..., None]
-    place = block.clamp(min=0).reshape(-1, 1)
+    place = (block.clamp(min=0).reshape(-1),)
+    # index_put, not scatter_add: in ONNX it takes one index a token, not one a value.
     total = values.new_zeros(mask.numel(), width)
-    total = total.scatter_add(0, place.expand(-1, width), (values * weights).reshape(-1, width))
-    weight = values.new_zeros(mask.numel(), 1).scatter_add(0, place, weights.reshape(-1, 1))
+    total = total.index_put(place, (values * weights).reshape(-1, width), accumulate=True)
+    weight = values.new_zeros(mask.numel(), 1).index_put(place, weights.reshape(-1, 1), accumulate=True)
     return (total / weight.clamp(min=1e-6)).reshape(*mask.shape, width)
 
 
