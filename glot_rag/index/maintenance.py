@@ -12,6 +12,7 @@ from glot_rag.errors import IndexCorruptedError, IndexStoreError
 from glot_rag.files import sync_tree
 from glot_rag.index import index_types
 from glot_rag.index.store.directory import (
+    DENOISER_NAME,
     ENCODER_NAME,
     FAISS_NAME,
     FAISS_TEMPORARY_NAME,
@@ -231,14 +232,15 @@ def backup(directory: Path, store: Store, destination: str | os.PathLike[str]) -
                     (copy / FAISS_NAME).unlink(missing_ok=True)
         finally:
             copied.close()
-        copy_encoder(directory, copy)
+        copy_models(directory, copy)
 
 
-def copy_encoder(source: Path, destination: Path) -> None:
-    """Copy the saved encoder, if there is one beside the index."""
-    if (source / ENCODER_NAME).is_dir():
-        shutil.copytree(source / ENCODER_NAME, destination / ENCODER_NAME)
-        sync_tree(destination / ENCODER_NAME)
+def copy_models(source: Path, destination: Path) -> None:
+    """Copy the saved encoder and the denoiser, whichever of them there are beside the index."""
+    for name in (ENCODER_NAME, DENOISER_NAME):
+        if (source / name).is_dir():
+            shutil.copytree(source / name, destination / name)
+            sync_tree(destination / name)
 
 
 def _copy_file(source: Path, destination: Path) -> bytes | None:

@@ -20,7 +20,7 @@ from glot_rag.documents.validation import MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_
 from glot_rag.embedder import Vectors
 from glot_rag.errors import DatasetError, GlotError, IndexNotFoundError, InputError, MissingExtraError
 from glot_rag.index.api import GlotIndex
-from glot_rag.index.maintenance import copy_encoder
+from glot_rag.index.maintenance import copy_models
 from glot_rag.index.store.directory import LOCK_NAME, disk_errors, new_index_directory
 from glot_rag.index.store.manifest import MAX_DIMENSION
 from glot_rag.index.store.snapshot import Snapshot
@@ -72,7 +72,7 @@ def export_index(index: GlotIndex, destination: str | os.PathLike[str], format: 
         with open(folder / ABOUT, "wb") as file:
             file.write(json.dumps(about, indent=2).encode() + b"\n")
             _sync(file)
-        copy_encoder(index.path, folder)
+        copy_models(index.path, folder)
     return count
 
 
@@ -110,7 +110,7 @@ def import_index(source: str | os.PathLike[str], path: str | os.PathLike[str]) -
                     f"{folder / ABOUT} says {about['documents']} documents, it holds {count} with {len(index)} ids"
                 )
         (target / LOCK_NAME).unlink(missing_ok=True)
-        copy_encoder(folder, target)
+        copy_models(folder, target)
     return count
 
 

@@ -17,13 +17,17 @@ from langchain_core.runnables import run_in_executor
 from glot_rag.embedder import Embedder
 from glot_rag.errors import IndexNotFoundError, InputError
 from glot_rag.index import GlotIndex
+from glot_rag.index.validation import check_count
 from langchain_glot.adapter import encoder_of
+from langchain_glot.denoising import Denoise, StoreDenoiser
 from langchain_glot.documents import possible, to_store
 from langchain_glot.faiss_store import FaissStore, read_faiss
 from langchain_glot.search import SearchesIndex, refuse_unknown
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from glot_rag import Denoiser
 
 BATCH = 1024  # documents a commit
 
@@ -83,6 +87,7 @@ class GlotVectorStore(SearchesIndex):
             if temporary is not None:
                 shutil.rmtree(temporary, ignore_errors=True)
             raise
+        self._denoiser = StoreDenoiser(self._index)
         self._end = weakref.finalize(self, _release, self._index, temporary, os.getpid())
 
     @classmethod
@@ -95,13 +100,40 @@ class GlotVectorStore(SearchesIndex):
         ids: list[str] | None = None,
         path: str | os.PathLike[str] | None = None,
         fingerprint: str | None = None,
+        denoise: Denoise = None,
         **kwargs: Any,
     ) -> Self:
-        """Make a store (see the class) and add texts to it (see `add_texts`)."""
+        """Make a store (see the class) and add texts to it (see `add_texts`); `from_documents` takes the same.
+
+        A new store of 50 documents or more fits a `Denoiser` to them: what recurs from one to the next, such as the
+        menu of their site, is left out of the vectors. The texts stay as they were given, and each hit's metadata say
+        under `glot_denoised` which part of it the vector is made of; a search with `clean=True` gives only that. The
+        denoiser is kept in the index's directory, and whatever is added later goes through it. A document's group is
+        its sender, the host of its URL or its folder, as its metadata have it.
+
+        Args:
+            texts: N of them.
+            embedding: As for the class.
+            metadatas: N of them, or None.
+            ids: N of them; None for one to be generated.
+            path: As for the class. An index that has documents already stays as it is: with its denoiser, or without.
+            fingerprint: As for the class.
+            denoise: False embeds texts as they are. True drops noise from fewer than 50 as well, by a denoiser that is
+                not fitted. A `Denoiser` or `GlotDenoiser` is used as it is. None fits one to 50 texts or more, unless
+                they have come through a `GlotDenoiser`, `GlotEmbeddings(denoise=False)` embed them, or torch is not
+                installed, which is logged.
+            kwargs: None are known.
+
+        Raises:
+            InputError: As `add_texts`, or `denoise` for an index that was filled without a denoiser or has one.
+            MissingExtraError, ModelNotFoundError: `denoise=True` without torch, or without the model.
+        """
         refuse_unknown(kwargs)
+        documents = list(to_store(texts, metadatas, ids))
         store = cls(embedding, path, fingerprint=fingerprint)
         try:
-            store.add_texts(texts, metadatas, ids=ids)
+            store._denoiser.choose(denoise, embedding, documents)
+            store._denoiser.add(iter(documents), BATCH)
         except BaseException:
             store.close()  # its caller will never get it, and an exception can keep it from being garbage
             raise
@@ -152,6 +184,16 @@ class GlotVectorStore(SearchesIndex):
         """The index, for `verify`, `stats` and the rest of what it does."""
         return self._index
 
+    @property
+    def denoiser(self) -> Denoiser | None:
+        """What added documents go through before they are embedded; None where they are embedded as they are.
+
+        Raises:
+            MissingExtraError: There is one, and torch is not installed.
+            BundleError: Its files are damaged.
+        """
+        return self._denoiser.denoiser
+
     # -- writing
 
     def add_texts(
@@ -180,7 +222,7 @@ class GlotVectorStore(SearchesIndex):
                 its batch was stored.
         """
         refuse_unknown(kwargs)
-        return self._index.add(to_store(texts, metadatas, ids), batch_size=batch_size)
+        return self._denoiser.add(to_store(texts, metadatas, ids), check_count(batch_size, "batch_size"))
 
     def add_documents(
         self,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 FAISS_NAME = "index.faiss"
 FAISS_TEMPORARY_NAME = FAISS_NAME + ".tmp"  # one name is enough: only the holder of the writer's lock writes it
 ENCODER_NAME = "encoder"  # the saved encoder that makes the vectors, where there is one
+DENOISER_NAME = "denoiser"  # the denoiser that documents went through, where there is one
 LOCK_NAME = "writer.lock"
 LAST_COMMIT_NAME = "store.commit"
 
