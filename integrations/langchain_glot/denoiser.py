@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.documents import BaseDocumentTransformer, Document
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
+from glot_rag.documents.groups import groups_of
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -28,8 +30,9 @@ class GlotDenoiser(BaseModel, BaseDocumentTransformer):
         head: directory of a trained head; None takes the one shipped for the model.
         device: "cpu", "cuda", …; None chooses.
         dtype: "float32", "float16" or "bfloat16"; None chooses.
-        group_key: metadata key that names a document's group, such as its site or its sender. What recurs within a
-            group is noise in it, once the denoiser is fitted. None: there are no groups.
+        group_key: metadata key that names a document's group, such as its site. What recurs within a group is noise in
+            it, once the denoiser is fitted. None: its sender, the host of its URL or its folder
+            (`glot_rag.documents.groups`).
 
     Raises:
         ModelNotFoundError, MissingExtraError: as `Denoiser.from_pretrained`.
@@ -95,9 +98,7 @@ class GlotDenoiser(BaseModel, BaseDocumentTransformer):
         return await asyncio.to_thread(self.transform_documents, documents)
 
     def _groups(self, documents: Sequence[Document]) -> list[str] | None:
-        if self.group_key is None:
-            return None
-        return [str(document.metadata.get(self.group_key, "")) for document in documents]
+        return groups_of([document.metadata for document in documents], self.group_key)
 
 
 def _texts(documents: Sequence[Document]) -> list[str]:

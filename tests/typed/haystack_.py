@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from haystack import Document, Pipeline
 from haystack_integrations.components.embedders.glot import GlotDocumentEmbedder, GlotTextEmbedder
 from typing_extensions import assert_type
@@ -10,8 +12,8 @@ from typing_extensions import assert_type
 def use() -> None:
     documents = GlotDocumentEmbedder(pooling="glot", meta_fields_to_embed=["title"])
     query = GlotTextEmbedder("minilm", device="cpu")
-    assert_type(documents.run([Document(content="a")]), dict[str, list[Document]])
-    assert_type(query.run("a")["embedding"], list[float])
+    assert_type(documents.run([Document(content="a")]), dict[str, Any])
+    assert_type(query.run("a"), dict[str, Any])
     GlotDocumentEmbedder("my-bundle", backend="onnx", embedding_separator=": ")
     pipeline = Pipeline()
     pipeline.add_component("query", query)

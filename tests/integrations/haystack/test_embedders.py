@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import inspect
 import sys
 import threading
 from pathlib import Path
@@ -15,15 +16,17 @@ import pytest
 pytest.importorskip("haystack", reason="these are tests of an integration")
 
 from haystack import Document, Pipeline
+from haystack.components.embedders import OpenAIDocumentEmbedder, OpenAITextEmbedder
 from haystack.components.retrievers.in_memory import InMemoryEmbeddingRetriever
 from haystack.document_stores.in_memory import InMemoryDocumentStore
+from haystack.utils import ComponentDevice, Secret
 from haystack_integrations.components.embedders.glot import GlotDocumentEmbedder, GlotTextEmbedder, embedders
 
 from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.errors import BundleError, InputError, MissingExtraError, ModelNotFoundError
 
 TEXTS = ["We use cookies. Boils a litre in two minutes.", "", "Roses are pruned in early spring."]
-SETTINGS: dict[str, Any] = {"dtype": "float32", "device": "cpu", "document_prompt": "passage: "}
+SETTINGS: dict[str, Any] = {"dtype": "float32", "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,54 @@ def test_metadata_before_the_text(encoder: TorchEncoder) -> None:
     embedder = GlotDocumentEmbedder(meta_fields_to_embed=["title"], embedding_separator=": ", **SETTINGS)
     (found,) = embedder.run([Document(content="in spring", meta={"title": "Roses"})])["documents"]
     np.testing.assert_allclose(found.embedding, encoder.encode_documents(["Roses: in spring"])[0], atol=1e-6)
+
+
+def test_prefix_suffix_and_batches(encoder: TorchEncoder) -> None:
+    documents = [Document(content=text, meta={"title": "Home"}) for text in TEXTS]
+    embedder = GlotDocumentEmbedder(
+        prefix="passage: ", suffix=" end", meta_fields_to_embed=["title"], batch_size=2, **SETTINGS
+    )
+    texts = [f"passage: Home\n{text} end" for text in TEXTS]
+    found = embedder.run(documents)
+    np.testing.assert_allclose([d.embedding for d in found["documents"]], encoder.encode_documents(texts), atol=1e-6)
+    assert found["meta"] == {"model": "minilm", "fingerprint": encoder.fingerprint}
+    query = GlotTextEmbedder(prefix="query: ", suffix="?", **SETTINGS)
+    found = query.run("roses")
+    np.testing.assert_allclose(found["embedding"], encoder.encode_queries(["query: roses?"])[0], atol=1e-6)
+    assert found["meta"] == {"model": "minilm", "fingerprint": encoder.fingerprint}
+    assert query.encoder is embedder.encoder
+    assert embedder.run([]) == {"documents": [], "meta": found["meta"]}
+    with pytest.raises(InputError, match="batch_size must be 1 or more, got 0"):
+        GlotDocumentEmbedder(batch_size=0)
+
+
+SERVICE = {"api_key", "api_base_url", "organization", "timeout", "max_retries", "http_client_kwargs", "dimensions"}
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [(GlotDocumentEmbedder, OpenAIDocumentEmbedder), (GlotTextEmbedder, OpenAITextEmbedder)],
+)
+def test_haystacks_own_names_and_outputs(mine: Any, theirs: Any) -> None:
+    """One of Haystack's embedders can be taken out of a pipeline and ours be put in its place."""
+    taken, contract = (inspect.signature(each.__init__).parameters for each in (mine, theirs))
+    assert set(contract) - set(taken) - SERVICE <= {"raise_on_failure"}
+    for name in (set(taken) & set(contract)) - {"self", "model", "batch_size"}:
+        assert taken[name].default == contract[name].default, name
+    sockets = [each.__haystack_output__._sockets_dict for each in (mine(), theirs(Secret.from_token("none")))]
+    outputs = [{name: socket.type for name, socket in each.items()} for each in sockets]
+    assert outputs[0] == outputs[1]
+
+
+@pytest.mark.parametrize("wrong", ["text", ["text"], [Document(content="a"), "text"], None])
+def test_wrong_input_is_a_type_error_as_in_haystack(wrong: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r"GlotDocumentEmbedder expects a list of Documents as input\..*GlotTextEmbedder"
+    ):
+        GlotDocumentEmbedder().run(wrong)
+    if wrong != "text":
+        with pytest.raises(TypeError, match=r"GlotTextEmbedder expects a string as input\..*GlotDocumentEmbedder"):
+            asyncio.run(GlotTextEmbedder().run_async(wrong))
 
 
 def test_an_asynchronous_pipeline_loads_the_model_in_a_thread(
@@ -85,7 +136,9 @@ def test_a_pipeline_is_written_down_and_read_again(encoder: TorchEncoder) -> Non
     pipeline = Pipeline()
     pipeline.add_component("query", GlotTextEmbedder(**SETTINGS))
     pipeline.add_component("documents", GlotDocumentEmbedder(**SETTINGS, meta_fields_to_embed=["title"]))
+    pipeline.add_component("on", GlotTextEmbedder(device=ComponentDevice.from_str("cpu"), prefix="query: "))
     again = Pipeline.loads(pipeline.dumps())
+    assert again.to_dict()["components"]["on"]["init_parameters"]["device"] == "cpu"
     assert again.to_dict() == pipeline.to_dict()
     retriever = Pipeline()
     retriever.add_component("query", again.get_component("query").__class__(**SETTINGS))
@@ -97,12 +150,8 @@ def test_a_pipeline_is_written_down_and_read_again(encoder: TorchEncoder) -> Non
     np.testing.assert_allclose([document.score for document in found], np.sort(scores)[::-1], atol=1e-5)
 
 
-def test_wrong_input() -> None:
-    with pytest.raises(InputError, match="a query goes to GlotTextEmbedder"):
-        GlotDocumentEmbedder().run("text")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="documents go to GlotDocumentEmbedder"):
-        GlotTextEmbedder().run([Document(content="text")])  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="unknown arguments: poling"):
+def test_wrong_settings() -> None:
+    with pytest.raises(TypeError, match="poling"):
         GlotDocumentEmbedder(poling="mean")  # type: ignore[call-arg]
     with pytest.raises(ModelNotFoundError, match="no trained glot head for"):
         GlotTextEmbedder("some/model").warm_up()

@@ -19,17 +19,17 @@ from glot_rag.errors import InputError
 
 @pytest.fixture(scope="module")
 def fitted(pages: list[str]) -> Denoiser:
-    return Denoiser.from_pretrained(device="cpu", dtype="float32").fit(pages)
+    return Denoiser.from_pretrained(device="cpu", dtype="float32").fit(pages, ["a.org"] * len(pages))
 
 
 def test_a_fitted_denoiser_in_a_pipeline(fitted: Denoiser, pages: list[str], tmp_path: Path) -> None:
     fitted.save(tmp_path / "denoiser")
-    denoiser = GlotDenoiser(str(tmp_path / "denoiser"), device="cpu", dtype="float32", group_key="host")
+    denoiser = GlotDenoiser(str(tmp_path / "denoiser"), device="cpu", dtype="float32")
     pipeline = Pipeline()
     pipeline.add_component("denoise", denoiser)
     pipeline.add_component("split", DocumentSplitter(split_by="word", split_length=40))
     pipeline.connect("denoise", "split")
-    documents = [Document(content=page, id=str(n), meta={"host": "a.org"}) for n, page in enumerate(pages[:4])]
+    documents = [Document(content=page, id=str(n), meta={"url": "https://a.org/x"}) for n, page in enumerate(pages[:4])]
     again = Pipeline.loads(pipeline.dumps())
     for each in (pipeline, again):
         found = each.run({"denoise": {"documents": documents}}, include_outputs_from={"denoise"})
@@ -47,7 +47,7 @@ def test_a_fitted_denoiser_in_a_pipeline(fitted: Denoiser, pages: list[str], tmp
 def test_what_it_cannot_clean_is_refused() -> None:
     denoiser = GlotDenoiser(device="cpu", dtype="float32")
     assert denoiser.run([]) == {"documents": []}
-    with pytest.raises(TypeError, match="expected a list of Documents, got 'text'"):
+    with pytest.raises(TypeError, match="GlotDenoiser expects a list of Documents"):
         denoiser.run("text")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="has no text to clean"):
         denoiser.run([Document(content=None, id="picture")])

@@ -23,21 +23,24 @@ def transformation() -> GlotDenoiser:
 
 @pytest.fixture(scope="module")
 def documents(pages: list[str]) -> list[Document]:
-    return [Document(id_=f"p{n}", text=page, metadata={"host": "a.org"}) for n, page in enumerate(pages)]
+    return [Document(id_=f"p{n}", text=page, metadata={"url": "https://a.org/x"}) for n, page in enumerate(pages)]
 
 
 def test_texts_are_the_denoisers(transformation: GlotDenoiser, documents: list[Document], pages: list[str]) -> None:
     fitted = transformation.fit(documents)
-    expected = Denoiser.from_pretrained(device="cpu", dtype="float32").fit(pages).denoise(pages)
+    groups = ["a.org"] * len(pages)  # the URLs' host
+    expected = Denoiser.from_pretrained(device="cpu", dtype="float32").fit(pages, groups).denoise(pages, groups)
     found = fitted(documents)
     assert [node.get_content() for node in found] == [each.text for each in expected]
     assert any(each.kept < 1 for each in expected)
     for node, given, each in zip(found, documents, expected, strict=True):
-        assert (node.node_id, node.metadata["host"], node.metadata["glot_kept"]) == (given.node_id, "a.org", each.kept)
+        assert node.node_id == given.node_id
+        assert {**node.metadata, **given.metadata} == node.metadata
+        assert node.metadata["glot_kept"] == each.kept
         assert node.metadata["glot_spans"] == [list(span) for span in each.spans]
         assert "glot" not in node.get_content(metadata_mode=MetadataMode.EMBED)
         assert "glot" not in node.get_content(metadata_mode=MetadataMode.LLM)
-        assert set(given.metadata) == {"host"}
+        assert set(given.metadata) == {"url"}
     assert asyncio.run(fitted.acall(documents)) == found
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llama_index.core.schema import BaseNode, Document, MetadataMode, TextNode, TransformComponent
 from pydantic import ConfigDict, Field, PrivateAttr
 
+from glot_rag.documents.groups import groups_of
 from glot_rag.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,8 +32,9 @@ class GlotDenoiser(TransformComponent):
         head: directory of a trained head; None takes the one shipped for the model.
         device: "cpu", "cuda", …; None chooses.
         dtype: "float32", "float16" or "bfloat16"; None chooses.
-        group_key: metadata key that names a document's group, such as its site or its sender. What recurs within a
-            group is noise in it, once the denoiser is fitted. None: there are no groups.
+        group_key: metadata key that names a document's group, such as its site. What recurs within a group is noise in
+            it, once the denoiser is fitted. None: its sender, the host of its URL or its folder
+            (`glot_rag.documents.groups`).
 
     Raises:
         ModelNotFoundError, MissingExtraError: as `Denoiser.from_pretrained`.
@@ -125,9 +127,7 @@ class GlotDenoiser(TransformComponent):
         self.__init__(**state["__dict__"])  # type: ignore[misc]
 
     def _groups(self, nodes: Sequence[BaseNode]) -> list[str] | None:
-        if self.group_key is None:
-            return None
-        return [str(node.metadata.get(self.group_key, "")) for node in nodes]
+        return groups_of([node.metadata for node in nodes], self.group_key)
 
 
 def _texts(nodes: Sequence[BaseNode]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from haystack import Document, component, default_from_dict, default_to_dict
 
+from glot_rag.documents.groups import groups_of
 from glot_rag.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ class GlotDenoiser:
         head: directory of a trained head; None takes the one shipped for the model.
         device: "cpu", "cuda", …; None chooses.
         dtype: "float32", "float16" or "bfloat16"; None chooses.
-        group_key: key of the documents' `meta` that names a document's group, such as its site or its sender. What
-            recurs within a group is noise in it, if the denoiser is fitted. None: there are no groups.
+        group_key: key of the documents' `meta` that names a document's group, such as its site. What recurs within a
+            group is noise in it, if the denoiser is fitted. None: its sender, the host of its URL or its folder
+            (`glot_rag.documents.groups`).
 
     Example:
         >>> from haystack import Document
@@ -85,7 +87,7 @@ class GlotDenoiser:
             InputError: a document without text, such as an image.
         """
         if not isinstance(documents, list) or not all(isinstance(each, Document) for each in documents):
-            raise TypeError(f"expected a list of Documents, got {documents!r:.80}")
+            raise TypeError("GlotDenoiser expects a list of Documents as input.")
         cleaned = self.denoiser.denoise(_texts(documents), self._groups(documents))
         found = [
             dataclasses.replace(
@@ -114,9 +116,7 @@ class GlotDenoiser:
         return made
 
     def _groups(self, documents: Sequence[Document]) -> list[str] | None:
-        if self.group_key is None:
-            return None
-        return [str(document.meta.get(self.group_key, "")) for document in documents]
+        return groups_of([document.meta for document in documents], self.group_key)
 
 
 def _texts(documents: Sequence[Document]) -> list[str]:
