@@ -18,7 +18,7 @@ BLOCK = 1024
 
 def blockwise(rows: Callable[[slice], Tensor], length: int, block: int = BLOCK) -> Tensor:
     """Concatenate `rows(slice)` over blocks of 0..length along dimension 1. One call where everything fits."""
-    if length <= block or torch.compiler.is_compiling():  # an exported graph has one form for every length
+    if torch.compiler.is_compiling() or length <= block:  # an exported graph has one form for every length
         return rows(slice(0, length))
     return torch.cat([rows(slice(i, min(i + block, length))) for i in range(0, length, block)], dim=1)
 

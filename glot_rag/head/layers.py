@@ -99,7 +99,7 @@ class AttentionBias:
         self._dtype = dtype
         self._self_loops = self_loops
         length = adjacency.shape[1]
-        whole = length <= BLOCK or torch.compiler.is_compiling()
+        whole = torch.compiler.is_compiling() or length <= BLOCK
         self._whole = self._make(slice(0, length)) if whole else None
 
     def rows(self, block: slice) -> tuple[Tensor, Tensor]:
