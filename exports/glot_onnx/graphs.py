@@ -34,7 +34,7 @@ class HeadGraph(nn.Module):
 
     def __init__(self, pooling: Pooling) -> None:
         super().__init__()
-        self.pooling = _dense(pooling)
+        self.pooling = dense_copy(pooling)
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
         """(B, L, S·D) float32 and (B, L) int64 -> (B, O), (B, L), (B, L)."""
@@ -60,8 +60,8 @@ class EncoderGraph(nn.Module):
     def __init__(self, encoder: TorchEncoder) -> None:
         super().__init__()
         self.model = encoder.backbone.model
-        self.documents = _dense(encoder.pooling)
-        self.queries = None if encoder.query_pooling is encoder.pooling else _dense(encoder.query_pooling)
+        self.documents = dense_copy(encoder.pooling)
+        self.queries = None if encoder.query_pooling is encoder.pooling else dense_copy(encoder.query_pooling)
         self._backbone = encoder.backbone
         self._given: _Given | None = None
         if (fitted := fitted_of(encoder.pooling)) is not None:
@@ -109,7 +109,7 @@ def export_head(head: GlotHead | AdaPool, path: str | os.PathLike[str]) -> Path:
     mask = torch.tensor([[1] * 7, [1] * 5 + [0] * 2])
     names = [DOCUMENTS, "token_weights", "noise_probability"]
     target = Path(path)
-    write_graph(HeadGraph(head), {"hidden_states": states, "attention_mask": mask}, names, target, _FREE, {})
+    write_graph(HeadGraph(head), {"hidden_states": states, "attention_mask": mask}, names, target)
     return target
 
 
@@ -149,7 +149,7 @@ def export_graph(encoder: TorchEncoder, path: Path) -> None:
     inputs = {"input_ids": ids, "attention_mask": mask}
     if fitted_of(encoder.pooling) is not None:
         inputs[corpus_features.INPUT] = torch.zeros(*ids.shape, len(FEATURES))
-    write_graph(EncoderGraph(encoder), inputs, names, path, encoder.max_tokens, metadata)
+    write_graph(EncoderGraph(encoder), inputs, names, path, longest=encoder.max_tokens, metadata=metadata)
 
 
 def write_graph(
@@ -157,11 +157,25 @@ def write_graph(
     inputs: Mapping[str, Tensor],
     outputs: Sequence[str],
     path: Path,
-    longest: int,
-    metadata: Mapping[str, str],
+    *,
+    sizes: Mapping[str, tuple[str, str]] | None = None,
+    longest: int = _FREE,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Export a module, with sizes and values of the sample inputs left open, and write it (`save_graph`)."""
-    batch, seq = torch.export.Dim("batch"), torch.export.Dim("seq", max=longest)
+    """Export a module, with sizes and values of the sample inputs left open, and write it (`save_graph`).
+
+    Args:
+        module: what is exported.
+        inputs: name -> a sample, in the order of `forward`.
+        outputs: their names.
+        path: the .onnx file.
+        sizes: input -> the names of its first two sizes, which stay open; None, and others: batch and seq.
+        longest: the bound of seq.
+        metadata: written into the graph.
+    """
+    named = {name: (sizes or {}).get(name, ("batch", "seq")) for name in inputs}
+    bounds = {"seq": longest}
+    dims = {size: torch.export.Dim(size, max=bounds.get(size)) for two in named.values() for size in two}
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             module.eval(),
@@ -170,23 +184,24 @@ def write_graph(
             opset_version=OPSET,
             input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_shapes=tuple({0: batch, 1: seq} for _ in inputs),
+            dynamic_shapes=tuple({0: dims[first], 1: dims[second]} for first, second in named.values()),
             verbose=False,
         )
     assert program is not None
     model = program.model_proto
-    onnx.helper.set_model_props(model, dict(metadata))
-    save_graph(model, path)
+    onnx.helper.set_model_props(model, dict(metadata or {}))
+    save_graph(model, path, named)
 
 
-def save_graph(model: onnx.ModelProto, path: Path) -> None:
+def save_graph(model: onnx.ModelProto, path: Path, sizes: Mapping[str, tuple[str, str]] | None = None) -> None:
     """Write a graph after checking it.
 
-    The checks: the model checker, shape inference, standard operators only, open batch and sequence sizes.
+    The checks: the model checker, shape inference, standard operators only, open sizes (`sizes` as in `write_graph`).
     """
     onnx.checker.check_model(model, full_check=True)
     shapes = {value.name: value.type.tensor_type.shape.dim for value in model.graph.input}
-    fixed = [name for name, dims in shapes.items() if [dim.dim_param for dim in dims[:2]] != ["batch", "seq"]]
+    expected = {name: (sizes or {}).get(name, ("batch", "seq")) for name in shapes}
+    fixed = [name for name, dims in shapes.items() if tuple(dim.dim_param for dim in dims[:2]) != expected[name]]
     assert not fixed, f"the exporter tied {fixed} to the sample's size"
     foreign = {node.domain for node in model.graph.node} - {""}
     assert not foreign, f"operators that are not ONNX's own: {foreign}"
@@ -201,7 +216,7 @@ def fitted_of(pooling: Pooling) -> FittedClassifier | None:
     return adjustment
 
 
-def _dense(pooling: Pooling) -> Pooling:
+def dense_copy(pooling: Pooling) -> Pooling:
     """A copy in float32 on the CPU that never takes the sparse path, which has no ONNX form; without its adjustment."""
     shallow = copy.copy(pooling)
     if isinstance(shallow, TrainedPooling):

@@ -13,14 +13,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from glot_rag.denoise.block_states import TokenStates, early_states
+from glot_rag.denoise.networks import BlockScorer, StateReader
 from glot_rag.documents.blocks import Block, split_blocks
 from glot_rag.documents.layout import layout_features
-from glot_rag.head.block_graph import BlockGraphHead
-from glot_rag.models.backbone import Backbone
 
 # Read at once: memory grows with the states of the tokens, and with the square of the blocks of one document.
 MOST_CHARACTERS, MOST_BLOCKS = 200_000, 1_000
@@ -88,7 +86,7 @@ class NoisyBlocks(NamedTuple):
 
 
 def find_noisy_blocks(
-    backbone: Backbone, head: BlockGraphHead, texts: Sequence[str], batch_tokens: int | None = None
+    backbone: StateReader, head: BlockScorer, texts: Sequence[str], batch_tokens: int | None = None
 ) -> list[NoisyBlocks]:
     """Noise probabilities of the blocks of each text, in memory that does not grow with the texts' number or length.
 
@@ -105,7 +103,7 @@ def find_noisy_blocks(
     noise: list[list[NDArray[np.float32]]] = [[] for _ in texts]
     for batch in _batches(texts):
         sections = [texts[row][start:end] for row, start, end in batch]
-        states = early_states(backbone, sections, head.config.layer, batch_tokens)
+        states = early_states(backbone, sections, head.layer, batch_tokens)
         for (row, start, _), found in zip(batch, find_noise(head, sections, states), strict=True):
             spans[row] += [(start + block.start, start + block.end) for block in found.blocks]
             noise[row].append(found.block_noise)
@@ -140,7 +138,7 @@ def _sections(text: str) -> list[tuple[int, int]]:
 
 
 def find_noise(
-    head: BlockGraphHead,
+    head: BlockScorer,
     texts: Sequence[str],
     states: Sequence[TokenStates],
     counts: Sequence[NDArray[np.float32]] | None = None,
@@ -189,9 +187,8 @@ def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return noise
 
 
-@torch.inference_mode()
 def _logits(
-    head: BlockGraphHead,
+    head: BlockScorer,
     states: NDArray[np.float32],
     home: NDArray[np.int64],
     layout: NDArray[np.float32],
@@ -204,11 +201,5 @@ def _logits(
     padded[:length] = states
     block = np.full(rows * WINDOW, -1, np.int64)
     block[:length] = home
-    logits = head(
-        torch.from_numpy(padded.reshape(rows, WINDOW, -1)),
-        torch.from_numpy(block.reshape(rows, WINDOW)),
-        torch.ones(1, len(layout), dtype=torch.bool),
-        torch.from_numpy(layout)[None],
-        None if counts is None else torch.from_numpy(counts)[None],
-    )
-    return logits.blocks[0].numpy(), logits.tokens.reshape(-1)[:length].numpy()
+    blocks, tokens = head.score(padded.reshape(rows, WINDOW, -1), block.reshape(rows, WINDOW), layout, counts)
+    return blocks, tokens.reshape(-1)[:length]

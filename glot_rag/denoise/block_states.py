@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from glot_rag.models.backbone import Backbone
+from glot_rag.denoise.networks import StateReader
 
 
 class TokenStates(NamedTuple):
@@ -24,9 +23,8 @@ class TokenStates(NamedTuple):
     spans: NDArray[np.int64]
 
 
-@torch.inference_mode()
 def early_states(
-    backbone: Backbone, texts: Sequence[str], layer: int, batch_tokens: int | None = None
+    backbone: StateReader, texts: Sequence[str], layer: int, batch_tokens: int | None = None
 ) -> list[TokenStates]:
     """Run the backbone up to `layer` over texts of any length.
 
@@ -50,7 +48,7 @@ def early_states(
         seen[row] = max(int(seen[row]), int(span[:, 1].max(initial=0)))
     found: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(windows)
     for batch in backbone.pack([window.ids for _, window in windows], batch_tokens):
-        states = backbone.hidden_states(batch, (layer,))[0][0].float().cpu().numpy()
+        states = backbone.states(batch, (layer,))
         for place, number in enumerate(batch.rows):
             found[number] = states[place, : len(new[number])][new[number]]
     out = []

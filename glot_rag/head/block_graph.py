@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from glot_rag.errors import InputError
@@ -144,6 +146,11 @@ class BlockGraphHead(nn.Module):
         self.block_out = nn.Linear(size, 1)
         self.dropout = nn.Dropout(config.dropout)
 
+    @property
+    def layer(self) -> int:
+        """The backbone layer that it reads."""
+        return self.config.layer
+
     def forward(
         self,
         states: Tensor,
@@ -197,6 +204,24 @@ class BlockGraphHead(nn.Module):
         # A word departs from its block where its own state says so.
         own = self.token_out(torch.cat([tokens, around], dim=-1))[..., 0]
         return NoiseLogits(blocks, _at(blocks.reshape(-1, 1), block)[..., 0] + own)
+
+    @torch.inference_mode()
+    def score(
+        self,
+        states: NDArray[np.float32],
+        block: NDArray[np.int64],
+        layout: NDArray[np.float32],
+        counts: NDArray[np.float32] | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """`forward` for the N blocks of one document in NumPy: (N,) and (W, L) noise logits."""
+        logits = self(
+            torch.from_numpy(states),
+            torch.from_numpy(block),
+            torch.ones(1, len(layout), dtype=torch.bool),
+            torch.from_numpy(layout)[None],
+            None if counts is None else torch.from_numpy(counts)[None],
+        )
+        return logits.blocks[0].numpy(), logits.tokens.numpy()
 
     def _tokens(self, states: Tensor, block: Tensor) -> Tensor:
         """(W, L, H): the states made small, and what the tokens of a block tell each other."""

@@ -10,7 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from glot_rag.errors import BundleError, InputError, UnsupportedError
@@ -126,6 +128,12 @@ class Backbone:
         """
         ids, mask = (torch.from_numpy(each).to(self.device) for each in (batch.ids, batch.mask))
         return self.run(ids, mask, layers)[0], mask
+
+    def states(self, batch: TokenBatch, layers: Sequence[int]) -> NDArray[np.float32]:
+        """The hidden states of some layers side by side, for what reads them outside of torch: (B, L, S·D)."""
+        states, _ = self.hidden_states(batch, layers)
+        found: NDArray[np.float32] = torch.cat(states, dim=-1).float().cpu().numpy()
+        return found
 
     def run(
         self,
