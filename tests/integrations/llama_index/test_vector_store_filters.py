@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from llama_index.core.schema import NodeRelationship, RelatedNodeInfo
 from llama_index.core.vector_stores import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
 from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
 from llama_index.embeddings.glot import GlotEmbedding
@@ -150,9 +151,60 @@ def test_restriction_to_documents_and_nodes(store: GlotVectorStore, embedding: G
     assert len(ids(store, query, node_ids=[])) == 3  # what every retriever of a VectorStoreIndex sends
 
 
+@pytest.mark.parametrize("key", ["doc_id", "document_id", "ref_doc_id"])
+def test_a_users_own_value_under_the_names_of_the_source_is_found(key: str) -> None:
+    source = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id="book")}
+    own, other = plane(0, 10)
+    own.metadata, own.relationships = {key: "INV-7"}, source
+    other.relationships = source
+    with GlotVectorStore() as store:
+        store.add([own, other])
+
+        def matching(value: str) -> set[str]:
+            return {node.node_id for node in store.get_nodes(filters=MetadataFilters(filters=[where(key, value)]))}
+
+        assert matching("INV-7") == {"0"}
+        assert matching("book") == {"1"}  # who gives none of their own filters by the source, as LlamaIndex has it
+        assert [node.metadata for node in store.get_nodes()] == [{key: "INV-7"}, {}]
+        assert ids(store, [1.0, 0.0], doc_ids=["book"]) == ["0", "1"]
+        store.delete("INV-7")
+        assert len(store.get_nodes()) == 2
+        store.delete("book")
+        assert store.get_nodes() == []
+
+
+def test_keys_inside_of_objects() -> None:
+    ann, bob, dotted = plane(0, 10, 20)
+    ann.metadata = {"author": {"name": "Ann", "address": {"city": "Ulm"}}}
+    bob.metadata = {"author": {"name": "Bob"}}
+    dotted.metadata = {"author.name": "Ann"}
+    with GlotVectorStore() as store:
+        store.add([ann, bob, dotted])
+        by_name = MetadataFilters(filters=[where("author.name", "Ann")])
+        assert ids(store, [1.0, 0.0], filters=by_name) == ["0", "2"]
+        assert ids(store, [1.0, 0.0], filters=MetadataFilters(filters=[where("author.address.city", "Ulm")])) == ["0"]
+        store.delete_nodes(filters=by_name)
+        assert [node.metadata for node in store.get_nodes()] == [bob.metadata]
+
+
+def test_a_query_by_filter_alone(store: GlotVectorStore, embedding: GlotEmbedding) -> None:
+    store.add(nodes_of(embedding))
+    kitchen = MetadataFilters(filters=[where("topic", "kitchen")])
+    found = store.query(VectorStoreQuery(filters=kitchen, similarity_top_k=9))
+    assert (found.ids, found.similarities) == (["kettle", "tea"], None)
+    assert found.nodes == store.get_nodes(filters=kitchen)
+    assert store.query(VectorStoreQuery(filters=kitchen, similarity_top_k=1)).ids == ["kettle"]
+    assert store.query(VectorStoreQuery(doc_ids=["outside"], similarity_top_k=9)).ids == ["bicycle"]
+    assert store.query(VectorStoreQuery(node_ids=["tea"], filters=kitchen)).ids == ["tea"]
+    for also in ({"query_str": "water"}, {"mode": VectorStoreQueryMode.MMR}):
+        with pytest.raises(InputError, match="the query has no embedding"):
+            store.query(VectorStoreQuery(filters=kitchen, **also))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("query", "options", "message"),
     [
+        ({"mode": "fastest"}, {}, "query mode 'fastest' is not supported; known: 'default'"),
         ({"mode": VectorStoreQueryMode.HYBRID}, {}, "query mode 'hybrid' is not supported"),
         ({"mode": VectorStoreQueryMode.SVM}, {}, "query mode 'svm' is not supported"),
         ({"query_embedding": None}, {}, "no embedding"),

@@ -19,7 +19,7 @@ from llama_index.core.vector_stores.types import (
 from llama_index.embeddings.glot import GlotEmbedding
 from llama_index.vector_stores.glot.filters import to_filter
 from llama_index.vector_stores.glot.lazy_index import LazyIndex
-from llama_index.vector_stores.glot.nodes import REF_DOC_ID, to_document, to_node
+from llama_index.vector_stores.glot.nodes import SOURCE_ID, to_document, to_node
 from llama_index.vector_stores.glot.search import refuse_unknown, search
 from pydantic import ConfigDict, PrivateAttr
 
@@ -141,7 +141,7 @@ class GlotVectorStore(BasePydanticVectorStore):
         refuse_unknown(delete_kwargs)
         index = self.client
         if index is not None:
-            index.delete(index.ids({REF_DOC_ID: ref_doc_id}))
+            index.delete(index.ids({SOURCE_ID: ref_doc_id}))
 
     def delete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
@@ -220,6 +220,9 @@ class GlotVectorStore(BasePydanticVectorStore):
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """The nodes nearest to a query's vector, best first; fewer if there are fewer.
 
+        A query without a vector and without a text gives the first `similarity_top_k` nodes that its filters match, in
+        the order in which they were added, without similarities.
+
         Args:
             query: Modes are "default" and "mmr". `filters`, `doc_ids` and `node_ids` must all match. `doc_ids=[]`
                 matches nothing; `node_ids=[]` matches all, since `VectorStoreIndex.as_retriever` sends it. (Where the
@@ -232,7 +235,8 @@ class GlotVectorStore(BasePydanticVectorStore):
             Nodes without their embeddings, cosines with the query, ids.
 
         Raises:
-            InputError: Another mode, a filter that the index cannot apply, no vector, or an unknown argument.
+            InputError: Another mode, a filter that the index cannot apply, neither a vector nor a filter, or an unknown
+                argument.
         """
         return search(self._index.get, query, kwargs)
 

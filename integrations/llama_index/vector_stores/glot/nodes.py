@@ -12,9 +12,10 @@ from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_
 from glot_rag.documents.validation import plain_metadata
 from glot_rag.index import Document
 
-REF_DOC_ID = "ref_doc_id"
-NODE_ID = "_node_id"  # what a filter can tell a node by; the index's filters see metadata only
-_SOURCE_KEYS = (REF_DOC_ID, "doc_id", "document_id")  # the same id under the names that LlamaIndex uses
+# What the store tells a node and its source document by; the index's filters see metadata only.
+NODE_ID = "_node_id"
+SOURCE_ID = "_source_id"
+_SOURCE_KEYS = ("ref_doc_id", "doc_id", "document_id")  # the source's id under the names that LlamaIndex filters by
 
 
 def to_document(node: BaseNode) -> Document:
@@ -23,12 +24,14 @@ def to_document(node: BaseNode) -> Document:
     Raises:
         InputError: A value of its metadata has no stored form (see `documents.validation.check_document`).
     """
-    metadata = node_to_metadata_dict(_with_plain_metadata(node), remove_text=True)
+    plain = _with_plain_metadata(node)
+    metadata = node_to_metadata_dict(plain, remove_text=True)
     # LlamaIndex writes the text "None" where a node has no source: deleting the document of that name would take all
     # such nodes along. A whole document is its own source, so that an ingestion pipeline finds it when it is gone.
     source = node.ref_doc_id or (node.node_id if isinstance(node, SourceDocument) else None)
-    metadata |= dict.fromkeys(_SOURCE_KEYS, source)
-    metadata[NODE_ID] = node.node_id
+    # A user's own value under one of those names is what a filter has to find.
+    metadata |= {key: plain.metadata.get(key, source) for key in _SOURCE_KEYS}
+    metadata |= {SOURCE_ID: source, NODE_ID: node.node_id}
     return Document(node.get_content(metadata_mode=MetadataMode.NONE), node.node_id, metadata)
 
 

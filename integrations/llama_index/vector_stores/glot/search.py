@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode, VectorStoreQueryResult
 from llama_index.vector_stores.glot.filters import all_of, one_of, to_filter
-from llama_index.vector_stores.glot.nodes import NODE_ID, REF_DOC_ID, to_node
+from llama_index.vector_stores.glot.nodes import NODE_ID, SOURCE_ID, to_node
 
 from glot_rag.errors import InputError
 from glot_rag.index import GlotIndex, Hit, SearchOptions
@@ -22,19 +23,24 @@ def search(
 ) -> VectorStoreQueryResult:
     """As `GlotVectorStore.query`; all arguments are checked even where there is no index yet."""
     k, filter = check_count(query.similarity_top_k), _filter_of(query)
-    if query.query_embedding is None:
-        raise InputError("the query has no embedding; give the index or the retriever an embed_model")
     extra: SearchOptions = {}
     if query.mode == VectorStoreQueryMode.MMR:
         extra = _mmr_options(query, k, options)
     elif query.mode == VectorStoreQueryMode.DEFAULT:
         refuse_unknown(options)
     else:
-        mode = VectorStoreQueryMode(query.mode).value
+        mode = str(getattr(query.mode, "value", query.mode))
         raise InputError(f"the query mode {mode!r} is not supported; known: 'default', 'mmr'")
+    by_filter_alone = filter is not None and not query.query_str and query.mode == VectorStoreQueryMode.DEFAULT
+    if query.query_embedding is None and not by_filter_alone:
+        raise InputError("the query has no embedding; give the index or the retriever an embed_model")
     index = get_index()
     if index is None:
         return _result([])
+    if query.query_embedding is None:
+        found = list(islice(index.documents(filter), k))
+        nodes = [to_node(document.id, document.text, document.metadata) for document in found]
+        return VectorStoreQueryResult(nodes=nodes, ids=[document.id for document in found])
     return _result(index.search_vectors([query.query_embedding], k, filter, **extra)[0])
 
 
@@ -50,7 +56,7 @@ def refuse_unknown(arguments: Mapping[str, Any]) -> None:
 
 def _filter_of(query: VectorStoreQuery) -> Filter | None:
     nodes = one_of(NODE_ID, query.node_ids or None)
-    return all_of(to_filter(query.filters), one_of(REF_DOC_ID, query.doc_ids), nodes)
+    return all_of(to_filter(query.filters), one_of(SOURCE_ID, query.doc_ids), nodes)
 
 
 def _mmr_options(query: VectorStoreQuery, k: int, options: Mapping[str, Any]) -> SearchOptions:
