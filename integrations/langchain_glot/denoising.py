@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -13,9 +12,8 @@ from langchain_core.embeddings import Embeddings
 from glot_rag.documents.groups import groups_of
 from glot_rag.documents.validation import check_document
 from glot_rag.embedder import Embedder, Vectors
-from glot_rag.errors import InputError, MissingExtraError, ModelNotFoundError
 from glot_rag.index import Document, GlotIndex
-from glot_rag.index.kept_denoiser import keep_denoiser, kept_denoiser
+from glot_rag.index.kept_denoiser import choose_denoiser, kept_denoiser
 from langchain_glot.adapter import glot_inside
 from langchain_glot.denoiser import KEPT, GlotDenoiser
 
@@ -25,11 +23,8 @@ if TYPE_CHECKING:
 Denoise = Union[bool, "Denoiser", GlotDenoiser, None]  # what `from_texts(denoise=…)` takes
 
 DENOISED = "glot_denoised"  # metadata key
-FEWEST_DOCUMENTS = 50  # that a denoiser is fitted to
 _LEAST_OVERLAP = 20  # characters of two chunks that are alike by no chance
 _MOST_SPANS = 20_000  # of one document: metadata hold 1 MiB
-
-logger = logging.getLogger(__name__)
 
 
 class StoreDenoiser:
@@ -55,23 +50,23 @@ class StoreDenoiser:
             return self._denoiser
 
     def choose(self, denoise: Denoise, embedding: Embeddings, documents: Sequence[Document]) -> None:
-        """What `GlotVectorStore.from_texts(denoise=…)` asks for: keep a denoiser with an index that is empty.
+        """What `GlotVectorStore.from_texts(denoise=…)` asks for: see `choose_denoiser`.
+
+        None is no, too, where documents have come through a `GlotDenoiser` or the embeddings are not to denoise.
 
         Raises:
-            InputError: `denoise` is something else, or is not what the index was filled with; a document that cannot be
-                stored.
-            MissingExtraError, ModelNotFoundError: True, and no denoiser can be loaded.
+            InputError: A document that cannot be stored; what `choose_denoiser` raises.
         """
-        given = _given(denoise)
+        given = denoise.denoiser if isinstance(denoise, GlotDenoiser) else denoise
+        for document in documents:
+            check_document(document)  # before time is spent
+        glot = glot_inside(embedding)
+        cleaned = any(KEPT in document.metadata for document in documents)
+        wanted = not cleaned and (glot is None or glot.denoise is not False)
+        groups = groups_of([document.metadata for document in documents])
         with self._lock:
-            kept = self.denoiser
-            if kept is None and not len(self._index):
-                if made := _denoiser_for(given, embedding, documents):
-                    keep_denoiser(made, self._index.path)
-                    self._denoiser = made
-            elif given is not None and not _same(given, kept):
-                state = "without a denoiser" if kept is None else f"with {kept!r}, which is kept beside it"
-                raise InputError(f"the index at {self._index.path} was filled {state}; leave denoise= out")
+            self._denoiser = choose_denoiser(self._index, given, _without_overlap(documents), groups, wanted=wanted)
+            self._loaded = True
 
     def add(self, documents: Iterator[Document], batch_size: int) -> list[str]:
         """As `GlotIndex.add`, each document with the vector of its clean text.
@@ -139,54 +134,6 @@ def _denoised(
             if len(each.spans) <= _MOST_SPANS:
                 facts["spans"] = [list(span) for span in each.spans]
             yield Document(document.text, document.id, {**document.metadata, DENOISED: facts})
-
-
-def _given(denoise: Denoise) -> bool | Denoiser | None:
-    if denoise is None or isinstance(denoise, bool):
-        return denoise
-    from glot_rag import Denoiser  # here, as it needs torch
-
-    given = denoise.denoiser if isinstance(denoise, GlotDenoiser) else denoise
-    if not isinstance(given, Denoiser):
-        raise InputError(f"denoise must be True, False, None or a Denoiser, got {type(denoise).__name__}")
-    return given
-
-
-def _denoiser_for(
-    denoise: bool | Denoiser | None, embedding: Embeddings, documents: Sequence[Document]
-) -> Denoiser | None:
-    if denoise is not None and not isinstance(denoise, bool):
-        return denoise
-    many = len(documents) >= FEWEST_DOCUMENTS
-    if denoise is False or (denoise is None and not (many and _wanted(embedding, documents))):
-        return None
-    checked = [check_document(document) for document in documents]  # refused before time is spent
-    try:
-        from glot_rag import Denoiser
-
-        denoiser = Denoiser.from_pretrained()
-    except (MissingExtraError, ModelNotFoundError) as error:
-        if denoise:
-            raise
-        logger.warning("documents are embedded as they are: %s. denoise=False says that this is wanted", error)
-        return None
-    if not many:
-        return denoiser
-    return denoiser.fit(_without_overlap(checked), groups_of([document.metadata for document in checked]))
-
-
-def _same(denoise: bool | Denoiser, kept: Denoiser | None) -> bool:
-    if isinstance(denoise, bool) or kept is None:
-        return bool(denoise) == (kept is not None)
-    return denoise.fingerprint == kept.fingerprint
-
-
-def _wanted(embedding: Embeddings, documents: Sequence[Document]) -> bool:
-    """Not where the embeddings say no, or where documents have been cleaned already."""
-    glot = glot_inside(embedding)
-    if glot is not None and glot.denoise is False:
-        return False
-    return not any(KEPT in document.metadata for document in documents)
 
 
 def _without_overlap(documents: Sequence[Document]) -> list[str]:

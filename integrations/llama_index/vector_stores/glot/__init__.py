@@ -1,4 +1,4 @@
-"""glot-rag in LlamaIndex: `GlotVectorStore`, a vector store over a `GlotIndex`."""
+"""glot-rag in LlamaIndex: `GlotVectorStore`, a vector store over a `GlotIndex`, and the way into it."""
 
 from __future__ import annotations
 
@@ -10,5 +10,6 @@ except ImportError as error:
     raise MissingExtraError("llama-index-core", "llama-index") from error
 
 from llama_index.vector_stores.glot.base import GlotVectorStore
+from llama_index.vector_stores.glot.indexing import index_documents
 
-__all__ = ["GlotVectorStore"]
+__all__ = ["GlotVectorStore", "index_documents"]
