@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     TextColumn,
@@ -13,12 +14,17 @@ from rich.progress import (
 )
 
 
-def bar(*, disable: bool = False) -> Progress:
-    """A progress bar that leaves stdout alone, so that output can be piped."""
+def bar(*, disable: bool = False, of_bytes: bool = False) -> Progress:
+    """A progress bar that leaves stdout alone, so that output can be piped.
+
+    Args:
+        disable: draw nothing.
+        of_bytes: what is counted are bytes.
+    """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        DownloadColumn() if of_bytes else MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),

@@ -25,7 +25,6 @@ def export(
     accept_loss: Annotated[
         bool, typer.Option("--accept-loss", help="Write it even if more is lost than is tolerated.")
     ] = False,
-    texts: Annotated[int | None, typer.Option(min=1, help="Documents to measure over; 200 or 1,000.")] = None,
 ) -> None:
     """Write an encoder as one ONNX graph, which `GlotEncoder.from_pretrained(DIR)` runs without torch.
 
@@ -36,7 +35,7 @@ def export(
     # What exports is built on this library, so it is looked up only here.
     exporter = importlib.import_module("glot_onnx")
     if check is not None:
-        path, report = check, exporter.check_bundle(check, texts)
+        path, report = check, exporter.check_bundle(check)
     else:
         from glot_rag.encoder.base import GlotEncoder
 
@@ -44,7 +43,7 @@ def export(
         encoder = GlotEncoder.from_pretrained(backbone, dtype="float32", device="cpu", denoise=False)
         path, report = (
             out,
-            exporter.export_encoder(encoder, out, precision=precision, accept_loss=accept_loss, texts=texts),
+            exporter.export_encoder(encoder, out, precision=precision, accept_loss=accept_loss),
         )
     typer.echo(
         f"{path}: {report.texts} texts, torch float32 against ONNX Runtime {report.precision}: largest difference "

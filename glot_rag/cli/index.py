@@ -1,9 +1,8 @@
-"""`glot-rag index`: files into an index, chunk by chunk; a second run reads what changed."""
+"""`glot-rag index`: files into an index, without their noise, chunk by chunk; a second run reads what changed."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -14,7 +13,10 @@ from glot_rag.errors import InputError
 from glot_rag.files import read_json_record
 
 if TYPE_CHECKING:
+    from glot_rag.denoise.denoiser import Denoiser
+    from glot_rag.documents import DocumentReader
     from glot_rag.documents.loaders import HtmlText
+    from glot_rag.documents.spool import DocumentSpool
     from glot_rag.encoder.base import GlotEncoder
     from glot_rag.index import GlotIndex
 
@@ -32,9 +34,15 @@ def index(
     out: Annotated[Path, typer.Option(help="Directory of the index; made if missing, added to if it is one.")],
     backbone: Annotated[str | None, typer.Option(help=f"{ENCODER_HELP} minilm if not given.")] = None,
     pooling: Annotated[str | None, typer.Option(help="glot, adapool, mean, max, cls or last.")] = None,
-    fit: Annotated[
-        bool, typer.Option(help="Take what recurs in these documents for noise; in a new index of 50 or more.")
-    ] = True,
+    denoise: Annotated[
+        bool | None,
+        typer.Option(
+            "--denoise/--no-denoise",
+            help="Drop noise before chunking; also what recurs, if a new index has 50 documents or more. On in a new "
+            "index.",
+        ),
+    ] = None,
+    keep_noise: Annotated[bool, typer.Option("--keep-noise", help="Store chunks that are mostly noise, too.")] = False,
     chunk_tokens: Annotated[int | None, typer.Option(min=16, help="Tokens a chunk; 248 if not given.")] = None,
     html: Annotated[str, typer.Option(help="Text of web pages: main (without navigation) or all.")] = "main",
     encoding: Annotated[
@@ -44,24 +52,27 @@ def index(
 ) -> None:
     """Index files of any format that is read, in chunks. Files that did not change are left as they are."""
     from glot_rag.documents import read_documents
-    from glot_rag.index.corpus import ChunkOptions, index_corpus
+    from glot_rag.documents.spool import DocumentSpool
+    from glot_rag.index.chunking import Chunker, ChunkOptions
+    from glot_rag.index.corpus import index_corpus
 
-    def reader() -> Iterable[str]:
-        return (each.text for each in read_documents(paths, html=chosen, encoding=encoding))
-
-    chosen = cast("HtmlText", html)
-    documents = read_documents(paths, html=chosen, encoding=encoding)  # what is wrong with a path is told first
-    opened, encoder = _open(out, backbone, pooling, reader() if fit else None)
-    with opened:
-        most = encoder.max_tokens - _SPECIAL_TOKENS
-        tokens = min(most, MAX_CHUNK_TOKENS - _SPECIAL_TOKENS) if chunk_tokens is None else chunk_tokens
-        if tokens > most:
-            raise InputError(f"--chunk-tokens must be at most {most}, as the encoder reads {encoder.max_tokens} tokens")
-        options = ChunkOptions(tokens, overlap=min(32, tokens // 8))
+    # What is wrong with a path is told first.
+    reader = read_documents(paths, html=cast("HtmlText", html), encoding=encoding)
+    with ExitStack() as stack:
+        opened, encoder = _open(out, backbone, pooling)
+        stack.enter_context(opened)
+        tokens = _chunk_tokens(encoder, chunk_tokens)
+        denoiser = _kept_denoiser(out, denoise, len(opened))
+        files: DocumentReader | DocumentSpool = reader
+        if denoiser is None and denoise is not False and not len(opened):
+            files = spool = stack.enter_context(DocumentSpool(reader, show_progress=True))
+            denoiser = _new_denoiser(out, spool)
+        options = ChunkOptions(tokens, overlap=min(32, tokens // 8), keep_noise=keep_noise)
+        chunker = Chunker(encoder.token_spans, options, denoiser)
         folders = [path for path in paths if path.is_dir()] if sync else []
-        report = index_corpus(opened, documents, encoder.token_spans, options, sync=folders, show_progress=True)
+        report = index_corpus(opened, files, chunker, sync=folders, show_progress=True)
         total = len(opened)
-    for line in report.read.lines():
+    for line in (*report.read.lines(), *report.noise.lines()):
         typer.echo(line, err=True)
     unchanged = f"; {report.unchanged:,} files unchanged" if report.unchanged else ""
     removed = f"; {report.removed:,} chunks removed" if report.removed else ""
@@ -71,10 +82,8 @@ def index(
         raise typer.Exit(130)
 
 
-def _open(
-    out: Path, backbone: str | None, pooling: str | None, texts: Iterable[str] | None
-) -> tuple[GlotIndex, GlotEncoder]:
-    """The index, made if missing, and its encoder, which in a new one is fitted to the texts.
+def _open(out: Path, backbone: str | None, pooling: str | None) -> tuple[GlotIndex, GlotEncoder]:
+    """The index, made if missing, and its encoder. It does not denoise: chunks have been through the denoiser.
 
     Raises:
         InputError: The index was made by another encoder than asked for.
@@ -86,13 +95,52 @@ def _open(
     try:
         GlotIndex.open(out, read_only=True, check=False).close()  # the checks come with the real opening
     except IndexNotFoundError:
-        encoder = GlotEncoder.from_pretrained(backbone or "minilm", pooling=pooling)
-        if texts is not None and "fit" in encoder.capabilities:
-            encoder = _fitted(encoder, texts)
+        encoder = GlotEncoder.from_pretrained(backbone or "minilm", pooling=pooling, denoise=False)
         return GlotIndex.create(out, encoder=encoder, save_encoder=True), encoder
     _check_asked(out, backbone, pooling)
     encoder = index_encoder(out)
     return GlotIndex.open(out, encoder=encoder), encoder
+
+
+def _chunk_tokens(encoder: GlotEncoder, asked: int | None) -> int:
+    most = encoder.max_tokens - _SPECIAL_TOKENS
+    if asked is not None and asked > most:
+        raise InputError(f"--chunk-tokens must be at most {most}, as the encoder reads {encoder.max_tokens} tokens")
+    return min(most, MAX_CHUNK_TOKENS - _SPECIAL_TOKENS) if asked is None else asked
+
+
+def _kept_denoiser(out: Path, asked: bool | None, stored: int) -> Denoiser | None:
+    """The denoiser that the index was made with, so that new files are treated like those before.
+
+    Raises:
+        InputError: The index is not empty, and was made in the other way than is asked for.
+    """
+    from glot_rag.index.kept_denoiser import kept_denoiser
+
+    kept = kept_denoiser(out)
+    if asked is not None and asked != (kept is not None) and (stored or kept is not None):
+        made = "--no-denoise" if asked else "--denoise"
+        raise InputError(f"{out} was made with {made}: leave the option out, or make another index with --out")
+    return kept
+
+
+def _new_denoiser(out: Path, documents: DocumentSpool) -> Denoiser:
+    """A denoiser that is fitted to the documents, if they are enough, and kept with the index."""
+    from glot_rag.denoise.corpus_statistics import FEWEST_DOCUMENTS
+    from glot_rag.denoise.denoiser import Denoiser
+    from glot_rag.denoise.fitting import MOST_COUNTED
+    from glot_rag.documents.groups import groups_of
+    from glot_rag.index.kept_denoiser import keep_denoiser
+
+    denoiser = Denoiser.from_pretrained(blocks=True)
+    if len(documents) < FEWEST_DOCUMENTS:
+        typer.echo(f"Not fitted: {len(documents)} documents are too few to tell what recurs in them.", err=True)
+    else:
+        sample = documents.sample(MOST_COUNTED)
+        groups = groups_of([document.metadata for document in sample])
+        denoiser = denoiser.fit([document.text for document in sample], groups, show_progress=True)
+    keep_denoiser(denoiser, out)
+    return denoiser
 
 
 def _check_asked(out: Path, backbone: str | None, pooling: str | None) -> None:
@@ -112,28 +160,3 @@ def _check_asked(out: Path, backbone: str | None, pooling: str | None) -> None:
                 f"{out} was made with --{name} {made_by.get(name)}, not {value}; leave the option out, or make another "
                 "index with --out"
             )
-
-
-def _fitted(encoder: GlotEncoder, texts: Iterable[str]) -> GlotEncoder:
-    """The encoder fitted to documents of any number; unchanged where there are too few."""
-    from glot_rag.denoise.corpus_statistics import FEWEST_DOCUMENTS
-
-    kept = sampled(texts)
-    if len(kept) < FEWEST_DOCUMENTS:
-        typer.echo(f"Not fitted: {len(kept)} documents are too few to tell what recurs in them.", err=True)
-        return encoder
-    return encoder.fit(kept, show_progress=True)
-
-
-def sampled(texts: Iterable[str]) -> list[str]:
-    """As many as `GlotEncoder.fit` counts; memory does not grow with the corpus (Vitter 1985, algorithm R)."""
-    from glot_rag.denoise.fitting import MOST_COUNTED
-
-    kept: list[str] = []
-    draw = random.Random(0)
-    for number, text in enumerate(texts):
-        if number < MOST_COUNTED:
-            kept.append(text)
-        elif (place := draw.randrange(number + 1)) < MOST_COUNTED:
-            kept[place] = text
-    return kept

@@ -7,7 +7,8 @@ lines and sentences, `layout` measures them, and `chunks` puts them together to 
 from glot_rag.documents.blocks import Block, split_blocks
 from glot_rag.documents.chunks import Chunk, chunk_document
 from glot_rag.documents.document import Document
-from glot_rag.documents.reading import DocumentReader, ReadReport, find_files, read_documents
+from glot_rag.documents.finding import find_files
+from glot_rag.documents.reading import DocumentReader, ReadReport, read_documents
 
 __all__ = [
     "Block",

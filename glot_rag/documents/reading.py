@@ -8,25 +8,22 @@ import os
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BufferedReader, BytesIO
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, NamedTuple, NoReturn, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from glot_rag.documents.document import Document
+from glot_rag.documents.finding import Paths, file_hash, find_files
 from glot_rag.documents.loaders import LOADERS, SNIFFED, ZIPPED, HtmlText, Loaded, ReadOptions, kind_of
 from glot_rag.documents.loaders.base import FileContext
 from glot_rag.documents.validation import check_document
 from glot_rag.errors import DatasetError, InputError, MissingExtraError
 
-Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-
 MAX_UNPACKED = 1 << 30  # bytes that an archive may unpack to, and the parts of a .docx, .pptx or .epub
 MAX_MEMBERS = 100_000
 _IN_MEMORY = 1 << 26  # a member of an archive up to this size is unpacked in memory, which loaders can seek in
-# What Python, package managers and Sphinx (scripts and styles; its pages' sources) put beside people's own files
-_LEFT_OUT = frozenset(("__pycache__", "node_modules", "_static", "_sources"))
 
 logger = logging.getLogger(__name__)
 
@@ -74,42 +71,6 @@ class ReadReport:
         return shown
 
 
-def find_files(paths: Paths) -> list[str]:
-    """The files in files and folders: absolute paths with `/`, sorted, each once, symbolic links resolved.
-
-    Hidden files and folders are left out, links to folders are not followed (they may form loops), and what is not a
-    regular file (a pipe, say) is left alone.
-
-    Raises:
-        DatasetError: A path that does not exist, or a folder that cannot be read.
-    """
-    found: set[str] = set()
-    for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
-        root = os.path.realpath(path)
-        if os.path.isdir(root):
-            found.update(_walk(root))
-        elif os.path.isfile(root):
-            found.add(Path(root).as_posix())
-        else:
-            raise DatasetError(f"{os.fspath(path)}: there is no such file or folder")
-    return sorted(found)
-
-
-def _walk(root: str) -> Iterator[str]:
-    def fail(error: OSError) -> NoReturn:
-        raise DatasetError(f"{error.filename}: cannot be read: {error.strerror}") from error
-
-    for folder, folders, names in os.walk(root, onerror=fail):
-        folders[:] = [name for name in folders if not name.startswith(".") and name not in _LEFT_OUT]
-        for name in names:
-            path = os.path.join(folder, name)
-            if os.path.islink(path):
-                path = os.path.realpath(path)
-            # A broken link counts as a file, so that reading it says so; a pipe or a socket would block.
-            if not name.startswith(".") and (os.path.isfile(path) or not os.path.exists(path)):
-                yield Path(path).as_posix()
-
-
 def read_documents(
     paths: Paths,
     *,
@@ -151,6 +112,7 @@ class DocumentReader(Iterator[Document]):
         files_read: How many of them are done.
         report: What became of them so far.
         place: Where the last document stands: its source, with the line or row.
+        incomplete: Files that were read, of which something was set aside.
         options: How they are read.
     """
 
@@ -159,6 +121,7 @@ class DocumentReader(Iterator[Document]):
         self.files_read = 0
         self.report = ReadReport()
         self.place = ""
+        self.incomplete: set[str] = set()
         self.options = options or ReadOptions()
         self._root = root
         self._documents = self._read()
@@ -178,6 +141,7 @@ class DocumentReader(Iterator[Document]):
             DatasetError: With `strict`, if it cannot be read.
         """
         source = path if self._root is None else Path(os.path.relpath(path, self._root)).as_posix()
+        before = len(self.report.set_aside)
         try:
             source.encode()
             with open(path, "rb") as stream:
@@ -186,6 +150,12 @@ class DocumentReader(Iterator[Document]):
             self._fail(path, f"cannot be read: {error.strerror or error}")
         except UnicodeEncodeError:
             self._fail(repr(path), "the file name is not UTF-8; rename the file")
+        if len(self.report.set_aside) > before:
+            self.incomplete.add(path)
+
+    def file_hash(self, path: str) -> str:
+        """See `documents.finding.file_hash`."""
+        return file_hash(path)
 
     def _open(
         self, stream: BinaryIO, source: str, name: str, size: int, *, depth: int = 0, explicit: bool = False

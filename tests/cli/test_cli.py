@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from glot_rag.cli.app import main
 from glot_rag.denoise.storage import load_fitted_head
 from glot_rag.head import load_head
 from glot_rag.head.registry import PRETRAINED
+from glot_rag.index.kept_denoiser import kept_denoiser
 from glot_rag.training.classifier import train_classifier
 
 KETTLE = "The kettle boils a litre of water in two minutes and switches itself off when it is done."
@@ -66,27 +68,43 @@ def test_index_then_search(
     assert "0 chunks from 0 files; 2 files unchanged; 1 chunks removed; 2 in" in capsys.readouterr().out
 
 
-def test_a_large_enough_index_is_fitted_to_what_it_holds(
+def test_an_index_drops_noise_and_keeps_its_denoiser(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     prose: list[tuple[str, str]],
 ) -> None:
     pages = tmp_path / "pages.jsonl"
-    bar = "Home Products Pricing Log in We use cookies to improve your experience Accept all cookies"
-    records = [{"id": name, "text": f"{bar} {text[:300]}"} for name, text in prose[:60]]
+    bar = "Home\nProducts\nPricing\nLog in\nWe use cookies to improve your experience\nAccept all cookies"
+    records = [{"id": name, "text": f"{bar}\n{text[:300]}"} for name, text in prose[:60]]
     pages.write_text("".join(json.dumps(record) + "\n" for record in records))
-    assert run(monkeypatch, "index", pages, "--out", tmp_path / "index") == 0
-    assert run(monkeypatch, "index", pages, "--out", tmp_path / "plain", "--no-fit") == 0
-    capsys.readouterr()
-    fitted, plain = (GlotEncoder.from_pretrained(tmp_path / name / "encoder") for name in ("index", "plain"))
-    assert "cookies" not in fitted.denoise([records[0]["text"]])[0].text
-    assert fitted.fingerprint != plain.fingerprint == GlotEncoder.from_pretrained().fingerprint
-    # Added to and searched with the same counts, from whatever is given.
-    (tmp_path / "more.txt").write_text(f"{bar} {KETTLE}")
-    assert run(monkeypatch, "index", tmp_path / "more.txt", "--out", tmp_path / "index") == 0
-    assert run(monkeypatch, "search", tmp_path / "index", "how fast does it heat water", "-k", "1", "--json") == 0
-    assert json.loads(capsys.readouterr().out.partition("\n")[2])[0]["id"].endswith("more.txt#0")
+    out, plain = tmp_path / "index", tmp_path / "plain"
+    assert run(monkeypatch, "index", pages, "--out", out) == 0
+    assert re.search(
+        r"noise: [\d,]+ of [\d,]+ words \(\d+%\) and \d+ of \d+ blocks were dropped", capsys.readouterr().err
+    )
+    assert run(monkeypatch, "index", pages, "--out", plain, "--no-denoise") == 0
+    shown = capsys.readouterr()
+    assert "noise:" not in shown.err
+    assert not (plain / "denoiser").exists()
+    with GlotIndex.open(out) as index, GlotIndex.open(plain) as whole:
+        assert sum("Accept all cookies" in document.text for document in whole) == 60
+        assert sum("Accept all cookies" in document.text for document in index) == 0
+        assert all(document.metadata["kept"] < 1 for document in index)
+        assert index.stats().fingerprint == whole.stats().fingerprint  # the encoder reads clean chunks as they are
+    # A later run cleans with the same denoiser, and leaves what did not change as it is.
+    assert kept_denoiser(out).fitted  # type: ignore[union-attr]
+    (tmp_path / "more.txt").write_text(f"{bar}\n{KETTLE}")
+    assert run(monkeypatch, "index", tmp_path / "more.txt", pages, "--out", out) == 0
+    assert "1 chunks from 1 files; 1 files unchanged; 61 in" in capsys.readouterr().out
+    assert run(monkeypatch, "search", out, "how fast does it heat water", "-k", "1", "--json") == 0
+    (hit,) = json.loads(capsys.readouterr().out)
+    assert (hit["id"].endswith("more.txt#0"), hit["text"], hit["metadata"]["lines"]) == (True, KETTLE, [7, 7])
+    # An index is denoised as a whole or not at all.
+    assert run(monkeypatch, "index", pages, "--out", plain, "--denoise") == 2
+    assert "was made with --no-denoise: leave the option out" in capsys.readouterr().err
+    assert run(monkeypatch, "index", pages, "--out", out, "--no-denoise") == 2
+    assert "was made with --denoise: leave the option out" in capsys.readouterr().err
 
 
 def test_train_gives_a_head_that_loads_and_its_noise_classifier(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
@@ -107,7 +108,8 @@ def test_the_graph_has_one_more_input(fitted: Exported, pages: list[str]) -> Non
 def test_check_repeats_the_certificate(
     fitted: Exported, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["glot-rag", "export", "--check", str(fitted.path), "--texts", "5"])
+    monkeypatch.setattr("glot_onnx.check_bundle", functools.partial(check_bundle, texts=5))
+    monkeypatch.setattr(sys, "argv", ["glot-rag", "export", "--check", str(fitted.path)])
     with pytest.raises(SystemExit) as ended:
         main()
     assert not ended.value.code
@@ -199,7 +201,8 @@ def test_a_saved_encoder_is_exported_by_its_path(
     encoder.save(tmp_path / "mine")
     for more in ([], ["--precision", "int8", "--accept-loss"]):
         out = tmp_path / f"bundle{len(more)}"
-        arguments = ["export", "--backbone", str(tmp_path / "mine"), "--out", str(out), "--texts", "5", *more]
+        arguments = ["export", "--backbone", str(tmp_path / "mine"), "--out", str(out), *more]
+        monkeypatch.setattr("glot_onnx.export_encoder", functools.partial(export_encoder, texts=5))
         monkeypatch.setattr(sys, "argv", ["glot-rag", *arguments])
         with pytest.raises(SystemExit) as ended:
             main()

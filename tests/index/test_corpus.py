@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from glot_rag.denoise.denoiser import Denoised, DenoisedBlock
 from glot_rag.documents import read_documents
+from glot_rag.documents.spool import DocumentSpool
 from glot_rag.index import corpus
-from glot_rag.index.corpus import ChunkOptions, index_corpus
+from glot_rag.index.chunking import Chunker, ChunkOptions
+from glot_rag.index.corpus import index_corpus
 
 TEN = "one two three four five six seven eight nine ten"
 
@@ -16,9 +19,9 @@ def words(text):
     return [match.span() for match in re.finditer(r"\S+", text)]
 
 
-def run(index, *paths, sync=(), options=None, **reading):
+def run(index, *paths, sync=(), options=None, denoiser=None, **reading):
     options = options or ChunkOptions(max_tokens=12, overlap=0)
-    return index_corpus(index, read_documents(paths, **reading), words, options, sync=sync)
+    return index_corpus(index, read_documents(paths, **reading), Chunker(words, options, denoiser), sync=sync)
 
 
 @pytest.fixture
@@ -115,3 +118,96 @@ def test_a_prefix_is_embedded_and_not_stored(index, docs, encoder):
     part = f"Part\n{TEN}"
     assert encoder.encoded == [f"Guide\n{part}", f"Guide\n{TEN}"]
     assert [document.text for document in index] == [part, f"Guide\n{TEN}"]
+
+
+class DropsMenus:
+    """Stands for a denoiser: lines with | are noise, and one line stays whatever it is."""
+
+    def __init__(self, fingerprint="menus"):
+        self.fingerprint = fingerprint
+        self.seen = []
+
+    def denoise(self, texts, groups=None):
+        self.seen += zip(texts, groups or [None] * len(texts), strict=True)
+        return [self._denoised(text) for text in texts]
+
+    def _denoised(self, text):
+        lines = [match.span() for match in re.finditer(r"[^\n]+", text)]
+        noise = [0.95 if "|" in text[start:end] else 0.1 for start, end in lines]
+        kept = [line for line, each in zip(lines, noise, strict=True) if each < 0.5] or lines[:1]
+        clean = "\n".join(text[start:end] for start, end in kept)
+        blocks = tuple(DenoisedBlock(text[slice(*line)], *line, each) for line, each in zip(lines, noise, strict=True))
+        return Denoised(clean, tuple(kept), len(clean.split()) / len(text.split()), blocks)
+
+
+@pytest.fixture
+def site(tmp_path):
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "a.txt").write_text(f"Home | Shop\n{TEN}\nMore | Less\n{TEN[:13]}\n")
+    (folder / "links.txt").write_text("one | two\nthree | four\n" * 9)
+    (folder / "plain.txt").write_text(f"{TEN}\n")
+    return folder.resolve()
+
+
+def test_noise_is_dropped_before_chunks_are_cut(index, site, encoder):
+    denoiser = DropsMenus()
+    report = run(index, site, denoiser=denoiser, options=ChunkOptions(max_tokens=20, overlap=0))
+    at = site.as_posix()
+    found = stored(index)
+    assert encoder.encoded == [f"{TEN}\n{TEN[:13]}", TEN]
+    assert list(found) == [f"{at}/a.txt#0", f"{at}/plain.txt#0"]
+    chunk = found[f"{at}/a.txt#0"]
+    original = (site / "a.txt").read_text()
+    assert chunk.text == f"{TEN}\n{TEN[:13]}"
+    assert original[chunk.metadata["start"] : chunk.metadata["end"]] == f"{TEN}\nMore | Less\n{TEN[:13]}"
+    assert (chunk.metadata["lines"], chunk.metadata["kept"]) == ([2, 4], round(13 / 19, 4))
+    assert found[f"{at}/plain.txt#0"].metadata["kept"] == 1
+    assert {group for _, group in denoiser.seen} == {at}
+    noise = report.noise
+    assert (noise.words, noise.words_dropped, noise.blocks, noise.blocks_dropped) == (83, 57, 23, 19)
+    assert (noise.chunks_dropped, noise.nearly_whole) == (1, [(f"{at}/links.txt", 3 / 54)])
+    assert noise.lines() == [
+        "noise: 57 of 83 words (69%) and 19 of 23 blocks were dropped",
+        "1 chunks are mostly noise and were left out; --keep-noise keeps them",
+        "1 files were dropped nearly whole:",
+        f"  {at}/links.txt: 6% of its words kept",
+    ]
+
+
+def test_chunks_of_noise_are_kept_if_asked_for(index, site):
+    options = ChunkOptions(max_tokens=20, overlap=0, keep_noise=True)
+    report = run(index, site, denoiser=DropsMenus(), options=options)
+    links = stored(index)[f"{site.as_posix()}/links.txt#0"]
+    assert (links.text, links.metadata["kept"]) == ("one | two", round(3 / 54, 4))
+    assert report.noise.chunks_dropped == 0
+
+
+def test_a_file_is_cleaned_again_by_another_denoiser_only(index, site):
+    assert run(index, site, denoiser=DropsMenus()).unchanged == 0
+    again = DropsMenus()
+    report = run(index, site, denoiser=again)
+    assert (report.unchanged, [text[:9] for text, _ in again.seen]) == (2, ["one | two"])  # it left no chunk
+    assert run(index, site, denoiser=DropsMenus("fitted anew")).unchanged == 0
+    assert run(index, site).unchanged == 0
+
+
+def test_no_noise_to_report_without_a_denoiser(index, docs):
+    assert run(index, docs).noise.lines() == []
+    assert all("kept" not in document.metadata for document in index)
+
+
+def test_files_that_were_read_already(index, docs):
+    with DocumentSpool(read_documents(docs)) as spool:
+        report = index_corpus(index, spool, Chunker(words, ChunkOptions(12, 0)))
+    assert (report.chunks, report.read.files) == (6, 3)
+    assert run(index, docs).unchanged == 3
+
+
+def test_small_files_share_a_commit(index, tmp_path, monkeypatch):
+    for number in range(9):
+        (tmp_path / f"{number}.txt").write_text(f"text {number}")
+    added = []
+    monkeypatch.setattr(type(index), "add", lambda self, documents: added.append(len(documents)))
+    run(index, tmp_path)
+    assert added == [9]

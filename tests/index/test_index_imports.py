@@ -13,7 +13,7 @@ ORDER = [
     *("store.schema", "store.connection", "store.directory", "store.manifest", "store.snapshot", "store.cache"),
     *("store.transaction", "store.store", "store.ingest"),
     *("vectors.shared_lock", "vectors.faiss_index", "vectors.checkpoint", "vectors.replica"),
-    *("search", "maintenance", "api", "transfer", "corpus"),
+    *("kept_denoiser", "search", "maintenance", "api", "transfer", "chunking", "corpus"),
 ]
 
 

@@ -40,6 +40,18 @@ LOADERS: dict[str, Loader] = {
     ".eml": load_eml,
     ".mbox": load_mbox,
 }
+LOADERS_VERSION = 1  # goes up with every change that alters a file's text: indexes then read such files again
+# The packages whose own changes alter a text, too
+LIBRARIES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys((".html", ".htm", ".xhtml"), ("selectolax", "trafilatura")),
+    **dict.fromkeys((".eml", ".mbox"), ("selectolax",)),
+    **dict.fromkeys((".md", ".markdown", ".ipynb"), ("markdown-it-py", "selectolax")),
+    ".epub": ("lxml", "selectolax"),
+    ".pdf": ("pypdfium2",),
+    ".docx": ("python-docx",),
+    ".pptx": ("python-pptx",),
+    ".rst": ("docutils",),
+}
 ZIPPED = (".docx", ".pptx", ".epub")  # formats that are zip archives themselves
 SNIFFED = 4096  # bytes at the beginning of a file that tell what it is
 
@@ -87,4 +99,15 @@ def kind_of(suffix: str, head: bytes) -> str | None:
     return ".eml" if _MAIL.match(head) else ".txt"
 
 
-__all__ = ["LOADERS", "SNIFFED", "ZIPPED", "HtmlText", "Loaded", "Loader", "ReadOptions", "kind_of"]
+__all__ = [
+    "LIBRARIES",
+    "LOADERS",
+    "LOADERS_VERSION",
+    "SNIFFED",
+    "ZIPPED",
+    "HtmlText",
+    "Loaded",
+    "Loader",
+    "ReadOptions",
+    "kind_of",
+]
