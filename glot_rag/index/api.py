@@ -5,20 +5,18 @@ from __future__ import annotations
 import logging
 import operator
 import os
-import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from glot_rag.documents.document import Document
-from glot_rag.documents.validation import check_id, check_text, metadata_to_json
-from glot_rag.embedder import Embedder, Vectors
+from glot_rag.documents.validation import check_id, metadata_to_json
+from glot_rag.embedder import Embedder
 from glot_rag.errors import (
     GlotError,
     IndexCorruptedError,
@@ -31,8 +29,9 @@ from glot_rag.files import sync_directory, sync_tree
 from glot_rag.index import maintenance, validation
 from glot_rag.index.filters import Filter, compile_filter
 from glot_rag.index.index_types import check_type
-from glot_rag.index.maintenance import IndexStats, VerifyReport
-from glot_rag.index.search import Hit, Search, Searcher, SearchOptions
+from glot_rag.index.keywords.analysis import check_language
+from glot_rag.index.reading import IndexReader
+from glot_rag.index.replica.files import recover
 from glot_rag.index.store.directory import (
     ENCODER_NAME,
     disk_errors,
@@ -45,13 +44,10 @@ from glot_rag.index.store.directory import (
 from glot_rag.index.store.ingest import add_documents
 from glot_rag.index.store.manifest import MAX_DIMENSION, Manifest
 from glot_rag.index.store.store import Store
-from glot_rag.index.vectors import checkpoint
-from glot_rag.index.vectors.replica import FaissReplica
 from glot_rag.progress import bar
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
-    from typing_extensions import Unpack
 
 # Changed documents after which `add` writes the FAISS file, or half of all if that is more: so the time for writing it
 # grows with what is added, and not with its square.
@@ -64,7 +60,7 @@ class _Saveable(Protocol):
     def save(self, path: str | os.PathLike[str]) -> object: ...
 
 
-class GlotIndex:
+class GlotIndex(IndexReader):
     """Documents, their metadata and vectors in one directory. Made by `create` or `open`, ended by `close` or `with`.
 
     Once `add` or `delete` has returned (for a long `add`: once a batch is committed) the change survives the end of the
@@ -80,7 +76,7 @@ class GlotIndex:
 
     Attributes:
         path: The directory, absolute.
-        encoder: Makes the vectors; None: texts can be neither added nor searched for.
+        encoder: Makes the vectors; None: no text can be added, and searches are by keywords.
         read_only: Whether nothing can be changed.
     """
 
@@ -92,17 +88,10 @@ class GlotIndex:
         lock: BaseFileLock | None,
         memory_map: bool = False,
     ) -> None:
-        self.path = path
-        self.encoder = encoder
+        super().__init__(path, store, encoder, memory_map)
         self.read_only = lock is None
-        self._store = store
-        self._replica = FaissReplica(path, store, memory_map)
-        self._searcher = Searcher(self._replica)
         self._file_lock = lock
-        self._write_lock = threading.RLock()
-        self._unsaved = 0  # changed documents since the FAISS file was written
-        self._closed = False
-        self._process = os.getpid()
+        self._unsaved = 0  # changed documents since the files were written
 
     # -- its life
 
@@ -113,6 +102,7 @@ class GlotIndex:
         encoder: Embedder,
         index_type: str = "flat",
         *,
+        language: str = "english",
         save_encoder: bool = False,
         lock_timeout: float = 0.0,
     ) -> GlotIndex:
@@ -133,12 +123,14 @@ class GlotIndex:
 
                 A type that has to be trained is "flat" until there are enough documents; `stats()` says which it is
                 and why. Training happens where the FAISS file is written, by `add` at times, `checkpoint` and `close`.
+            language: Whose stems and stop words keyword searches go by: one of Snowball's, such as "german", or
+                "none". Chinese, Japanese, Korean and Thai are found by pairs of characters whatever the language.
             save_encoder: Save the encoder in the directory first, where the command line finds it: there is no moment
                 at which an index is there without it.
             lock_timeout: Seconds to wait for another process that is writing there; -1 waits for ever.
 
         Raises:
-            InputError: Unknown index type, or an encoder that cannot be used or saved.
+            InputError: Unknown index type or language, or an encoder that cannot be used or saved.
             IndexExistsError: There is an index, or something else, at `path`.
             IndexLockedError: Another process is writing there.
             IndexDiskError: The path is wrong or not allowed, or the disk is full. There is no index then.
@@ -147,7 +139,7 @@ class GlotIndex:
             raise InputError(f"the encoder's dimension must be from 1 to {MAX_DIMENSION}, got {encoder.dimension}")
         if save_encoder and not isinstance(encoder, _Saveable):
             raise InputError(f"save_encoder needs an encoder with a method `save`, got {type(encoder).__name__}")
-        manifest = Manifest(encoder.dimension, encoder.fingerprint, check_type(index_type))
+        manifest = Manifest(encoder.dimension, encoder.fingerprint, check_type(index_type), check_language(language))
         directory = index_directory(path)
         with disk_errors(directory):
             require_free(directory)
@@ -186,7 +178,7 @@ class GlotIndex:
 
         Args:
             path: Its directory.
-            encoder: The one that made it. None: texts can be neither added nor searched for; all else works.
+            encoder: The one that made it. None: no text can be added, and searches are by keywords; all else works.
             read_only: Take no lock and change no data; many may do so while one writes.
             check: None: load the vectors now, and check every stored checksum where there are at most 100,000 documents
                 (about 2 s). True: however many there are (about 17 s for a million). False: neither; for `verify` and
@@ -208,7 +200,8 @@ class GlotIndex:
             FingerprintMismatchError: `encoder` is not the one that made it.
 
         Warns:
-            IndexRecoveryWarning: The FAISS file was missing or damaged and is rebuilt from the stored vectors.
+            IndexRecoveryWarning: The FAISS file or the keyword file was missing or damaged and is rebuilt from what is
+                stored.
         """
         if memory_map and not read_only:
             raise InputError("memory_map goes with read_only=True: FAISS cannot add to a mapped file")
@@ -226,7 +219,7 @@ class GlotIndex:
                 index = cls(directory, store, encoder, lock, memory_map)
                 if check is not False:
                     maintenance.check_at_opening(store, every_row=check)
-                    with index._replica.synchronised():
+                    with index._replicas.synchronised():
                         pass
             except BaseException:
                 if store is not None:
@@ -267,140 +260,6 @@ class GlotIndex:
     def __repr__(self) -> str:
         state = "closed" if self._closed else "read-only" if self.read_only else "open"
         return f"GlotIndex({str(self.path)!r}, dimension={self.dimension}, {state})"
-
-    # -- searching
-
-    def search(
-        self, query: str, k: int = 10, filter: Filter | None = None, **options: Unpack[SearchOptions]
-    ) -> list[Hit]:
-        """The `k` documents nearest to a text, best first; fewer if there are fewer.
-
-        Args:
-            query: The text.
-            k: How many.
-            filter: Only documents whose metadata match, e.g. `{"lang": "en", "year": {"$gte": 2023}}`; applied before
-                the search, so `k` matching documents are found where there are so many. See `filters.compile_filter`.
-            options: offset, min_score, mmr, fetch_k, nprobe, ef_search: see `search.SearchOptions`.
-
-        Raises:
-            InputError: An argument that cannot be used, or the index was opened without an encoder.
-        """
-        return self.search_batch([query], k, filter, **options)[0]
-
-    def search_batch(
-        self, queries: Sequence[str], k: int = 10, filter: Filter | None = None, **options: Unpack[SearchOptions]
-    ) -> list[list[Hit]]:
-        """`search` for N texts, which are encoded and searched for together. Gives N lists."""
-        self._check_open()
-        if isinstance(queries, str):
-            raise InputError("queries must be a list of str, got one str; use search")
-        texts = [check_text(query, f"query number {number}") for number, query in enumerate(queries)]
-        search = self._checked(k, filter, options)  # refused before time is spent on encoding
-        encoder = self._need_encoder()
-        if not texts or not len(self):
-            return [[] for _ in texts]
-        names = [f"query {text!r:.60}" for text in texts]
-        vectors = validation.unit_vectors(encoder.encode_queries(texts), self.dimension, names)
-        return self._searcher.run(vectors, search)
-
-    def search_vectors(
-        self, vectors: ArrayLike, k: int = 10, filter: Filter | None = None, **options: Unpack[SearchOptions]
-    ) -> list[list[Hit]]:
-        """`search` for (N, D) query vectors, which are scaled to norm 1. Gives N lists. Needs no encoder."""
-        self._check_open()
-        queries = validation.unit_vectors(vectors, self.dimension)
-        return self._searcher.run(queries, self._checked(k, filter, options))
-
-    # -- reading
-
-    def get(self, ids: Iterable[str]) -> list[Document]:
-        """The documents with these ids, in the order of `ids`. Ids that do not exist are left out.
-
-        Raises:
-            InputError: Something that cannot be an id.
-            IndexCorruptedError: A stored document does not match its checksum.
-        """
-        self._check_open()
-        wanted = validation.check_ids(ids)
-        with self._store.snapshot() as snapshot:
-            found = snapshot.by_id(list(set(wanted)))
-        return [found[id].document() for id in wanted if id in found]
-
-    def ids(self, filter: Filter | None = None) -> list[str]:
-        """The ids of all documents, or of those whose metadata match, in the order in which they were added.
-
-        Nothing is searched for, so every type of index gives all of them.
-
-        Args:
-            filter: See `filters.compile_filter`.
-
-        Raises:
-            InputError: A filter that cannot be used.
-        """
-        self._check_open()
-        with self._store.snapshot() as snapshot:
-            return snapshot.ids(filter)
-
-    def documents(self, filter: Filter | None = None) -> Iterator[Document]:
-        """The documents that `ids` names, one by one: those of the commit at which the iteration starts.
-
-        Raises:
-            InputError: A filter that cannot be used.
-            IndexCorruptedError: A stored document does not match its checksum.
-        """
-        self._check_open()
-        if filter is not None:
-            compile_filter(filter)  # refused now, not at the first document
-        return self._documents(filter)
-
-    def _documents(self, filter: Filter | None) -> Iterator[Document]:
-        with self._store.snapshot() as snapshot:
-            for row in snapshot.rows() if filter is None else snapshot.rows_matching(filter):
-                yield row.document()
-
-    def vectors(self, ids: Sequence[str]) -> Vectors:
-        """The stored vectors of documents, (N, D) float32 with rows of norm 1, in the order of `ids`.
-
-        Raises:
-            InputError: Something that cannot be an id, or an id that is not there.
-            IndexCorruptedError: A stored document does not match its checksum.
-        """
-        self._check_open()
-        wanted = validation.check_ids(ids)
-        with self._store.snapshot() as snapshot:
-            found = {id: snapshot.decode(columns) for id, columns in snapshot.raw_by_id(list(set(wanted))).items()}
-        missing = [id for id in wanted if id not in found]
-        if missing:
-            raise InputError(
-                f"no document {missing[0]!r} in the index ({len(missing)} of {len(wanted)} ids are missing)"
-            )
-        rows = [np.frombuffer(found[id][1], np.float32) for id in wanted]
-        return np.stack(rows) if rows else np.empty((0, self.dimension), np.float32)
-
-    @property
-    def manifest(self) -> Manifest:
-        """The settings."""
-        return self._store.manifest
-
-    @property
-    def dimension(self) -> int:
-        """D, the length of every vector."""
-        return self.manifest.dimension
-
-    def __len__(self) -> int:
-        self._check_open()
-        with self._store.snapshot() as snapshot:
-            return snapshot.state.documents
-
-    def __contains__(self, id: object) -> bool:
-        try:
-            return bool(self.get([check_id(id)]))
-        except InputError:
-            return False
-
-    def __iter__(self) -> Iterator[Document]:
-        """All documents of the commit at which the iteration starts."""
-        return self.documents()
 
     # -- changing
 
@@ -523,37 +382,38 @@ class GlotIndex:
             self._after_commit(transaction.changes)
         return len(found)
 
-    # -- looking after it
-
-    def stats(self) -> IndexStats:
-        """Size and settings."""
-        self._check_open()
-        with disk_errors(self.path):
-            return maintenance.stats(self.path, self._store, self._replica)
-
-    def verify(self) -> VerifyReport:
-        """Check SQLite's structure, every checksum, the FAISS file, and the vectors in memory. Alters nothing."""
-        self._check_open()
-        with self._write_lock:
-            return maintenance.verify(self.path, self._store, self._replica)
-
-    def backup(self, destination: str | os.PathLike[str]) -> None:
-        """Copy the index as of its last commit, while this and other processes go on reading and writing.
-
-        The copy is an index of its own, with the saved encoder if there is one. It is there as a whole or, after an
-        error, not at all.
+    def set_metadata(self, values: Mapping[str, Any], *, filter: Filter) -> int:
+        """Set metadata keys of all documents that match a filter, in one commit; their other keys stay.
 
         Args:
-            destination: A directory that is empty or does not exist.
+            values: The keys and what they are set to, e.g. `{"status": "archived"}`.
+            filter: E.g. `{"year": {"$lt": 2020}}`; an empty one matches every document. See `filters.compile_filter`.
+
+        Returns:
+            How many documents matched, including those that had these values before.
 
         Raises:
-            IndexExistsError: There is something at `destination`.
-            IndexDiskError: The one cannot be read or the other not be written.
-            IndexReadOnlyError: The index is closed.
+            InputError: Values that cannot be stored or a filter that cannot be used; nothing was changed.
+            IndexCorruptedError: A stored document does not match its checksum.
+            IndexReadOnlyError: The index is read-only or closed.
         """
-        self._check_open()
-        with disk_errors(self.path):
-            maintenance.backup(self.path, self._store, destination)
+        compile_filter(filter)
+        if not isinstance(values, Mapping):
+            raise InputError(f"set_metadata takes a dict of key -> value, got {type(values).__name__}")
+        metadata_to_json(values, "the metadata")
+        with self._write_lock:
+            self._check_writable()
+            with self._store.transaction() as transaction:
+                count = 0
+                for row in list(transaction.rows_matching(filter)):
+                    body = metadata_to_json({**row.parsed_metadata(), **values}, f"the metadata of document {row.id!r}")
+                    if body != row.metadata:
+                        transaction.update_metadata(row, body)
+                    count += 1
+            self._after_commit(transaction.changes)
+        return count
+
+    # -- looking after it
 
     def reindex(self, index_type: str) -> None:
         """Search through another type of FAISS index from now on, built from the stored vectors: nothing is encoded.
@@ -597,22 +457,6 @@ class GlotIndex:
 
     # -- inside
 
-    def _checked(self, k: int, filter: Filter | None, options: SearchOptions) -> Search:
-        search = Search(k, filter, **options)
-        search.check_for(self.manifest.index_type)
-        return search
-
-    def _need_encoder(self) -> Embedder:
-        if self.encoder is None:
-            raise InputError("This needs an encoder: GlotIndex.open(path, encoder=…)")
-        return self.encoder
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise IndexReadOnlyError(f"The index {self.path} is closed; open it again with GlotIndex.open")
-        if self._process != os.getpid():
-            raise IndexReadOnlyError(f"The index {self.path} was opened before a fork; open it again in this process")
-
     def _check_writable(self) -> None:
         self._check_open()
         if self.read_only:
@@ -636,32 +480,34 @@ class GlotIndex:
         self._check_writable()
         with self._write_lock, disk_errors(self.path):
             self._check_writable()
-            self._replica.write_file(index_type, anew=anew)
+            self._replicas.write_files(index_type, anew=anew)
             self._unsaved = 0
 
     def _save_if_behind(self) -> None:
         with self._store.snapshot() as snapshot:
             files = snapshot.checkpoints()
             behind = snapshot.state.sequence != (files[-1].sequence if files else 0)
-        if behind or self._replica.file_is_stale:
+        if behind or self._replicas.files_are_stale:
             self._save()
 
     def _save(self) -> None:
         # The documents are committed; a failure to write what can be rebuilt must not look as if they were not.
         self._unsaved = 0
         try:
-            self._replica.write_file()
+            self._replicas.write_files()
         except (OSError, GlotError) as error:
-            message = f"the FAISS file of {self.path} was not written ({error}); no document is lost"
+            message = (
+                f"the FAISS file and the keyword file of {self.path} were not written ({error}); no document is lost"
+            )
             logger.warning(message)
             warnings.warn(message, IndexRecoveryWarning, stacklevel=4)
 
 
 def _recover(directory: Path, store: Store) -> None:
-    """Finish what a writer began that died while it wrote the FAISS file. The caller holds the writer's lock."""
+    """Finish what a writer began that died while it wrote the derived files. The caller holds the writer's lock."""
     try:
         with store.snapshot() as snapshot:
             records = snapshot.checkpoints()
     except IndexCorruptedError:
         return  # which the checks of the opening or `verify` report
-    checkpoint.recover(directory, records)
+    recover(directory, records)

@@ -129,9 +129,7 @@ class _Compiler:
         values: Collection[object] = operand if is_list(operand) else [operand]
         self._count(len(values), sum(len(value) for value in values if isinstance(value, str)))
         condition = OPERATORS[operator](operand, f"{what}: {operator}")
-        places = [[key]]
-        if 1 < len(path := key.split(".")) <= MAX_PATH:
-            places.append(path)
+        places = places_of(key)
         self._count(conditions=condition.size * len(places))
         clauses = [_value_at(place, condition) for place in places]
         clause = _join(" OR ", clauses)
@@ -236,21 +234,30 @@ OPERATORS: Mapping[str, Callable[[object, str], Condition]] = {
 }
 
 
-def _value_at(path: list[str], condition: Condition) -> Clause:
-    """That a document has a value at a path of keys which meets a condition.
+def places_of(key: str) -> list[list[str]]:
+    """The paths of keys that a filter's or a facet's key means: the key itself, and `a.b` as b in the object a."""
+    path = key.split(".")
+    return [[key], path] if 1 < len(path) <= MAX_PATH else [[key]]
 
-    `json_each` yields the keys themselves, so dots, quotes and brackets in a key mean nothing special.
+
+def value_at(path: list[str]) -> tuple[str, str]:
+    """SQL tables and condition that give the value at a path of keys as a row `m` of `json_each`.
+
+    The parameters are the keys. `json_each` yields the keys themselves, so dots, quotes and brackets in a key mean
+    nothing special.
     """
-    *outer, last = path
     tables, where, parent = [], [], "documents.metadata"
-    for level in range(len(outer)):
+    for level in range(len(path) - 1):
         tables.append(f"json_each({parent}) AS o{level}")
         where.append(f"o{level}.key = ?")
         parent = f"CASE o{level}.type WHEN 'object' THEN o{level}.value ELSE '{{}}' END"
-    tables.append(f"json_each({parent}) AS m")
-    where += ["m.key = ?", f"({condition.sql})"]
-    sql = f"EXISTS (SELECT 1 FROM {', '.join(tables)} WHERE {' AND '.join(where)})"
-    return sql, [*outer, last, *condition.parameters]
+    return ", ".join([*tables, f"json_each({parent}) AS m"]), " AND ".join([*where, "m.key = ?"])
+
+
+def _value_at(path: list[str], condition: Condition) -> Clause:
+    """That a document has a value at a path of keys which meets a condition."""
+    tables, where = value_at(path)
+    return f"EXISTS (SELECT 1 FROM {tables} WHERE {where} AND ({condition.sql}))", [*path, *condition.parameters]
 
 
 def _scalar(value: object, what: str) -> str | int | float | bool | None:

@@ -11,18 +11,19 @@ from pathlib import Path
 from glot_rag.errors import IndexCorruptedError, IndexStoreError
 from glot_rag.files import sync_tree
 from glot_rag.index import index_types
+from glot_rag.index.keywords.bm25 import KeywordIndex
+from glot_rag.index.replica.files import BLOCK, sha256
+from glot_rag.index.replicas import Replicas
 from glot_rag.index.store.directory import (
     DENOISER_NAME,
     ENCODER_NAME,
-    FAISS_NAME,
-    FAISS_TEMPORARY_NAME,
+    FILE_NAMES,
     LAST_COMMIT_NAME,
     new_index_directory,
+    temporary_name,
 )
 from glot_rag.index.store.snapshot import Snapshot
 from glot_rag.index.store.store import Store
-from glot_rag.index.vectors import checkpoint
-from glot_rag.index.vectors.replica import FaissReplica
 
 CHECKED_AT_OPENING = 100_000  # documents, whose checksums take about two seconds
 
@@ -39,7 +40,8 @@ class IndexStats:
         reason: Why that one, or what the next FAISS file will hold instead and why.
         fingerprint: That of the encoder.
         sequence: Number of commits that changed a document.
-        file_sequence: The commit that the FAISS file holds; None if there is no file yet.
+        language: Of the keywords.
+        file_sequence: The commit that the FAISS file and the keyword file hold; None if there are none yet.
         bytes: Size of the files on disk.
     """
 
@@ -50,6 +52,7 @@ class IndexStats:
     reason: str
     fingerprint: str
     sequence: int
+    language: str
     file_sequence: int | None
     bytes: int
 
@@ -62,11 +65,13 @@ class VerifyReport:
         documents: Documents of the store whose checksum is right.
         vectors: Vectors in FAISS that equal the stored ones, bit for bit; where FAISS compresses them, those that are
             there.
+        keywords: Documents whose posting lists equal the stored counts of terms.
         problems: One line each; empty if all is well.
     """
 
     documents: int
     vectors: int
+    keywords: int
     problems: tuple[str, ...]
 
     @property
@@ -75,7 +80,7 @@ class VerifyReport:
         return not self.problems
 
 
-def stats(directory: Path, store: Store, replica: FaissReplica) -> IndexStats:
+def stats(directory: Path, store: Store, replicas: Replicas) -> IndexStats:
     """The figures of this moment."""
     with store.snapshot() as snapshot:
         state, files = snapshot.state, snapshot.checkpoints()
@@ -84,10 +89,11 @@ def stats(directory: Path, store: Store, replica: FaissReplica) -> IndexStats:
         documents=state.documents,
         dimension=manifest.dimension,
         index_type=manifest.index_type,
-        serving=replica.description,
+        serving=replicas.vectors.description,
         reason=index_types.plan(manifest.index_type, manifest.dimension, state.documents).reason,
         fingerprint=manifest.fingerprint,
         sequence=state.sequence,
+        language=manifest.language,
         file_sequence=files[-1].sequence if files else None,
         bytes=sum(file.stat().st_size for file in directory.iterdir() if file.is_file()),
     )
@@ -117,23 +123,26 @@ def check_at_opening(store: Store, *, every_row: bool | None) -> None:
         raise IndexCorruptedError("; ".join(problems[:3]) + more)
 
 
-def verify(directory: Path, store: Store, replica: FaissReplica) -> VerifyReport:
-    """Check the store, the FAISS file, and FAISS in memory against the store."""
+def verify(directory: Path, store: Store, replicas: Replicas) -> VerifyReport:
+    """Check the store, the derived files, and vectors and keywords in memory against the store."""
     problems: list[str] = []
-    documents = vectors = 0
+    documents = vectors = keywords = 0
     try:
         last_commit = store.last_commit()
         with store.snapshot() as snapshot:
             documents, found = _check_rows(snapshot, last_commit)
             problems += found
-        problems += _check_file(directory, store)
-        with replica.synchronised() as snapshot:
-            vectors, found = _check_replica(snapshot, replica)
+        for name in FILE_NAMES:
+            problems += _check_file(directory, store, name)
+        with replicas.synchronised() as snapshot:
+            vectors, found = _check_vectors(snapshot, replicas)
+            problems += found
+            keywords, found = _check_keywords(snapshot, replicas)
             problems += found
     except IndexStoreError as error:
         if str(error) not in problems:
             problems.append(str(error))
-    return VerifyReport(documents, vectors, tuple(problems))
+    return VerifyReport(documents, vectors, keywords, tuple(problems))
 
 
 def _check_rows(snapshot: Snapshot, last_commit: int) -> tuple[int, list[str]]:
@@ -151,15 +160,15 @@ def _check_rows(snapshot: Snapshot, last_commit: int) -> tuple[int, list[str]]:
     for columns in snapshot.raw_documents():
         stored += 1
         try:
-            snapshot.decode(columns)
+            snapshot.check(columns)
             intact += 1
         except IndexCorruptedError as error:
             problems.append(str(error))
     if stored != snapshot.state.documents:
         problems.append(f"{stored} documents are stored, {snapshot.state.documents} were committed")
-    orphans = snapshot.orphans()
-    if orphans:
-        problems.append(f"{orphans} vectors are stored of documents that do not exist")
+    for table, what in (("vectors", "vectors"), ("term_counts", "counts of terms")):
+        if orphans := snapshot.orphans(table):
+            problems.append(f"{orphans} {what} are stored of documents that do not exist")
     return intact, problems + _check_bookkeeping(snapshot, last_commit)
 
 
@@ -176,9 +185,9 @@ def _check_bookkeeping(snapshot: Snapshot, last_commit: int) -> list[str]:
     ]
 
 
-def _check_replica(snapshot: Snapshot, replica: FaissReplica) -> tuple[int, list[str]]:
+def _check_vectors(snapshot: Snapshot, replicas: Replicas) -> tuple[int, list[str]]:
     problems, right = [], 0
-    keys, matrix = replica.contents()
+    keys, matrix = replicas.vectors.part.contents()
     position = {key: place for place, key in enumerate(keys.tolist())}
     for row, vector in snapshot.documents():
         place = position.pop(row.key, None)
@@ -193,24 +202,41 @@ def _check_replica(snapshot: Snapshot, replica: FaissReplica) -> tuple[int, list
     return right, problems
 
 
-def _check_file(directory: Path, store: Store) -> list[str]:
-    path = directory / FAISS_NAME
+def _check_keywords(snapshot: Snapshot, replicas: Replicas) -> tuple[int, list[str]]:
+    """Compare each document's terms by their sum; posting lists hold the same documents in another order."""
+    stored, held = KeywordIndex.build(snapshot.all_counts()).merged(), replicas.keywords.part.merged()
+    there = set(zip(held.keys.tolist(), held.sums().tolist(), strict=True))
+    right = there & set(zip(stored.keys.tolist(), stored.sums().tolist(), strict=True))
+    intact = {key for key, _ in right}
+    names = {row.key: row.id for row in snapshot.rows()} if len(right) < len(stored.keys) else {}
+    problems = [
+        f"The keywords of document {id!r} are not those that are stored"
+        for key, id in names.items()
+        if key not in intact
+    ]
+    if extra := len(set(held.keys.tolist()) - set(stored.keys.tolist())):
+        problems.append(f"There are keywords of {extra} documents that do not exist")
+    return len(right), problems
+
+
+def _check_file(directory: Path, store: Store, name: str) -> list[str]:
+    path = directory / name
     problem = "is not the file that was written"
     for _ in range(2):  # a writer may put new files in place between our reading of the file and of the records
         digests = set()
         # A file whose record is committed counts, though its writer died before it had its name.
-        for name in (FAISS_NAME, FAISS_TEMPORARY_NAME):
+        for candidate in (name, temporary_name(name)):
             try:
-                with open(directory / name, "rb") as file:
-                    digests.add(checkpoint.sha256(file))
+                with open(directory / candidate, "rb") as file:
+                    digests.add(sha256(file))
             except OSError as error:
-                if name == FAISS_NAME:
+                if candidate == name:
                     problem = f"cannot be read ({error.strerror})"
         with store.snapshot() as snapshot:
-            records = snapshot.checkpoints()
+            records = snapshot.checkpoints(name)
         if not records or digests & {record.sha256 for record in records}:
             return []
-    return [f"{path} {problem}; it will be rebuilt from the stored vectors"]
+    return [f"{path} {problem}; it will be rebuilt from what is stored"]
 
 
 # -- copies
@@ -222,14 +248,16 @@ def backup(directory: Path, store: Store, destination: str | os.PathLike[str]) -
         with store.snapshot():
             pass  # to turn to the index that is there now
         store.copy_to(copy)
-        digest = _copy_file(directory / FAISS_NAME, copy / FAISS_NAME)
+        digests = {name: _copy_file(directory / name, copy / name) for name in FILE_NAMES}
         copied = Store(copy, read_only=False)
         try:
-            # A writer may have put a newer file in place since, or be about to: the copy then builds its own.
+            # A writer may have put newer files in place since, or be about to: the copy then builds its own.
             with copied.transaction() as transaction:
-                if digest not in [record.sha256 for record in transaction.checkpoints()[-1:]]:
+                newest = {name: [record.sha256 for record in transaction.checkpoints(name)[-1:]] for name in FILE_NAMES}
+                if any(digests[name] not in newest[name] for name in FILE_NAMES):
                     transaction.forget_checkpoints()
-                    (copy / FAISS_NAME).unlink(missing_ok=True)
+                    for name in FILE_NAMES:
+                        (copy / name).unlink(missing_ok=True)
         finally:
             copied.close()
         copy_models(directory, copy)
@@ -248,7 +276,7 @@ def _copy_file(source: Path, destination: Path) -> bytes | None:
         return None
     digest = hashlib.sha256()
     with open(source, "rb") as file, open(destination, "wb") as copy:
-        while block := file.read(checkpoint.BLOCK):
+        while block := file.read(BLOCK):
             digest.update(block)
             copy.write(block)
         copy.flush()

@@ -1,156 +1,130 @@
-"""One search: what may be asked, and the way from FAISS's keys to hits."""
+"""One search: the way from a query to hits, by vectors, by keywords, or by both."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from glot_rag.embedder import Vectors
 from glot_rag.errors import IndexCorruptedError, InputError
-from glot_rag.index.filters import Filter, compile_filter
-from glot_rag.index.index_types import has_graph, has_lists
+from glot_rag.index.fusion import Fusion
+from glot_rag.index.keywords.analysis import analyzer
+from glot_rag.index.keywords.bm25 import Scored
+from glot_rag.index.options import Hit, Rerank, Search
+from glot_rag.index.replicas import Replicas
 from glot_rag.index.store.cache import FilterCache, RowCache
 from glot_rag.index.store.schema import WAY_OUT, Row
-from glot_rag.index.store.snapshot import Snapshot
-from glot_rag.index.validation import check_count
-from glot_rag.index.vectors.replica import FaissReplica, Found
+from glot_rag.index.store.snapshot import Keys, Snapshot
+from glot_rag.index.store.store import Store
+from glot_rag.index.vectors.replica import Found
 
-FETCH_FACTOR = 4  # diverse hits are chosen from so many times k
 RERANK_FACTOR = 10  # where FAISS compresses vectors it gives so many times k, which the stored vectors then order
 
 
 @dataclass(frozen=True)
-class Hit:
-    """One document that a search found.
+class Queries:
+    """N queries.
 
-    Attributes:
-        id: The document's id.
-        score: Inner product of the unit vectors of query and document (their cosine), in [-1, 1] up to rounding.
-        text: The document's text.
-        metadata: The document's metadata.
+    Args:
+        texts: N of them; None where only vectors are known.
+        vectors: (N, D) unit rows; None for a search by keywords.
     """
 
-    id: str
-    score: float
-    text: str
-    metadata: Mapping[str, Any] = field(hash=False)
-
-
-class SearchOptions(TypedDict, total=False):
-    """What the searches of a `GlotIndex` take besides the query, `k` and `filter`. Counts may be NumPy integers.
-
-    Attributes:
-        offset: Leave out so many of the best: page 3 of 10 is `k=10, offset=20`. Pages are parts of one list in an
-            exact index to which nothing is added meanwhile; in the others a document near an edge may change sides.
-        min_score: Only hits with at least this score, so there may be fewer than `k`.
-        mmr: Choose hits that are near to the query and unlike each other (maximal marginal relevance): from 0, as
-            unlike as can be, to 1, by nearness alone. Hits come in the order in which they were chosen.
-        fetch_k: With `mmr`, the number of nearest documents to choose from; 4·k if not given.
-        nprobe: Lists to look into, of an index with lists: more is slower and more precise. Not given: one in 32, at
-            least 8. Where few documents match the filter, more lists are looked into.
-        ef_search: Candidates to keep, of an index that is a graph: more is slower and more precise. Not given: 128.
-    """
-
-    offset: int
-    min_score: float | None
-    mmr: float | None
-    fetch_k: int | None
-    nprobe: int | None
-    ef_search: int | None
-
-
-@dataclass(frozen=True)
-class Search:
-    """A checked search: `k`, `filter` and the `SearchOptions`.
-
-    Raises:
-        InputError: An argument that cannot be used.
-    """
-
-    k: int
-    filter: Filter | None = None
-    offset: int = 0
-    min_score: float | None = None
-    mmr: float | None = None
-    fetch_k: int | None = None
-    nprobe: int | None = None
-    ef_search: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("k", "fetch_k", "nprobe", "ef_search", "offset"):
-            if (count := getattr(self, name)) is not None or name in ("k", "offset"):
-                object.__setattr__(self, name, check_count(count, name, least=0 if name == "offset" else 1))
-        for name in ("min_score", "mmr"):
-            value = getattr(self, name)
-            if value is None:
-                continue
-            number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-            if not number or math.isnan(value):
-                raise InputError(f"{name} must be a number, got {value!r}")
-            object.__setattr__(self, name, float(value))
-        if self.mmr is not None and not 0 <= self.mmr <= 1:
-            raise InputError(f"mmr must be from 0 to 1, got {self.mmr!r}")
-        if self.mmr is None and self.fetch_k is not None:
-            raise InputError("fetch_k goes with mmr; for more hits give a larger k")
-        if self.mmr is not None and self.offset:
-            raise InputError("offset does not go with mmr, which chooses k hits together; give a larger k")
-        if self.filter is not None:
-            compile_filter(self.filter)
-
-    def check_for(self, index_type: str) -> None:
-        """Refuse a setting that means nothing to an index of that type.
-
-        Raises:
-            InputError: There is one.
-        """
-        checks: Sequence[tuple[str, Callable[[str], bool], str]] = (
-            ("nprobe", has_lists, "'ivf' and 'ivfpq'"),
-            ("ef_search", has_graph, "'hnsw'"),
-        )
-        for name, takes, types in checks:
-            if getattr(self, name) is not None and not takes(index_type):
-                raise InputError(f"{name} is for the index types {types}, this index is {index_type!r}; leave it out")
+    texts: Sequence[str] | None
+    vectors: Vectors | None
 
 
 class Searcher:
-    """Searches an index through its FAISS replica, with its row and filter caches."""
+    """Searches an index through its replicas, with its row and filter caches."""
 
-    def __init__(self, replica: FaissReplica) -> None:
-        self._replica = replica
+    def __init__(self, replicas: Replicas, store: Store) -> None:
+        self._replicas = replicas
+        self._store = store
         self._rows = RowCache()
         self._filters = FilterCache()
 
-    def run(self, queries: Vectors, search: Search) -> list[list[Hit]]:
-        """Search for each of (N, D) unit vectors; gives N lists of hits.
+    def run(self, queries: Queries, search: Search) -> list[list[Hit]]:
+        """Search for each of N queries; gives N lists of hits.
 
         Raises:
             IndexCorruptedError: A document that was found is not there or does not match its checksum.
+            InputError: The reranker gave something else than a score for each text.
         """
-        replica = self._replica
-        first, wanted = search.offset, search.offset + search.k
-        if search.mmr is not None:
-            wanted = max(search.k, FETCH_FACTOR * search.k if search.fetch_k is None else search.fetch_k)
-        with replica.synchronised() as snapshot:
+        vectors, keywords = search.mode != "keyword", search.mode != "vector"
+        with self._replicas.synchronised(vectors=vectors, keywords=keywords) as snapshot:
             keys = None if search.filter is None else self._filters.keys(snapshot, search.filter)
-            fetched = wanted if replica.exact else RERANK_FACTOR * wanted
-            found = replica.search(snapshot, queries, fetched, keys, search.nprobe, search.ef_search)
-            vectors = {} if replica.exact and search.mmr is None else _vectors(snapshot, _keys(found))
-            if not replica.exact:
-                found = [_rescored(*pair, vectors) for pair in zip(queries, found, strict=True)]
-            found = [each[first:wanted] for each in found]
+            found = self._found(snapshot, queries, search, keys)
             if search.min_score is not None:
                 found = [[pair for pair in each if pair[0] >= search.min_score] for each in found]
             if search.mmr is not None:
-                found = [_diverse(each, vectors, search.k, search.mmr) for each in found]
-            wanted_keys = _keys(found)
-            rows = self._rows.rows(snapshot, wanted_keys)
-        _check_all_there(len(rows), wanted_keys)
-        return [[_hit(rows[key], score) for score, key in each] for each in found]
+                found = _diverse(found, _vectors(snapshot, _keys(found)), search)
+            wanted = _keys(found)
+            rows = self._rows.rows(snapshot, wanted)
+        _check_all_there(len(rows), wanted)
+        hits = [_hits(each, rows) for each in found]
+        if search.rerank is None:
+            return hits
+        assert queries.texts is not None
+        return [
+            _reranked(search.rerank, text, each)[: search.k] for text, each in zip(queries.texts, hits, strict=True)
+        ]
+
+    def _found(self, snapshot: Snapshot, queries: Queries, search: Search, keys: Keys | None) -> list[Found]:
+        first, wanted = search.offset, search.wanted
+        if search.mode == "vector":
+            found = self._by_vectors(snapshot, queries, search, keys, wanted)
+        elif search.mode == "keyword":
+            found = [_pairs(*scored.best(wanted, keys)) for scored in self._scored(queries)]
+        else:
+            found = self._by_both(snapshot, queries, search, keys, wanted)
+        return [each[first:wanted] for each in found]
+
+    def _by_vectors(
+        self, snapshot: Snapshot, queries: Queries, search: Search, keys: Keys | None, wanted: int
+    ) -> list[Found]:
+        replica, vectors = self._replicas.vectors, queries.vectors
+        assert vectors is not None
+        fetched = wanted if replica.exact else RERANK_FACTOR * wanted
+        found = replica.search(snapshot, vectors, fetched, keys, search.nprobe, search.ef_search)
+        if replica.exact:
+            return found
+        stored = _vectors(snapshot, _keys(found))
+        return [
+            sorted(_cosines(query, [key for _, key in each], stored), key=lambda pair: -pair[0])[:wanted]
+            for query, each in zip(vectors, found, strict=True)
+        ]
+
+    def _scored(self, queries: Queries) -> Iterable[Scored]:
+        assert queries.texts is not None
+        words = analyzer(self._store.manifest.language)
+        return (self._replicas.keywords.part.scored(words.query(text)) for text in queries.texts)
+
+    def _by_both(
+        self, snapshot: Snapshot, queries: Queries, search: Search, keys: Keys | None, wanted: int
+    ) -> list[Found]:
+        """Every document that one of the two finds gets both scores: what one does not find is not worth nothing."""
+        fusion = search.fusion or Fusion()
+        depth = max(wanted, fusion.depth)
+        near = self._by_vectors(snapshot, queries, search, keys, depth)
+        scored = [(each, each.best(depth, keys)[1].tolist()) for each in self._scored(queries)]
+        missing = [
+            list(dict.fromkeys(words).keys() - {key for _, key in each})
+            for each, (_, words) in zip(near, scored, strict=True)
+        ]
+        stored = _vectors(snapshot, {key for each in missing for key in each})
+        found = []
+        assert queries.vectors is not None
+        for query, each, more, (words, _) in zip(queries.vectors, near, missing, scored, strict=True):
+            pairs = [*each, *_cosines(query, more, stored)]
+            both = np.array([key for _, key in pairs], np.int64)
+            scores = fusion.fuse([cosine for cosine, _ in pairs], words.of(both).tolist(), words.most)
+            order = np.lexsort((both, -scores))[:wanted]
+            found.append(_pairs(scores[order], both[order]))
+        return found
 
 
 def diversify(relevance: ArrayLike, vectors: Vectors, k: int, threshold: float) -> list[int]:
@@ -184,9 +158,13 @@ def _keys(found: Sequence[Found]) -> set[int]:
     return {key for each in found for _, key in each}
 
 
+def _pairs(scores: NDArray[np.floating[Any]], keys: Keys) -> Found:
+    return list(zip(scores.tolist(), keys.tolist(), strict=True))
+
+
 def _check_all_there(count: int, keys: set[int]) -> None:
     if count != len(keys):
-        raise IndexCorruptedError(f"FAISS found documents that the store does not have. {WAY_OUT}")
+        raise IndexCorruptedError(f"The search found documents that the store does not have. {WAY_OUT}")
 
 
 def _vectors(snapshot: Snapshot, keys: set[int]) -> dict[int, Vectors]:
@@ -197,18 +175,40 @@ def _vectors(snapshot: Snapshot, keys: set[int]) -> dict[int, Vectors]:
     return vectors
 
 
-def _rescored(query: Vectors, found: Found, vectors: dict[int, Vectors]) -> Found:
-    keys = [key for _, key in found]
+def _cosines(query: Vectors, keys: Sequence[int], vectors: dict[int, Vectors]) -> Found:
+    """Scores of documents by their stored vectors, in the order of `keys`."""
     scores = (np.stack([vectors[key] for key in keys]) @ query).tolist() if keys else []
-    return sorted(zip(scores, keys, strict=True), key=lambda pair: -pair[0])
+    return list(zip(scores, keys, strict=True))
 
 
-def _diverse(found: Found, vectors: dict[int, Vectors], k: int, threshold: float) -> Found:
-    if not found:
-        return []
-    matrix = np.stack([vectors[key] for _, key in found])
-    return [found[number] for number in diversify([score for score, _ in found], matrix, k, threshold)]
+def _diverse(found: Sequence[Found], vectors: dict[int, Vectors], search: Search) -> list[Found]:
+    assert search.mmr is not None
+    chosen = []
+    for each in found:
+        if not each:
+            chosen.append(each)
+            continue
+        relevance = np.array([score for score, _ in each])
+        if search.mode != "vector":
+            relevance /= relevance[0] or 1.0  # so that it weighs about as much as a cosine
+        matrix = np.stack([vectors[key] for _, key in each])
+        chosen.append([each[number] for number in diversify(relevance, matrix, search.k, search.mmr)])
+    return chosen
 
 
-def _hit(row: Row, score: float) -> Hit:
-    return Hit(row.id, score, row.text, row.parsed_metadata())
+def _hits(found: Found, rows: dict[int, Row]) -> list[Hit]:
+    return [Hit(row.id, score, row.text, row.metadata) for score, row in [(score, rows[key]) for score, key in found]]
+
+
+def _reranked(rerank: Rerank, query: str, hits: list[Hit]) -> list[Hit]:
+    if not hits:
+        return hits
+    given = rerank(query, [hit.text for hit in hits])
+    try:
+        scores = np.asarray(given, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"rerank must give a number for each text: {error}") from error
+    if scores.shape != (len(hits),) or np.isnan(scores).any():
+        raise InputError(f"rerank must give a number for each of {len(hits)} texts, got the shape {scores.shape}")
+    order = np.argsort(-scores, kind="stable").tolist()
+    return [Hit(hits[i].id, float(scores[i]), hits[i].text, hits[i].metadata) for i in order]

@@ -67,6 +67,7 @@ def export_index(index: GlotIndex, destination: str | os.PathLike[str], format: 
             "documents": count,
             "dimension": manifest.dimension,
             "index_type": manifest.index_type,
+            "language": manifest.language,
             "fingerprint": manifest.fingerprint,
         }
         with open(folder / ABOUT, "wb") as file:
@@ -101,7 +102,7 @@ def import_index(source: str | os.PathLike[str], path: str | os.PathLike[str]) -
     read = _read_lines if about["format"] == "jsonl" else _read_parquet
     count = 0
     with new_index_directory(path) as target:
-        with GlotIndex.create(target, encoder, about["index_type"]) as index:
+        with GlotIndex.create(target, encoder, about["index_type"], language=about["language"]) as index:
             for documents, vectors in read(folder, about["documents"], about["dimension"]):
                 index.add_vectors(documents, vectors)
                 count += len(documents)
@@ -134,7 +135,14 @@ def _read_about(folder: Path) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             about = json.loads(file.read(MAX_ABOUT))
-        wanted = {"glot_rag_export": int, "documents": int, "dimension": int, "index_type": str, "fingerprint": str}
+        wanted = {
+            "glot_rag_export": int,
+            "documents": int,
+            "dimension": int,
+            "index_type": str,
+            "language": str,
+            "fingerprint": str,
+        }
         bad = [name for name, kind in wanted.items() if type(about[name]) is not kind]
         if bad or about["format"] not in ("jsonl", "parquet") or not 1 <= about["dimension"] <= MAX_DIMENSION:
             raise ValueError(f"{bad or 'format or dimension'} cannot be right")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
 from collections.abc import Iterable, Sequence
 
@@ -62,3 +63,15 @@ def unit_vectors(vectors: ArrayLike, dimension: int, names: Sequence[str] | None
         raise InputError(f"the vector {name} {kind}")
     rows = rows / scale
     return np.ascontiguousarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def check_number(value: object, what: str) -> float:
+    """Give a number back as a float if it is one, of Python or NumPy, and not NaN.
+
+    Raises:
+        InputError: It is not.
+    """
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not number or math.isnan(float(value)):  # type: ignore[arg-type]
+        raise InputError(f"{what} must be a number, got {reprlib.repr(value)}")
+    return float(value)  # type: ignore[arg-type]

@@ -1,14 +1,16 @@
-"""A deterministic encoder without a model, for tests and for the processes that they start."""
+"""A deterministic encoder without a model, and what searches must give, for tests and the processes that they start."""
 
 import hashlib
 import json
+import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 
 from glot_rag.files import write_atomically
-from glot_rag.index import Document
+from glot_rag.index import Document, Fusion
 
 DIMENSION = 16
 
@@ -74,3 +76,47 @@ def assert_same_hits(hits, expected):
     """Ids in order, scores to float32 rounding."""
     assert [hit.id for hit in hits] == [id for id, _ in expected]
     np.testing.assert_allclose([hit.score for hit in hits], [score for _, score in expected], atol=1e-6)
+
+
+def keyword_scores(documents, query):
+    """[score], 0 for a document without a word of the query, and the most there could be: BM25 by its formula.
+
+    For texts whose words are neither stop words nor changed by stemming.
+    """
+    words = [re.findall(r"\w+", document.text.lower()) for document in documents]
+    average = sum(map(len, words)) / max(len(words), 1)
+    scores, most = [0.0] * len(words), 0.0
+    for term in re.findall(r"\w+", query.lower()):
+        having = sum(term in each for each in words)
+        if having:
+            weight = math.log(1 + (len(words) - having + 0.5) / (having + 0.5))
+            most += weight
+            for number, each in enumerate(words):
+                count = each.count(term)
+                scores[number] += weight * count / (count + 1.5 * (0.25 + 0.75 * len(each) / average))
+    return scores, most
+
+
+def assert_all_searches(index, documents, query, k, keep=lambda metadata: True, filter=None):
+    """That searches by vectors, by keywords and by both give what brute force does, each document with its score.
+
+    Documents may have equal scores, so what is compared is the scores in order, and each hit's own.
+    """
+    documents = list(documents)
+    kept = [document for document in documents if keep(document.metadata)]
+    near = dict(brute_force(HashEncoder(index.dimension), kept, query, len(kept)))
+    scores, most = keyword_scores(documents, query)
+    words = {d.id: score for d, score in zip(documents, scores, strict=True) if d.id in near}
+    expected = {"vector": near, "keyword": {id: score for id, score in words.items() if score > 0}}
+    fusion, best = Fusion(), max(near.values(), default=0)
+    if len(near) <= fusion.depth and best > 0:  # then every document gets both scores
+        both = {id: fusion.weight * near[id] / best + (1 - fusion.weight) * words[id] / (most or 1) for id in near}
+        expected["hybrid"] = both
+    texts = {document.id: document.text for document in documents}
+    for mode, by_id in expected.items():
+        hits = index.search(query, k, filter, mode=mode)
+        wanted = sorted(by_id.values(), reverse=True)[:k]
+        np.testing.assert_allclose([hit.score for hit in hits], wanted, atol=2e-6, err_msg=mode)
+        np.testing.assert_allclose([by_id[hit.id] for hit in hits], wanted, atol=2e-6, err_msg=mode)
+        assert len({hit.id for hit in hits}) == len(hits)
+        assert all(texts[hit.id] == hit.text for hit in hits)

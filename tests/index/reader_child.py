@@ -14,7 +14,8 @@ def main():
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         while generation < last:
-            hits = index.search(f"generation {generation}", 10)
+            mode = ("vector", "keyword", "hybrid")[searches % 3]
+            hits = index.search(f"generation {generation}", 10, mode=mode)
             texts = {hit.text for hit in hits}
             seen = {hit.metadata["generation"] for hit in hits}
             if len(hits) != 3 or len(seen) != 1 or texts != {f"generation {min(seen)}"} or min(seen) < generation:

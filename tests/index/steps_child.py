@@ -34,7 +34,7 @@ OPERATIONS = {
     "compact": lambda index: index.compact(),
 }
 STATEMENTS = ("BEGIN IMMEDIATE", "COMMIT", "VACUUM", "PRAGMA wal_checkpoint")
-METHODS = ["insert", "remove", "update_metadata", "add_checkpoint", "keep_only_checkpoint", "set_manifest", "finish"]
+METHODS = ["insert", "remove", "update_metadata", "add_checkpoint", "keep_newest_checkpoints", "set_manifest", "finish"]
 
 
 class Steps:

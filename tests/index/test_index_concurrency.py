@@ -10,8 +10,8 @@ import pytest
 from hash_encoder import HashEncoder, assert_same_hits, brute_force, corpus
 
 from glot_rag.index import Document, GlotIndex
+from glot_rag.index.replica.shared_lock import SharedLock
 from glot_rag.index.vectors.faiss_index import FaissIndex
-from glot_rag.index.vectors.shared_lock import SharedLock
 
 READER = Path(__file__).with_name("reader_child.py")
 

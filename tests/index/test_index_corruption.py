@@ -8,7 +8,7 @@ import sqlite3
 import warnings
 
 import pytest
-from hash_encoder import HashEncoder, assert_same_hits, brute_force, corpus
+from hash_encoder import HashEncoder, assert_all_searches, corpus
 
 from glot_rag.errors import IndexCorruptedError, IndexNotFoundError, IndexRecoveryWarning, IndexStoreError
 from glot_rag.index import Document, GlotIndex
@@ -27,7 +27,7 @@ def original(tmp_path_factory):
         index.checkpoint()
         index.add([*DOCUMENTS, Document("gone", "gone")])
         index.delete(["gone"])
-    assert sorted(os.listdir(path)) == ["index.faiss", "store.commit", "store.sqlite", "writer.lock"]
+    assert sorted(os.listdir(path)) == ["index.faiss", "index.keywords", "store.commit", "store.sqlite", "writer.lock"]
     return path
 
 
@@ -44,9 +44,8 @@ def outcome(path):
             assert sorted(index, key=lambda d: d.metadata["n"]) == DOCUMENTS
             assert index.get([document.id for document in DOCUMENTS]) == DOCUMENTS
             for query in QUERIES:
-                assert_same_hits(index.search(query, SIZE), brute_force(encoder, DOCUMENTS, query, SIZE))
-            found = index.search("text 1", SIZE, {"even": True})
-            assert_same_hits(found, brute_force(encoder, DOCUMENTS, "text 1", SIZE, lambda m: m["even"]))
+                assert_all_searches(index, DOCUMENTS, query, SIZE)
+            assert_all_searches(index, DOCUMENTS, "text 1", SIZE, lambda m: m["n"] < 50, {"n": {"$lt": 50}})
     except IndexStoreError:
         return "refused"
     return "right"
@@ -70,11 +69,12 @@ def test_flipped_bits_in_the_store(original, path, figures):
     figures(f"one bit flipped in the store: {outcomes.count('refused')} of {len(outcomes)} refused, wrong answers 0")
 
 
+@pytest.mark.parametrize("name", ["index.faiss", "index.keywords"])
 @pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "swap", "empty", "garbage", "folder"])
-def test_damaged_faiss_file_is_rebuilt_with_a_warning(original, path, damage, tmp_path):
-    file, generator = path / "index.faiss", random.Random(2)
+def test_damaged_derived_file_is_rebuilt_with_a_warning(original, path, name, damage, tmp_path):
+    file, generator = path / name, random.Random(2)
     for _ in range(12 if damage in ("flip", "truncate") else 1):
-        shutil.copyfile(original / "index.faiss", file)
+        shutil.copyfile(original / name, file)
         if damage == "flip":
             flip(file, generator)
         elif damage == "truncate":
@@ -84,13 +84,15 @@ def test_damaged_faiss_file_is_rebuilt_with_a_warning(original, path, damage, tm
         elif damage == "swap":
             with GlotIndex.create(tmp_path / "other", HashEncoder()) as other:
                 other.add(corpus(60, prefix="other"))
-            shutil.copyfile(tmp_path / "other" / "index.faiss", file)
+            shutil.copyfile(tmp_path / "other" / name, file)
         elif damage == "folder":
             file.unlink()
             file.mkdir()
         else:
             file.write_bytes(b"" if damage == "empty" else b"IxFI" * 500)
-        with pytest.warns(IndexRecoveryWarning, match="rebuilding it from the stored vectors"):
+        with pytest.warns(
+            IndexRecoveryWarning, match=f"{name} .*rebuilding it from the stored (vectors|counts of terms)"
+        ):
             assert outcome(path) == "right"
     if damage == "folder":
         return
@@ -101,13 +103,14 @@ def test_damaged_faiss_file_is_rebuilt_with_a_warning(original, path, damage, tm
         assert outcome(path) == "right"
 
 
-def test_verify_reports_a_damaged_file_and_leaves_it(path):
-    os.truncate(path / "index.faiss", 100)
+@pytest.mark.parametrize("name", ["index.faiss", "index.keywords"])
+def test_verify_reports_a_damaged_file_and_leaves_it(path, name):
+    os.truncate(path / name, 100)
     before = {file.name: file.read_bytes() for file in path.iterdir()}
     with pytest.warns(IndexRecoveryWarning), GlotIndex.open(path, read_only=True) as index:
         report = index.verify()
-    assert (report.documents, report.vectors, report.ok) == (SIZE, SIZE, False)
-    assert [problem for problem in report.problems if "index.faiss is not the file that was written" in problem]
+    assert (report.documents, report.vectors, report.keywords, report.ok) == (SIZE, SIZE, SIZE, False)
+    assert [problem for problem in report.problems if f"{name} is not the file that was written" in problem]
     assert before.items() <= {file.name: file.read_bytes() for file in path.iterdir()}.items()
 
 
@@ -124,6 +127,9 @@ def test_truncated_or_replaced_store_is_refused(path):
     with pytest.raises(IndexCorruptedError, match="is gone"):
         GlotIndex.open(path)
     (path / "index.faiss").unlink()
+    with pytest.raises(IndexCorruptedError, match="is gone"):
+        GlotIndex.open(path)
+    (path / "index.keywords").unlink()
     with pytest.raises(IndexNotFoundError, match="no index"):
         GlotIndex.open(path)
 
@@ -138,7 +144,7 @@ def test_store_of_another_index_is_served_as_that_index(path, tmp_path):
         GlotIndex.open(path, encoder)
     (path / "store.commit").unlink()
     with pytest.warns(IndexRecoveryWarning), GlotIndex.open(path, encoder) as index:
-        assert_same_hits(index.search("other 3", 60), brute_force(encoder, documents, "other 3", 60))
+        assert_all_searches(index, documents, "other 3", 60)
 
 
 D7 = "(SELECT key FROM documents WHERE id = 'd7')"
@@ -152,6 +158,16 @@ CHANGES = [
         "1 vectors are stored of documents that",
     ),
     ("UPDATE vectors SET vector = NULL || 'x' WHERE 0", None),
+    (
+        f"UPDATE term_counts SET counts = zeroblob(1) WHERE key = {D7}",
+        "counts of terms of document 'd7'.* do not match",
+    ),
+    (f"UPDATE term_counts SET key = 10000 WHERE key = {D7}", "counts of terms of document 'd7'.* do not match"),
+    (f"DELETE FROM term_counts WHERE key = {D7}", "counts of terms of document 'd7'.* do not match"),
+    (
+        "INSERT INTO term_counts SELECT 10000, counts_checksum, counts FROM term_counts LIMIT 1",
+        "1 counts of terms are stored of documents that",
+    ),
     ("UPDATE documents SET metadata = 5 WHERE id = 'd7'", "d7.* does not match"),
     ("UPDATE documents SET key = 10000 WHERE id = 'd7'", "does not match"),
     ("DELETE FROM documents WHERE id = 'd7'", "249 documents are stored, 250 were committed"),
@@ -169,7 +185,7 @@ def test_changes_behind_the_index_are_refused(path, sql, message):
     with GlotIndex.open(path) as index:
         index.delete(["d59"])  # a tombstone that the file does not hold
         index.add_vectors([DOCUMENTS[59]], HashEncoder().vectors(["text 59"]))
-        index._replica.write_file = lambda: None
+        index._replicas.write_files = lambda: None
     connection = sqlite3.connect(path / "store.sqlite")
     connection.execute(sql)
     connection.commit()
@@ -186,7 +202,7 @@ def test_lost_tombstone_is_noticed(path):
     with GlotIndex.open(path) as index:
         index.delete(["d59"])
         index.add_vectors([DOCUMENTS[59]], HashEncoder().vectors(["text 59"]))
-        index._replica.write_file = lambda: None
+        index._replicas.write_files = lambda: None
     assert outcome(path) == "right"
     with sqlite3.connect(path / "store.sqlite") as connection:
         connection.execute("DELETE FROM tombstones")
@@ -242,10 +258,20 @@ def test_a_large_index_is_refused_that_lost_a_commit(path, monkeypatch):
 
 def test_vectors_changed_in_memory_are_found(path):
     with GlotIndex.open(path, read_only=True) as index:
-        index._replica._index.remove(range(100))
+        index._replicas.vectors._part.remove(range(100))
         report = index.verify()
     assert (report.documents, report.vectors) == (SIZE, SIZE - len(report.problems))
     assert "FAISS holds no vector for document" in report.problems[0]
+
+
+def test_keywords_changed_in_memory_are_found(path):
+    with GlotIndex.open(path, read_only=True) as index:
+        index._replicas.keywords._part.remove(range(100))
+        report = index.verify()
+        gone = len(report.problems)
+        assert gone > 0
+        assert (report.documents, report.vectors, report.keywords) == (SIZE, SIZE, SIZE - gone)
+        assert "The keywords of document 'd0' are not those that are stored" in report.problems
 
 
 class Payload:
@@ -253,7 +279,9 @@ class Payload:
         return (os.mkdir, ("executed",))
 
 
-@pytest.mark.parametrize("name", ["index.faiss", "index.pkl", "store.pkl", "index.faiss.tmp", "store.sqlite"])
+@pytest.mark.parametrize(
+    "name", ["index.faiss", "index.keywords", "index.pkl", "store.pkl", "index.faiss.tmp", "store.sqlite"]
+)
 def test_planted_pickle_is_not_executed(path, name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (path / name).write_bytes(pickle.dumps(Payload()))

@@ -11,15 +11,15 @@ import tracemalloc
 import faiss
 import numpy as np
 import pytest
-from hash_encoder import HashEncoder, assert_same_hits, brute_force, corpus
+from hash_encoder import HashEncoder, assert_all_searches, assert_same_hits, brute_force, corpus
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from glot_rag.errors import GlotError, IndexCorruptedError, IndexRecoveryWarning, IndexStoreError, IndexVersionError
 from glot_rag.index import Document, GlotIndex
+from glot_rag.index.replica.files import sha256
 from glot_rag.index.store.manifest import FORMAT_VERSION, Manifest
 from glot_rag.index.store.schema import checksum
-from glot_rag.index.vectors.checkpoint import sha256
 
 ENCODER = HashEncoder()
 DOCUMENTS = corpus(60)
@@ -77,7 +77,7 @@ def test_any_manifest_is_read_or_refused(changes, left_out):
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"[" * 50_000, b'{"format_version": 3}', b"9" * 5000, b"\xff\xfe", b"null"]
+    "body", [b"", b"[]", b"[" * 50_000, b'{"format_version": 4}', b"9" * 5000, b"\xff\xfe", b"null"]
 )
 def test_a_manifest_that_is_none(path, body):
     execute(path, "UPDATE manifest SET body = CAST(? AS TEXT), checksum = ?", body, checksum(body))
@@ -171,13 +171,13 @@ def test_a_view_that_never_ends_in_place_of_a_table(path):
 # -- FAISS files whose record says that they are ours
 
 
-def claim(path, written):
+def claim(path, written, name="index.faiss"):
     """Put a file in place with a record that vouches for it."""
     with open(written, "rb") as file:
         record = (1, sha256(file), os.path.getsize(written), 60)
-    shutil.copyfile(written, path / "index.faiss")
-    sql = "UPDATE checkpoints SET sequence = ?, sha256 = ?, size = ?, vectors = ?, checksum = ?"
-    execute(path, sql, *record, checksum(*record))
+    shutil.copyfile(written, path / name)
+    sql = "UPDATE checkpoints SET sequence = ?, sha256 = ?, size = ?, documents = ?, checksum = ? WHERE file = ?"
+    execute(path, sql, *record, checksum(name.encode(), *record), name)
 
 
 def flat(dimension=16, metric=faiss.METRIC_INNER_PRODUCT, size=60):
@@ -233,6 +233,35 @@ def test_a_faiss_file_that_claims_to_be_huge(original, path, tmp_path, position)
             assert_same_hits(index.search("text 3", 60), brute_force(ENCODER, DOCUMENTS, "text 3", 60))
 
 
+# -- keyword files whose record says that they are ours
+
+CHANGES = {
+    "another kind": lambda file: b"GLOTKW99" + file[8:],
+    "cut off": lambda file: file[:-1],
+    "longer": lambda file: file + b"\0",
+    "empty": lambda file: b"",
+    "huge": lambda file: file[:8] + (1 << 60).to_bytes(8, "little") + file[16:],
+    "negative": lambda file: file[:8] + (-1).to_bytes(8, "little", signed=True) + file[16:],
+    "another width": lambda file: file[:32] + (3).to_bytes(8, "little") + file[40:],
+    "keys of others": lambda file: (
+        file[:64] + file[64:544].replace((60).to_bytes(8, "little"), b"\xff" * 4 + b"\0" * 4)
+    ),
+    "keys twice": lambda file: file[:72] + file[64:72] + file[80:],
+    "positions of nobody": lambda file: file[:-130] + b"\xff" * 130,
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_keyword_file_that_is_not_ours_is_not_used(original, path, tmp_path, name):
+    (tmp_path / "file").write_bytes(CHANGES[name]((original / "index.keywords").read_bytes()))
+    claim(path, tmp_path / "file", "index.keywords")
+    with (
+        pytest.warns(IndexRecoveryWarning, match="rebuilding it from the stored counts of terms"),
+        GlotIndex.open(path, ENCODER, read_only=True) as index,
+    ):
+        assert_all_searches(index, DOCUMENTS, "text 3", 60)
+
+
 # -- names in the directory
 
 
@@ -240,16 +269,17 @@ def test_nothing_outside_the_directory_is_written_through_links(path, tmp_path):
     """A link in place of a file that the index writes: what it points to stays as it is."""
     outside = tmp_path / "outside"
     outside.write_bytes(b"mine")
-    (path / "index.faiss").unlink()
-    (path / "index.faiss").symlink_to(outside)
-    (path / "index.faiss.tmp").symlink_to(outside)
+    for name in ("index.faiss", "index.keywords"):
+        (path / name).unlink()
+        (path / name).symlink_to(outside)
+        (path / f"{name}.tmp").symlink_to(outside)
     with pytest.warns(IndexRecoveryWarning), GlotIndex.open(path, ENCODER) as index:
         index.add([Document("new", "new")])
     assert outside.read_bytes() == b"mine"
     with GlotIndex.open(path, ENCODER) as index:
         assert len(index) == 61
         assert index.verify().problems == ()
-    assert not (path / "index.faiss").is_symlink()
+    assert not any(file.is_symlink() for file in path.iterdir())
 
 
 # -- a log that was cut off or damaged: what a copy of an index in use looks like when it goes wrong

@@ -9,11 +9,23 @@ import glot_rag.index
 
 ROOM = Path(glot_rag.index.__file__).parent
 ORDER = [
-    *("validation", "index_types", "filters"),
+    *("validation", "index_types", "filters", "keywords.analysis"),
     *("store.schema", "store.connection", "store.directory", "store.manifest", "store.snapshot", "store.cache"),
     *("store.transaction", "store.store", "store.ingest"),
-    *("vectors.shared_lock", "vectors.faiss_index", "vectors.checkpoint", "vectors.replica"),
-    *("kept_denoiser", "search", "maintenance", "api", "transfer", "chunking", "corpus"),
+    *("replica.shared_lock", "replica.files", "replica.replica"),
+    *("vectors.faiss_index", "vectors.replica", "keywords.postings", "keywords.bm25", "keywords.replica", "replicas"),
+    *(
+        "kept_denoiser",
+        "fusion",
+        "options",
+        "search",
+        "maintenance",
+        "reading",
+        "api",
+        "transfer",
+        "chunking",
+        "corpus",
+    ),
 ]
 
 

@@ -188,7 +188,7 @@ class TestCompact:
             before = index.stats().bytes
             index.compact()
             assert index.stats().bytes < before / 4
-            assert index._replica._index.dead == 0
+            assert index._replicas.vectors._part.dead == 0
             assert index.verify().problems == ()
             left = list(index)
             assert [document.id for document in left] == [f"d{i}" for i in range(550, 600)]
@@ -239,10 +239,10 @@ class TestMemoryMap:
             with GlotIndex.open(path, ENCODER, read_only=True, memory_map=True) as reader:
                 index.delete(["d3"])
                 assert len(reader.search("text 3", 60)) == 49
-                assert reader._replica._index.mapped
+                assert reader._replicas.vectors._part.mapped
                 index.add([Document("new", "new")])  # not in the file: it is loaded now
                 assert reader.search("new", 1)[0].id == "new"
-                assert not reader._replica._index.mapped
+                assert not reader._replicas.vectors._part.mapped
                 index.checkpoint()
                 assert reader.verify().problems == ()
             index.add([Document("newer", "newer")])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from glot_rag.errors import IndexReadOnlyError, InputError
 from glot_rag.index import Document, GlotIndex, index_types
-from glot_rag.index.vectors import checkpoint, faiss_index, replica
+from glot_rag.index.vectors import faiss_index, replica
 
 SIZE = 3000
 TYPES = {
@@ -116,15 +116,15 @@ def test_deleted_and_replaced_documents_are_gone_whatever_the_type(path, index_t
             assert all(hit.text != "text 1" for hits in found for hit in hits)
             assert opened.search("another text", 1)[0].id == "d1"
             assert opened.verify().problems == ()
-        assert index._replica._index.dead == len(gone) + 1
+        assert index._replicas.vectors._part.dead == len(gone) + 1
         index.checkpoint()  # few enough to stay in the file
     with GlotIndex.open(path, ENCODER) as index:
-        assert index._replica._index.dead == len(gone) + 1
+        assert index._replicas.vectors._part.dead == len(gone) + 1
         assert index.verify().problems == ()
         assert not {hit.id for hits in index.search_vectors(VECTORS[:200], 10) for hit in hits} & gone
         index.delete([f"d{i}" for i in range(1, SIZE, 5)])
         index.checkpoint()  # too many: it is built anew
-        assert index._replica._index.dead == 0
+        assert index._replicas.vectors._part.dead == 0
         assert index.verify().problems == ()
         assert len(index.search_vectors(QUERIES[:1], 10)[0]) == 10
 
@@ -230,7 +230,7 @@ def test_reindex_refuses_what_it_cannot_do_and_changes_nothing(path):
 
 def test_a_disk_that_fails_while_reindexing_leaves_the_old_type(path, monkeypatch):
     with made(path, "flat", 300) as index:
-        monkeypatch.setattr(checkpoint, "write_temporary", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+        monkeypatch.setattr(replica, "write_temporary", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
         with pytest.raises(OSError, match="full"):
             index.reindex("hnsw")
         monkeypatch.undo()

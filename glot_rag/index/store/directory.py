@@ -27,11 +27,18 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 FAISS_NAME = "index.faiss"
-FAISS_TEMPORARY_NAME = FAISS_NAME + ".tmp"  # one name is enough: only the holder of the writer's lock writes it
+KEYWORDS_NAME = "index.keywords"
+FILE_NAMES = (FAISS_NAME, KEYWORDS_NAME)  # derived from the store
 ENCODER_NAME = "encoder"  # the saved encoder that makes the vectors, where there is one
 DENOISER_NAME = "denoiser"  # the denoiser that documents went through, where there is one
 LOCK_NAME = "writer.lock"
 LAST_COMMIT_NAME = "store.commit"
+
+
+def temporary_name(name: str) -> str:
+    """Of a file while it is written. One is enough: only the holder of the writer's lock writes."""
+    return f"{name}.tmp"
+
 
 # A link or a pipe that lies in place of the file is neither followed nor waited for.
 _SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -119,13 +126,13 @@ def require_index(directory: Path) -> None:
 
     Raises:
         IndexNotFoundError: There is no index, or one whose creation was cut off.
-        IndexCorruptedError: There was one: its FAISS file is still there.
+        IndexCorruptedError: There was one: a file derived from it is still there.
     """
     if (directory / STORE_NAME).is_file():
-        used = any((directory / name).exists() for name in (FAISS_NAME, LAST_COMMIT_NAME))
+        used = any((directory / name).exists() for name in (*FILE_NAMES, LAST_COMMIT_NAME))
         if used or not is_blank(directory):
             return
-    if (directory / FAISS_NAME).exists():
+    if any((directory / name).exists() for name in FILE_NAMES):
         raise IndexCorruptedError(f"{directory / STORE_NAME} is gone. Restore the directory from a backup")
     raise IndexNotFoundError(
         f"There is no index in {directory}; make one with `glot-rag index … --out DIR` or GlotIndex.create"

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from glot_rag.documents.validation import stored_form
 from glot_rag.errors import IndexCorruptedError
+from glot_rag.index.keywords.analysis import analyzer
 from glot_rag.index.store.schema import Row
 from glot_rag.index.store.store import Store
 from glot_rag.index.validation import unit_vectors
@@ -53,16 +54,19 @@ def add_documents(
         wanted = {id: encoded[id] if id in encoded else intact[id][1] for id in last}
     else:
         wanted = {id: vectors[n].tobytes() for id, n in last.items()}
+    changed = {id for id, n in last.items() if id not in intact or intact[id][0].text != checked[n][1]}
+    changed |= {id for id, vector in wanted.items() if id in intact and intact[id][1] != vector}
+    words = analyzer(store.manifest.language)
+    counts = {id: words.document(checked[last[id]][1]) for id in changed}
     with store.transaction() as transaction:
         for id, vector in wanted.items():
             _, text, metadata = checked[last[id]]
-            old, old_vector = intact.get(id, (None, None))
-            if old is None or (old.text, old_vector) != (text, vector):
+            if id in changed:
                 if id in keys:
                     transaction.remove(keys[id])
-                transaction.insert(id, text, metadata, vector)
-            elif old.metadata != metadata:
-                transaction.update_metadata(old, metadata)
+                transaction.insert(id, text, metadata, vector, counts[id])
+            elif intact[id][0].metadata != metadata:
+                transaction.update_metadata(intact[id][0], metadata)
     return ids, transaction.changes
 
 

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, fields
 from glot_rag.embedder import Embedder
 from glot_rag.errors import FingerprintMismatchError, IndexCorruptedError, IndexVersionError, InputError
 from glot_rag.index.index_types import check_type
+from glot_rag.index.keywords.analysis import check_language
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 MAX_DIMENSION = 1 << 16
 WAY_OUT = "Restore the directory from a backup"
 UPGRADE = "Upgrade: pip install -U glot-rag"
@@ -23,6 +24,7 @@ class Manifest:
         dimension: D, the length of every vector.
         fingerprint: That of the encoder that makes the vectors.
         index_type: One of `index_types.NAMES`.
+        language: Whose stems and stop words the keywords have; one of `keywords.analysis.LANGUAGES`.
         metric: How vectors are compared.
         dtype: Type of a stored component.
         format_version: Raised when an older library could not read the result.
@@ -31,6 +33,7 @@ class Manifest:
     dimension: int
     fingerprint: str
     index_type: str = "flat"
+    language: str = "english"
     metric: str = "inner_product"
     dtype: str = "float32"
     format_version: int = FORMAT_VERSION
@@ -82,8 +85,9 @@ class Manifest:
             )
         try:
             check_type(manifest.index_type)
+            check_language(manifest.language)
         except InputError as error:
-            raise IndexVersionError(f"This library does not know the type of the index: {error}. {UPGRADE}") from None
+            raise IndexVersionError(f"This library does not know a setting of the index: {error}. {UPGRADE}") from None
         return manifest
 
     def check_encoder(self, encoder: Embedder) -> None:

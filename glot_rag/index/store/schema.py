@@ -13,19 +13,21 @@ from glot_rag.documents.document import Document
 from glot_rag.errors import IndexCorruptedError
 
 # `documents_by_metadata` holds everything that a filter reads: without it a filter would read the texts too.
-# Vectors have a table and a checksum of their own, so that a hit reads its document without reading its vector.
+# Vectors and counts of terms have tables and checksums of their own: a hit reads its document without reading them.
 TABLES = """
 CREATE TABLE manifest (body TEXT NOT NULL, checksum BLOB NOT NULL);
 CREATE TABLE state (sequence INTEGER, next_key INTEGER, documents INTEGER, horizon INTEGER, checksum BLOB NOT NULL);
 CREATE TABLE tombstones (key INTEGER PRIMARY KEY, sequence INTEGER NOT NULL, checksum BLOB NOT NULL);
 CREATE INDEX tombstones_by_sequence ON tombstones (sequence);
 CREATE TABLE checkpoints (
-    number INTEGER PRIMARY KEY, sequence INTEGER, sha256 BLOB, size INTEGER, vectors INTEGER, checksum BLOB NOT NULL);
+    number INTEGER PRIMARY KEY, file TEXT NOT NULL, sequence INTEGER, sha256 BLOB, size INTEGER, documents INTEGER,
+    checksum BLOB NOT NULL);
 CREATE TABLE documents (
     key INTEGER PRIMARY KEY, sequence INTEGER NOT NULL, id TEXT NOT NULL UNIQUE, checksum BLOB NOT NULL,
     metadata TEXT NOT NULL, text TEXT NOT NULL);
 CREATE INDEX documents_by_metadata ON documents (metadata);
-CREATE TABLE vectors (key INTEGER PRIMARY KEY, vector_checksum BLOB NOT NULL, vector BLOB NOT NULL)
+CREATE TABLE vectors (key INTEGER PRIMARY KEY, vector_checksum BLOB NOT NULL, vector BLOB NOT NULL);
+CREATE TABLE term_counts (key INTEGER PRIMARY KEY, counts_checksum BLOB NOT NULL, counts BLOB NOT NULL)
 """
 # Tables that SQLite makes by itself: ANALYZE and `PRAGMA optimize` keep the planner's statistics in them.
 _STATISTICS = {
@@ -35,6 +37,7 @@ _STATISTICS = {
 }
 COLUMNS = "key, sequence, id, checksum, metadata, text"
 VECTOR_COLUMNS = "key, vector_checksum, vector"
+COUNT_COLUMNS = "key, counts_checksum, counts"
 WAY_OUT = (
     "Run verify() on GlotIndex.open(path, check=False) for a list of all damage; add the documents that it names "
     "again, or restore the directory from a backup"
@@ -144,3 +147,14 @@ def check_vector(columns: tuple[Any, ...], vector_bytes: int, name: str | None =
         known = "" if name is None else f"{name!r} "
         raise IndexCorruptedError(f"The vector of document {known}(key {key}) does not match its checksum. {WAY_OUT}")
     return vector
+
+
+def check_counts(columns: tuple[Any, ...], name: str | None = None) -> bytes:
+    """Check the values of `COUNT_COLUMNS` and give the counts of terms, as `check_vector` does a vector."""
+    key, stored, counts = columns
+    if not isinstance(counts, bytes) or checksum(key, counts) != stored:
+        known = "" if name is None else f"{name!r} "
+        raise IndexCorruptedError(
+            f"The counts of terms of document {known}(key {key}) do not match their checksum. {WAY_OUT}"
+        )
+    return counts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -12,13 +12,31 @@ from numpy.typing import NDArray
 
 from glot_rag.embedder import Vectors
 from glot_rag.errors import IndexCorruptedError
-from glot_rag.index.filters import Filter, compile_filter
-from glot_rag.index.store.schema import COLUMNS, VECTOR_COLUMNS, WAY_OUT, Row, check_vector, checksum
+from glot_rag.index.filters import Filter, compile_filter, places_of, value_at
+from glot_rag.index.store.schema import (
+    COLUMNS,
+    COUNT_COLUMNS,
+    VECTOR_COLUMNS,
+    WAY_OUT,
+    Row,
+    check_counts,
+    check_vector,
+    checksum,
+)
 
 Keys = NDArray[np.int64]
 Version = tuple[int, int]
 VECTORS_AT_ONCE = 4096
 _BOTH = f"{COLUMNS}, vector_checksum, vector", "documents LEFT JOIN vectors USING (key)"
+_ALL = f"{_BOTH[0]}, counts_checksum, counts", f"{_BOTH[1]} LEFT JOIN term_counts USING (key)"
+# What SQLite gives for a JSON value, by its type -> the value
+_FROM_JSON: Mapping[bytes, Callable[[Any], Any]] = {
+    b"text": bytes.decode,
+    b"real": lambda value: value,
+    b"true": lambda _: True,
+    b"false": lambda _: False,
+    b"null": lambda _: None,
+}
 CHUNK = 500  # values in one `IN (?, …)`; old SQLite builds allow 999
 
 
@@ -29,7 +47,7 @@ class State(NamedTuple):
         sequence: Number of the last commit that changed a document.
         next_key: The key that the next new document gets. It only grows.
         documents: How many documents there are.
-        horizon: Deletions up to this commit are forgotten: a FAISS replica of an earlier one has to be loaded anew.
+        horizon: Deletions up to this commit are forgotten: a replica of an earlier one has to be loaded anew.
     """
 
     sequence: int
@@ -39,12 +57,21 @@ class State(NamedTuple):
 
 
 class CheckpointRecord(NamedTuple):
-    """A FAISS file that was written: the commit it holds, its SHA-256 (hex), size in bytes and number of vectors."""
+    """A file that was derived from the store and written.
 
+    Attributes:
+        file: Its name.
+        sequence: The commit it holds.
+        sha256: In hex.
+        size: In bytes.
+        documents: How many are in it, those that were deleted since it was built included.
+    """
+
+    file: bytes
     sequence: int
     sha256: bytes
     size: int
-    vectors: int
+    documents: int
 
 
 class Snapshot:
@@ -76,13 +103,18 @@ class Snapshot:
         return map(self.decode, self._all_of(*_BOTH))
 
     def raw_documents(self) -> Iterator[tuple[Any, ...]]:
-        """All documents in the order of their keys, unchecked, for `decode`."""
-        columns, tables = _BOTH
+        """All documents in the order of their keys, unchecked, for `check`."""
+        columns, tables = _ALL
         yield from self._connection.execute(f"SELECT {columns} FROM {tables} ORDER BY key")
 
-    def orphans(self) -> int:
-        """How many vectors belong to no document."""
-        sql = "SELECT count(*) FROM vectors LEFT JOIN documents USING (key) WHERE id IS NULL"
+    def check(self, columns: tuple[Any, ...]) -> None:
+        """Check a document that `raw_documents` gave: its row, its vector and its counts of terms."""
+        row, _ = self.decode(columns[:-2])
+        check_counts((row.key, *columns[-2:]), row.id)
+
+    def orphans(self, table: str) -> int:
+        """How many rows of a table belong to no document."""
+        sql = f"SELECT count(*) FROM {table} LEFT JOIN documents USING (key) WHERE id IS NULL"
         return int(self._connection.execute(sql).fetchone()[0])
 
     def decode(self, columns: tuple[Any, ...]) -> tuple[Row, bytes]:
@@ -102,6 +134,15 @@ class Snapshot:
         """Keys and vectors of the documents with a larger key, which were added later, in the order of their keys."""
         sql = f"SELECT {VECTOR_COLUMNS} FROM vectors WHERE key > ? ORDER BY key"
         return self._matrices(self._connection.execute(sql, [key]))
+
+    def all_counts(self) -> Iterator[tuple[int, bytes]]:
+        """Keys and counts of terms of all documents, by key; the same error as `rows` at the end."""
+        return ((columns[0], check_counts(columns)) for columns in self._all_of(COUNT_COLUMNS, "term_counts"))
+
+    def counts_after(self, key: int) -> Iterator[tuple[int, bytes]]:
+        """Keys and counts of terms of the documents with a larger key, in the order of their keys."""
+        sql = f"SELECT {COUNT_COLUMNS} FROM term_counts WHERE key > ? ORDER BY key"
+        return ((columns[0], check_counts(columns)) for columns in self._connection.execute(sql, [key]))
 
     def sample(self, size: int, seed: int) -> Keys:
         """At most `size` keys, drawn at random; the same ones for the same documents and seed."""
@@ -166,6 +207,27 @@ class Snapshot:
         found = dict(self._where_in("key, id", "documents", "key", np.sort(self.matching(filter)).tolist()))
         return [found[key].decode() for key in sorted(found)]
 
+    def facets(self, key: str, filter: Filter | None) -> list[tuple[Any, int]]:
+        """The values of a metadata key and how many documents have each, the most frequent first."""
+        where, asked = ("1", []) if filter is None else compile_filter(filter)
+        selects, parameters = [], list[str]()
+        for path in places_of(key):
+            tables, at = value_at(path)
+            selects.append(
+                f"SELECT documents.key AS document, m.type, m.value FROM documents, {tables} WHERE {at} AND ({where})"
+            )
+            parameters += [*path, *asked]
+        sql = f"""
+            WITH found AS ({" UNION ALL ".join(selects)}),
+            single AS (
+                SELECT document, type, value FROM found WHERE type NOT IN ('array', 'object')
+                UNION SELECT document, e.type, e.value FROM found, json_each(found.value) AS e
+                WHERE found.type = 'array' AND e.type NOT IN ('array', 'object'))
+            SELECT replace(type, 'integer', 'real') AS kind, value, count(DISTINCT document) AS documents
+            FROM single GROUP BY kind, value ORDER BY documents DESC, kind, value"""
+        found = self._connection.execute(sql, parameters)
+        return [(_FROM_JSON[kind](value), count) for kind, value, count in found]
+
     def rows_matching(self, filter: Filter) -> Iterator[Row]:
         """The documents that match a filter, in the order in which they were added."""
         keys = np.sort(self.matching(filter)).tolist()
@@ -173,10 +235,17 @@ class Snapshot:
             found = self.by_key(keys[start : start + CHUNK])
             yield from (found[key] for key in sorted(found))
 
-    def checkpoints(self) -> list[CheckpointRecord]:
-        """Records of the FAISS files that may be on disk, oldest first; two while a new one replaces an old one."""
-        found = self._checked("SELECT sequence, sha256, size, vectors, checksum FROM checkpoints ORDER BY number")
-        return [CheckpointRecord(*row) for row in found]
+    def checkpoints(self, file: str | None = None) -> list[CheckpointRecord]:
+        """Records of the files that may be on disk, oldest first; two of each while new ones replace old ones.
+
+        Args:
+            file: Only those of the file with this name.
+        """
+        found = self._checked(
+            "SELECT file, sequence, sha256, size, documents, checksum FROM checkpoints ORDER BY number"
+        )
+        records = [CheckpointRecord(*row) for row in found]
+        return [record for record in records if file is None or record.file == file.encode()]
 
     def integrity_problems(self) -> list[str]:
         """What SQLite's own check of the file's structure finds, one line a problem."""
@@ -189,7 +258,7 @@ class Snapshot:
             yield row
             count += 1
         if count != self.state.documents:
-            what = "vectors" if tables == "vectors" else "documents"
+            what = {"vectors": "vectors", "term_counts": "counts of terms"}.get(tables, "documents")
             raise IndexCorruptedError(f"{count} {what} are stored, {self.state.documents} were committed. {WAY_OUT}")
 
     def _where_in(self, columns: str, tables: str, name: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:

@@ -20,43 +20,46 @@ class Transaction(Snapshot):
         self._next = self.state
         self.changes = 0
 
-    def insert(self, id: str, text: str, metadata: str, vector: bytes) -> None:
-        """Store a new document under a new key."""
+    def insert(self, id: str, text: str, metadata: str, vector: bytes, counts: bytes) -> None:
+        """Store a new document under a new key, with its vector and the counts of its terms."""
         key = self._next.next_key
         self._next = self._next._replace(next_key=key + 1, documents=self._next.documents + 1)
         self._write(Row(key, self.state.sequence + 1, id, text, metadata))
-        self._connection.execute("INSERT INTO vectors VALUES (?, ?, ?)", [key, checksum(key, vector), vector])
+        for table, part in (("vectors", vector), ("term_counts", counts)):
+            self._connection.execute(f"INSERT INTO {table} VALUES (?, ?, ?)", [key, checksum(key, part), part])
 
     def update_metadata(self, row: Row, metadata: str) -> None:
         """Change the metadata of a stored document. It keeps its key, as its vector stays the same."""
         self._write(row._replace(sequence=self.state.sequence + 1, metadata=metadata))
 
     def remove(self, key: int) -> None:
-        """Delete a document; the tombstone tells FAISS replicas to drop its vector."""
+        """Delete a document; the tombstone tells replicas to drop it."""
         sequence = self.state.sequence + 1
-        for table in ("documents", "vectors"):
+        for table in ("documents", "vectors", "term_counts"):
             self._connection.execute(f"DELETE FROM {table} WHERE key = ?", [key])
         self._connection.execute("INSERT INTO tombstones VALUES (?, ?, ?)", [key, sequence, checksum(key, sequence)])
         self._next = self._next._replace(documents=self._next.documents - 1)
         self.changes += 1
 
     def add_checkpoint(self, record: CheckpointRecord) -> None:
-        """Record a FAISS file, before it gets its name."""
-        self._connection.execute("INSERT INTO checkpoints VALUES (NULL, ?, ?, ?, ?, ?)", [*record, checksum(*record)])
+        """Record a derived file, before it gets its name."""
+        values = [record.file.decode(), *record[1:], checksum(*record)]
+        self._connection.execute("INSERT INTO checkpoints VALUES (NULL, ?, ?, ?, ?, ?, ?)", values)
 
-    def keep_only_checkpoint(self, record: CheckpointRecord) -> None:
-        """Forget earlier FAISS files, and the deletions that the given one already contains."""
-        self._connection.execute("DELETE FROM checkpoints WHERE number < (SELECT max(number) FROM checkpoints)")
-        self._connection.execute("DELETE FROM tombstones WHERE sequence <= ?", [record.sequence])
-        self._next = self._next._replace(horizon=record.sequence)
+    def keep_newest_checkpoints(self, sequence: int) -> None:
+        """Forget earlier files, and the deletions up to a commit, which the newest ones already contain."""
+        newest = "SELECT max(number) FROM checkpoints GROUP BY file"
+        self._connection.execute(f"DELETE FROM checkpoints WHERE number NOT IN ({newest})")
+        self._connection.execute("DELETE FROM tombstones WHERE sequence <= ?", [sequence])
+        self._next = self._next._replace(horizon=sequence)
 
     def set_manifest(self, body: str) -> None:
-        """Replace the settings, and forget the FAISS files that were written under the old ones."""
+        """Replace the settings, and forget the files that were written under the old ones."""
         self._connection.execute("UPDATE manifest SET body = ?, checksum = ?", [body, checksum(body.encode())])
         self.forget_checkpoints()
 
     def forget_checkpoints(self) -> None:
-        """Record that there is no FAISS file."""
+        """Record that there are no derived files."""
         self._connection.execute("DELETE FROM checkpoints")
 
     def finish(self, *, always: bool = False) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -16,69 +16,40 @@ from glot_rag.embedder import Vectors
 from glot_rag.errors import IndexRecoveryWarning, InputError
 from glot_rag.index import index_types
 from glot_rag.index.index_types import Plan
-from glot_rag.index.store.directory import FAISS_NAME, FAISS_TEMPORARY_NAME
-from glot_rag.index.store.snapshot import CheckpointRecord, Keys, Snapshot, Version
+from glot_rag.index.replica.files import BLOCK, check_size, write_temporary
+from glot_rag.index.replica.replica import Replica, synchronised
+from glot_rag.index.store.directory import FAISS_NAME
+from glot_rag.index.store.snapshot import CheckpointRecord, Keys, Snapshot
 from glot_rag.index.store.store import Store
-from glot_rag.index.vectors import checkpoint
-from glot_rag.index.vectors.faiss_index import GONE, FaissIndex, describe, make
-from glot_rag.index.vectors.shared_lock import SharedLock
+from glot_rag.index.vectors.faiss_index import GONE, FaissIndex, describe, load_faiss, make
 
 EXACT_BELOW = 5_000  # documents that match a filter, below which comparing all of them takes some ten milliseconds
 GROWTH = 1.5  # an index stays as it was built until it has shrunk by this, so that it is not built anew at every turn
 DEAD_SHARE = 4  # at most one vector in so many belongs to a deleted document in a FAISS file
 ALL = 1 << 40  # more lists or candidates than there are
-NOT_LOADED: Version = (-1, -1)
 Found = list[tuple[float, int]]  # (score, key), best first
+_limits_guard = threading.Lock()
 logger = logging.getLogger(__name__)
 
 
-class FaissReplica:
+class FaissReplica(Replica[FaissIndex]):
     """A FAISS index over the store's vectors.
 
-    Writers do not touch it. A search that finds the store ahead replays the newer commits first, whether this process
-    or another one made them: one code path for both, and an addition is done once SQLite has committed it.
-
-    FAISS can run several searches of one index at once (it releases the GIL), but not beside a change of it. So a
-    search holds `SharedLock` together with other searches, and a replay holds it alone. Copying the index for every
-    change would leave searches undisturbed, at the price of copying all N·D numbers for every batch; replaying a batch
-    takes milliseconds.
-
-    Training and building anew take long: they happen where the writer writes the FAISS file, beside the searches.
+    FAISS releases the GIL, so searches of several threads run side by side. Training and building anew take long: they
+    happen where the writer writes the FAISS file, beside the searches.
 
     Args:
         directory: That of the index.
         store: Its documents.
         memory_map: Leave the vectors in the FAISS file until there are some that are not in it. For readers only.
-
-    Attributes:
-        version: The version of the store that the replica is at.
-        file_is_stale: The FAISS file on disk was found missing or damaged.
     """
 
+    name = FAISS_NAME
+    what = "vectors"
+
     def __init__(self, directory: Path, store: Store, memory_map: bool = False) -> None:
-        self._directory = directory
+        super().__init__(directory, store)
         self._memory_map = memory_map
-        self._store = store
-        self._lock = SharedLock()
-        self._index: FaissIndex | None = None
-        self.version = NOT_LOADED
-        self.file_is_stale = False
-
-    @contextmanager
-    def synchronised(self) -> Iterator[Snapshot]:
-        """A snapshot of the store with the replica at the same commit, until the block ends.
-
-        Raises:
-            IndexCorruptedError: The vectors can be loaded neither from the FAISS file nor from the store.
-        """
-        while True:
-            # In this order: the version cannot move once the lock is held, and the store can only be ahead of it.
-            with self._lock.shared(), self._store.snapshot() as snapshot:
-                if self.version == snapshot.version:
-                    yield snapshot
-                    return
-            with self._lock.exclusive():
-                self._catch_up()
 
     def search(
         self,
@@ -104,7 +75,7 @@ class FaissReplica:
         Returns:
             N lists of min(k, number of candidates) pairs. The scores are FAISS's, which are exact if `exact`.
         """
-        index = self._loaded()
+        index = self.part
         candidates = len(index) if keys is None else len(keys)
         wanted = min(k, candidates)
         if not wanted or not len(queries):
@@ -124,67 +95,26 @@ class FaissReplica:
     @property
     def exact(self) -> bool:
         """Whether FAISS holds the vectors as they are stored. Call it inside `synchronised`."""
-        return self._loaded().exact
+        return self.part.exact
 
     @property
     def description(self) -> str | None:
         """The parts of the FAISS index; None if it is not loaded."""
-        index = self._index
+        index = self._part
         return None if index is None else index.description
 
-    def contents(self) -> tuple[Keys, Vectors | None]:
-        """Keys (N,) and vectors (N, D), or None where FAISS compresses them. Call it inside `synchronised`."""
-        return self._loaded().contents()
-
-    def write_file(self, index_type: str | None = None, *, anew: bool = False) -> None:
-        """Write the FAISS file. The caller holds the writer's lock; searches go on.
-
-        The order of the steps leaves, at every point where a process can die, a file that a record describes:
-        the new file under another name; its record beside the old one's; the rename; the old record's removal. A file
-        whose record is committed counts, under whichever name it is.
+    def rebuild(self, index_type: str, *, asked: bool, always: bool) -> None:
+        """Build another FAISS index, if one fits the documents better. The caller holds the writer's lock.
 
         Args:
-            index_type: Build an index of this (checked) type, and make it the index's type in the same commit as the
-                new file's record.
-            anew: Build it from the store, without what was deleted, even where the old one would do.
+            index_type: A checked one.
+            asked: A user asked for that type now, so too few documents to train it are an error.
+            always: Build it even where the present one fits.
 
         Raises:
             InputError: There are too few documents to train that type; nothing was changed.
-            IndexReplacedError: Another index was put in place of this one.
-            OSError: The disk is full or failing. No document depends on this file.
         """
-        manifest = self._store.manifest
-        if index_type is not None:
-            manifest = replace(manifest, index_type=index_type)
-        self._store.require_same_file()
-        self._build_anew(manifest.index_type, asked=index_type is not None, always=anew or index_type is not None)
-        with self.synchronised() as snapshot:
-            sequence = snapshot.state.sequence
-            record = checkpoint.write_temporary(self._directory, self._loaded().to_file_form(), sequence)
-        with self._store.transaction() as transaction:
-            if index_type is not None:
-                transaction.set_manifest(manifest.to_json())
-            transaction.add_checkpoint(record)
-        self._store.manifest = manifest
-        checkpoint.publish(self._directory)
-        with self._store.transaction() as transaction:
-            transaction.keep_only_checkpoint(record)
-        self.file_is_stale = False
-        logger.info(
-            "%s: wrote the FAISS file, %d vectors in %s, commit %d",
-            self._directory,
-            record.vectors,
-            self.description,
-            record.sequence,
-        )
-
-    def _loaded(self) -> FaissIndex:
-        assert self._index is not None, "outside of `synchronised`"
-        return self._index
-
-    def _build_anew(self, index_type: str, *, asked: bool, always: bool) -> None:
-        """Build another FAISS index, if one fits the documents better."""
-        with self.synchronised() as snapshot:
+        with synchronised(self._store, self) as snapshot:
             rows, dimension = snapshot.state.documents, self._store.manifest.dimension
             plan = index_types.plan(index_type, dimension, rows)
             if asked and plan.missing:
@@ -192,7 +122,7 @@ class FaissReplica:
                     f"index type {index_type!r} takes {rows + plan.missing:,} documents to train, there are {rows:,}; "
                     "add more first, or choose 'flat', 'hnsw' or 'auto'"
                 )
-            index = self._loaded()
+            index = self.part
             fitting = {plan.factory, index_types.plan(index_type, dimension, int(GROWTH * rows)).factory}
             fits = index.description in [describe(make(factory, dimension)) for factory in fitting]
         if always or not fits or DEAD_SHARE * index.dead > len(index) + index.dead:
@@ -200,80 +130,36 @@ class FaissReplica:
             with self._store.snapshot() as snapshot:
                 index = FaissIndex.build(snapshot, plan, dimension) if asked else self._built(snapshot, plan)
                 version = snapshot.version
-            with self._lock.exclusive():
-                self._index, self.version = index, version
+            self.replace(index, version)
 
-    def _catch_up(self) -> None:
-        try:
-            if self._index is not None:
-                with self._store.snapshot() as snapshot:
-                    (generation, sequence), index = self.version, self._index
-                    same_store = generation == snapshot.version[0] and sequence >= snapshot.state.horizon
-                    if same_store and self._can_take(index, snapshot) and self._replay(index, snapshot, sequence):
-                        return
-            self._load()
-        except BaseException:
-            self._index, self.version = None, NOT_LOADED  # it may be half changed: load it anew next time
-            raise
+    def write_temporary(self, sequence: int) -> CheckpointRecord:
+        """See `Replica.write_temporary`."""
+        faiss, index = load_faiss(), self.part.to_file_form()
 
-    def _load(self) -> None:
-        # Twice: a writer may put two new files in place between our opening of one and our reading of the records.
-        for _ in range(2):
-            try:
-                if self._load_file(FAISS_NAME) or self._load_file(FAISS_TEMPORARY_NAME):
-                    logger.info("%s: read the FAISS file, %s", self._directory, self.description)
-                    return
-                problem = "is not the file that was written"
-            except OSError as error:
-                problem = f"cannot be read ({error.strerror})"
-        with self._store.snapshot() as snapshot:
-            if snapshot.checkpoints():
-                self.file_is_stale = True
-                message = f"{self._directory / FAISS_NAME} {problem}; rebuilding it from the stored vectors"
-                logger.warning(message)
-                warnings.warn(message, IndexRecoveryWarning, stacklevel=2)
-            manifest = self._store.manifest
-            plan = index_types.plan(manifest.index_type, manifest.dimension, snapshot.state.documents)
-            self._index = self._built(snapshot, plan)
-            self.version = snapshot.version
+        def fill(write: Any) -> None:
+            faiss.write_index(index, faiss.PyCallbackIOWriter(write, BLOCK))
 
-    def _load_file(self, name: str) -> bool:
-        if name == FAISS_TEMPORARY_NAME and not (self._directory / name).exists():
-            return False
-        with open(self._directory / name, "rb") as file:
-            digest = checkpoint.sha256(file)
-            with self._store.snapshot() as snapshot:
-                record = next((r for r in snapshot.checkpoints() if r.sha256 == digest), None)
-                if record is None or record.sequence < snapshot.state.horizon:
-                    return False
-                index = self._parse(file, record, self._memory_map)
-                if index is not None and not self._can_take(index, snapshot):
-                    index = self._parse(file, record, False)
-                if index is None or index.largest >= snapshot.state.next_key:
-                    return False
-                self._index = index
-                return self._replay(index, snapshot, record.sequence)
+        written = write_temporary(self._directory, self.name, fill)
+        return CheckpointRecord(self.name.encode(), sequence, *written, index.ntotal)
 
-    def _parse(self, file: BinaryIO, record: CheckpointRecord, memory_map: bool) -> FaissIndex | None:
-        """The index in a file; None if it is not one that a replica of this store could have written."""
-        try:
-            read = checkpoint.read(file, record, memory_map=memory_map)
-            return FaissIndex.from_file_form(read, self._store.manifest.dimension, mapped=memory_map)
-        except (RuntimeError, ValueError, MemoryError):
-            return None
+    def _read(self, file: BinaryIO, record: CheckpointRecord, snapshot: Snapshot) -> FaissIndex:
+        index = self._parse(file, record, self._memory_map)
+        return index if self._can_take(index, snapshot) else self._parse(file, record, False)
 
-    @staticmethod
-    def _can_take(index: FaissIndex, snapshot: Snapshot) -> bool:
-        """Whether new vectors can be added, or there are none."""
-        return not index.mapped or not snapshot.has_vectors_after(index.largest)
+    def _parse(self, file: BinaryIO, record: CheckpointRecord, memory_map: bool) -> FaissIndex:
+        read = _read_index(file, record, memory_map=memory_map)
+        return FaissIndex.from_file_form(read, self._store.manifest.dimension, mapped=memory_map)
 
-    def _replay(self, index: FaissIndex, snapshot: Snapshot, sequence: int) -> bool:
-        """Apply the commits after `sequence`; False if the counts do not agree then."""
-        index.remove(snapshot.removed_since(sequence))
-        # A changed vector has a new key, and keys only grow: what is new is what is larger.
-        index.append(snapshot.vectors_after(index.largest))
-        self.version = snapshot.version
-        return len(index) == snapshot.state.documents
+    def _can_take(self, part: FaissIndex, snapshot: Snapshot) -> bool:
+        return not part.mapped or not snapshot.has_vectors_after(part.largest)
+
+    def _append(self, part: FaissIndex, snapshot: Snapshot) -> None:
+        part.append(snapshot.vectors_after(part.largest))
+
+    def _build(self, snapshot: Snapshot) -> FaissIndex:
+        manifest = self._store.manifest
+        plan = index_types.plan(manifest.index_type, manifest.dimension, snapshot.state.documents)
+        return self._built(snapshot, plan)
 
     def _built(self, snapshot: Snapshot, plan: Plan) -> FaissIndex:
         dimension = self._store.manifest.dimension
@@ -283,6 +169,37 @@ class FaissReplica:
         except InputError as error:  # an index that cannot be trained must still open
             warnings.warn(f"{error}; the search is exact instead", IndexRecoveryWarning, stacklevel=2)
             return FaissIndex.build(snapshot, replace(plan, factory=index_types.FLAT), dimension)
+
+
+def _read_index(file: BinaryIO, record: CheckpointRecord, *, memory_map: bool) -> Any:
+    """Parse an open FAISS file.
+
+    Args:
+        file: At its start.
+        record: What was noted when it was written.
+        memory_map: Leave the vectors in the file, where the system and FAISS (from 1.11 on) can. Adding to such an
+            index would end the process.
+
+    Raises:
+        RuntimeError: FAISS cannot parse it, or a size in it claims more memory than the file can fill.
+        ValueError: It has another size than `record` says.
+    """
+    faiss = load_faiss()
+    check_size(file, record)
+    file.seek(0)
+    flags = getattr(faiss, "IO_FLAG_MMAP_IFC", None)
+    if memory_map and flags is not None and os.name == "posix":
+        return faiss.read_index(f"/dev/fd/{file.fileno()}", flags)
+
+    # The hash already says that these are our bytes. The limit is for the day when a bug says so wrongly: no vector
+    # in the file can be larger than the file. FAISS has one limit per process, hence the guard.
+    with _limits_guard:
+        before = faiss.get_deserialization_vector_byte_limit()
+        faiss.set_deserialization_vector_byte_limit(8 * record.size)  # FAISS divides it by up to 8, by element type
+        try:
+            return faiss.read_index(faiss.PyCallbackIOReader(file.read, BLOCK))
+        finally:
+            faiss.set_deserialization_vector_byte_limit(before)
 
 
 def exact_search(snapshot: Snapshot, queries: Vectors, k: int, keys: Keys | None) -> list[Found]:
