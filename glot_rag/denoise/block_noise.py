@@ -142,6 +142,8 @@ def find_noise(
     texts: Sequence[str],
     states: Sequence[TokenStates],
     counts: Sequence[NDArray[np.float32]] | None = None,
+    *,
+    layout: bool = True,
 ) -> Iterator[NoiseFound]:
     """Noise probabilities of the blocks and words of each text.
 
@@ -150,6 +152,7 @@ def find_noise(
         texts: N strings.
         states: of each, from `early_states` of the head's layer.
         counts: of each, from `recurrence_features`; None where nothing was counted.
+        layout: False leaves the layout features out, to see what they decide.
     """
     for row, (text, tokens) in enumerate(zip(texts, states, strict=True)):
         blocks = split_blocks(text)
@@ -161,7 +164,7 @@ def find_noise(
         starts = np.array([block.start for block in blocks], np.int64)
         home = _last_start(starts, tokens.spans[:, 1] - 1)
         block_logits, token_logits = _logits(
-            head, tokens.states, home, layout_features(text, blocks), None if counts is None else counts[row]
+            head, tokens.states, home, layout * layout_features(text, blocks), None if counts is None else counts[row]
         )
         block_noise, token_noise = _sigmoid(block_logits), _sigmoid(token_logits)
         word_block = _last_start(starts, words[:, 0])

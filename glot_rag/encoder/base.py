@@ -188,15 +188,20 @@ class GlotEncoder(ABC):
         """
         raise self._unsupported("denoise", "denoise")
 
-    def explain(self, text: str) -> Evidence:
-        """Show what the document vector of a text is made of.
+    def explain(self, text: str, query: str | None = None) -> Evidence:
+        """Show what the document vector of a text is made of, and what each token adds to a query's score.
+
+        Args:
+            text: the document.
+            query: what it is held against; None for the weights alone.
 
         Returns:
-            For each token its text, character span, weight in the vector and, for a trained pooling, the probability
-            that it is noise; the token graph (None for a pooling without one); and, for an encoder that denoises, what
-            was left of the text.
+            For each token its text, character span, weight in the vector, contribution to the score and, for a trained
+            pooling, the probability that it is noise; the token graph (None for a pooling without one); and, for an
+            encoder that denoises, what was dropped and why.
 
         Raises:
+            InputError: the text or the query is no string.
             UnsupportedError: "explain" is not among the capabilities.
         """
         raise self._unsupported("explain", "explain")

@@ -68,22 +68,32 @@ class Read(NamedTuple):
         states: (B, L, S·D), the states that the pooling read.
         mask: (B, L) boolean, the real tokens.
         pooled: the vectors, token weights and scores.
+        parts: (B, L, O), each token's part in the vector; None where nobody asked.
     """
 
     states: Tensor
     mask: Tensor
     pooled: Pooled
+    parts: Tensor | None = None
 
 
 @torch.inference_mode()
-def pool_batch(backbone: Backbone, poolings: Mapping[str, Pooling], batch: TokenBatch) -> dict[str, Read]:
-    """Run the backbone over one batch and pool it with every pooling."""
+def pool_batch(
+    backbone: Backbone, poolings: Mapping[str, Pooling], batch: TokenBatch, *, parts: bool = False
+) -> dict[str, Read]:
+    """Run the backbone over one batch and pool it with every pooling; with `parts`, say what each token gave."""
     ids, mask = (torch.from_numpy(each).to(backbone.device) for each in (batch.ids, batch.mask))
-    return pool_ids(backbone, poolings, ids, mask)
+    return pool_ids(backbone, poolings, ids, mask, parts=parts)
 
 
 def pool_ids(
-    backbone: Backbone, poolings: Mapping[str, Pooling], ids: Tensor, mask: Tensor, *, shorten: bool = True
+    backbone: Backbone,
+    poolings: Mapping[str, Pooling],
+    ids: Tensor,
+    mask: Tensor,
+    *,
+    shorten: bool = True,
+    parts: bool = False,
 ) -> dict[str, Read]:
     """`pool_batch` for tensors on the backbone's device, in whatever gradient mode is on.
 
@@ -96,6 +106,7 @@ def pool_ids(
         ids: (B, L).
         mask: (B, L) boolean.
         shorten: False leaves dropped tokens in their places, masked, for a graph that ONNX can hold.
+        parts: also give each token's part in the vector.
     """
     chosen: dict[str, Read] = {}
 
@@ -116,14 +127,19 @@ def pool_ids(
     for name, pooling in poolings.items():
         if not pooling.drops:
             joined = join_layers(by_layer, pooling.layers)
-            out[name] = Read(joined, mask, pooling(joined, mask, ids))
+            pooled = pooling(joined, mask, ids)
+            out[name] = Read(joined, mask, pooled, pooling.parts(joined, mask, pooled.weights) if parts else None)
     for name, kept in zip(prunings, pruned, strict=True):
         vector, weights = token_mean(kept.states, kept.stays)
+        of_tokens = token_parts(kept.states, kept.stays) if parts else None
         if poolings[name].mix_weight < 1:
             vector_of_all, weights_of_all = token_mean(by_layer[-1], mask)
             vector = mix(vector, vector_of_all, poolings[name].mix_weight)
             weights = mix(weights, weights_of_all, poolings[name].mix_weight)
-        out[name] = chosen[name]._replace(pooled=Pooled(vector, weights, chosen[name].pooled.logits))
+            if of_tokens is not None:
+                of_tokens = mix(of_tokens, token_parts(by_layer[-1], mask), poolings[name].mix_weight)
+        pooled = Pooled(vector, weights, chosen[name].pooled.logits)
+        out[name] = chosen[name]._replace(pooled=pooled, parts=of_tokens)
     return out
 
 
@@ -131,6 +147,11 @@ def token_mean(states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """The mean of each text's tokens, (B, L, D) -> (B, D) float32, and each token's share in it, (B, L)."""
     shares = mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
     return torch.einsum("bl,bld->bd", shares, real_states(states, mask)), shares
+
+
+def token_parts(states: Tensor, mask: Tensor) -> Tensor:
+    """Each token's part in `token_mean`: (B, L, D)."""
+    return real_states(states, mask) / mask.sum(dim=1).clamp(min=1)[:, None, None]
 
 
 def join_layers(by_layer: Mapping[int, Tensor], layers: Sequence[int]) -> Tensor:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-import numpy as np
-import torch
-
 from glot_rag.denoise.classifier import NoiseClassifier
 from glot_rag.denoise.denoiser import Denoised, Denoiser
 from glot_rag.denoise.fitting import fit_head
 from glot_rag.embedder import Vectors
 from glot_rag.encoder.base import GlotEncoder
-from glot_rag.encoder.encoding import pool_batch, pool_texts
-from glot_rag.encoder.evidence import Evidence, TokenEvidence, character_places
+from glot_rag.encoder.encoding import pool_texts
+from glot_rag.encoder.evidence import Evidence
+from glot_rag.encoder.explaining import explain
 from glot_rag.encoder.late_chunking import pool_chunks
 from glot_rag.encoder.storage import Poolings, denoiser_for, load_parts, load_poolings, save_encoder
 from glot_rag.errors import BundleError, InputError, UnsupportedError
@@ -22,7 +20,7 @@ from glot_rag.fingerprint import fingerprint
 from glot_rag.head import AdaPool, GlotHead, Pooling
 from glot_rag.head.registry import find_head, freeze, pooling_fingerprint
 from glot_rag.models.backbone import Backbone
-from glot_rag.models.tokenizer import TokenBatch, check_texts
+from glot_rag.models.tokenizer import check_texts
 
 # (backbone, head) fingerprints -> the fitted head
 FittedHeads = dict[tuple[str, str], GlotHead | AdaPool]
@@ -295,32 +293,9 @@ class TorchEncoder(GlotEncoder):
             denoiser = Denoiser(self._backbone, self._pooling, self._classifier)
         return denoiser.denoise(texts, groups)
 
-    def explain(self, text: str) -> Evidence:
+    def explain(self, text: str, query: str | None = None) -> Evidence:
         """What the document vector of a text is made of: see `GlotEncoder.explain`."""
-        (clean,) = check_texts([text])
-        denoised = None if self._denoiser is None else self._denoiser.denoise([clean])[0]
-        read = clean if denoised is None else denoised.text
-        ((ids, tokens, spans),) = self._backbone.tokenizer.with_offsets([self._document_prompt + read])
-        batch = TokenBatch(np.zeros(1, np.int64), np.array([ids]), np.ones((1, len(ids)), np.bool_))
-        poolings = {"head": self._pooling, **({} if denoised is None else {"vector": self._query_pooling})}
-        found = pool_batch(self._backbone, poolings, batch)
-        states, mask, scored = found["head"]
-        graph = None
-        if isinstance(self._pooling, GlotHead):
-            with torch.inference_mode():
-                graph = self._pooling.graph(states, mask)[0].cpu().numpy()
-        noise = [None] * len(ids) if scored.logits is None else torch.sigmoid(-scored.logits[0]).tolist()
-        weights = found.get("vector", found["head"]).pooled.weights[0].tolist()
-        places = character_places(clean, denoised, prompt=len(self._document_prompt))
-        return Evidence(
-            text=clean,
-            tokens=tuple(
-                TokenEvidence(token, places(*span), weight, probability)
-                for token, span, weight, probability in zip(tokens, spans, weights, noise, strict=True)
-            ),
-            graph=graph,
-            denoised=denoised,
-        )
+        return explain(self, text, query)
 
 
 def as_torch(encoder: GlotEncoder) -> TorchEncoder:

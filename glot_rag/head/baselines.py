@@ -28,13 +28,24 @@ class BaselinePooling(Pooling):
         """(B, L, D) and (B, L) -> (B, D). For max, a token's weight is the share of dimensions that it wins."""
         states = real_states(states, mask)
         if self.name == "max":
-            filled = torch.where(mask[..., None], states, torch.finfo(states.dtype).min)
-            vector, winner = filled.max(dim=1)
-            position = torch.arange(states.shape[1], device=states.device)
-            weights = (winner[:, None, :] == position[:, None]).float().mean(dim=2)
-            return Pooled(vector, weights)
+            vector, winners = self._winners(states, mask)
+            return Pooled(vector, winners.float().mean(dim=2))
         weights = self._weights(mask)
         return Pooled(torch.einsum("bl,bld->bd", weights, states), weights)
+
+    def parts(self, states: Tensor, mask: Tensor, weights: Tensor) -> Tensor:
+        """Each token's part in the vector (see `Pooling.parts`). For max, the dimensions that the token wins."""
+        if self.name != "max":
+            return super().parts(states, mask, weights)
+        states = real_states(states, mask)
+        return states * self._winners(states, mask)[1]
+
+    @staticmethod
+    def _winners(states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The highest value of each dimension (B, D), and which token has it (B, L, D)."""
+        vector, winner = torch.where(mask[..., None], states, torch.finfo(states.dtype).min).max(dim=1)
+        position = torch.arange(states.shape[1], device=states.device)
+        return vector, winner[:, None, :] == position[:, None]
 
     def _weights(self, mask: Tensor) -> Tensor:
         if self.name == "mean":

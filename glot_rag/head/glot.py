@@ -95,6 +95,20 @@ class GlotHead(TrainedPooling):
                 vector = self.projection(vector)
         return Pooled(vector, weights, logits)
 
+    def parts(self, states: Tensor, mask: Tensor, weights: Tensor) -> Tensor:
+        """Each token's part in the vector (see `Pooling.parts`): its states refined over the graph, in these forms."""
+        if self.config.form == "drop":
+            return super().parts(states, mask, weights)
+        x = real_states(states, mask)
+        refined = self._jump(self.refine(x, mask))
+        if self.config.form == "residual":
+            assert self.projection is not None
+            value: Tensor = x[..., -self.output_size :] + self.projection(torch.cat(refined, dim=-1))
+        else:
+            joint = torch.cat([x, *refined] if self.config.jumping == "cat" else refined, dim=-1)
+            value = joint if self.projection is None else self.projection(joint)
+        return weights[..., None] * value
+
     def graph(self, x: Tensor, mask: Tensor) -> Tensor:
         """The token graph of the last layer listed: (B, L, S·D) -> (B, L, L)."""
         return token_graph(x[..., -self.config.state_size :], mask, self.config.threshold)

@@ -68,6 +68,19 @@ class Pooling(nn.Module, ABC):
             ids: (B, L) token ids, which only a head that is fitted to a corpus reads.
         """
 
+    def parts(self, states: Tensor, mask: Tensor, weights: Tensor) -> Tensor:
+        """Each token's part in the vector: parts sum to it. For a pooling of weighted states; others say otherwise.
+
+        Args:
+            states: (B, L, S·D), as `forward` got them.
+            mask: (B, L) boolean.
+            weights: (B, L), as `forward` gave them.
+
+        Returns:
+            (B, L, O) float32; padding has 0.
+        """
+        return weights[..., None] * real_states(states, mask)[..., -self.output_size :]
+
 
 class ScoreAdjustment(Protocol):
     """Changes a head's scores by the tokens that they belong to; `glot_rag.denoise.classifier` has one.

@@ -6,7 +6,9 @@ import asyncio
 import copy
 import datetime
 import inspect
-from typing import Any
+import uuid
+from pathlib import PurePosixPath
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -76,12 +78,46 @@ class TestWriting:
             store.add_documents([good], namespace="x")
         assert len(store.index) == 0
 
-    def test_dates_and_numpy_scalars_have_a_stored_form(self, store: GlotVectorStore) -> None:
-        when = datetime.date(2026, 1, 31)
-        store.add_documents([Document(id="a", page_content="text", metadata={"when": when, "n": np.int64(3)})])
-        store.add_documents([Document(id="b", page_content="other", metadata={"when": "2025-01-31"})])
-        assert store.get_by_ids(["a"])[0].metadata == {"when": "2026-01-31", "n": 3}
-        assert [hit.id for hit in store.similarity_search("text", k=np.int64(2), filter={"when": when})] == ["a"]
+    STORED_FORMS: ClassVar[dict[str, tuple[Any, Any]]] = {
+        "at": (datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.timezone.utc), "2026-01-31T12:00:00+00:00"),
+        "day": (datetime.date(2026, 1, 31), "2026-01-31"),
+        "numpy day": (np.datetime64("2026-01-31"), "2026-01-31"),
+        "id": (uuid.UUID(int=5), "00000000-0000-0000-0000-000000000005"),
+        "path": (PurePosixPath("a/b"), "a/b"),
+        "n": (np.int8(3), 3),
+        "x": (np.float32(0.5), 0.5),
+        "yes": (np.bool_(True), True),
+        "pair": ((1, ("a",)), [1, ["a"]]),
+    }
+
+    def test_dates_paths_and_numpy_scalars_have_a_stored_form_that_filters_take(self, store: GlotVectorStore) -> None:
+        given = {key: value for key, (value, _) in self.STORED_FORMS.items()}
+        stored = {key: value for key, (_, value) in self.STORED_FORMS.items()}
+        store.add_documents([Document(id="a", page_content="text", metadata={**given, "inside": given})])
+        store.add_documents([Document(id="b", page_content="other", metadata={"day": "2025-01-31"})])
+        (found,) = store.get_by_ids(["a"])
+        assert found.metadata == {**stored, "inside": stored}
+        for key in given.keys() - {"pair"}:
+            assert type(found.metadata[key]) is type(stored[key])
+            assert [hit.id for hit in store.similarity_search("text", filter={key: given[key]})] == ["a"]
+        assert [hit.id for hit in store.similarity_search("text", filter={"day": {"$lt": given["day"]}})] == ["b"]
+
+    @pytest.mark.parametrize("value", [{1}, b"", object(), 1j, np.array([1]), float("inf"), 1 << 63, {"y": [{2}]}])
+    def test_a_value_without_a_stored_form_is_refused_by_its_key(self, store: GlotVectorStore, value: Any) -> None:
+        with pytest.raises(InputError, match=r"the metadata of document 'a'\['x'\].* (must|got) "):
+            store.add_texts(["text"], [{"x": value}], ids=["a"])
+
+    def test_numpy_counts(self, filled: GlotVectorStore, embeddings: Recording) -> None:
+        vector = embeddings.embed_query("text 7")
+        for k in (np.int64(3), np.uint8(3)):
+            assert filled.similarity_search("text 7", k=k) == filled.similarity_search("text 7", k=3)
+            assert filled.similarity_search_by_vector(vector, k=k) == filled.similarity_search_by_vector(vector, k=3)
+            assert len(filled.similarity_search_with_relevance_scores("text 7", k=k)) == 3
+            found = filled.max_marginal_relevance_search("text 7", k=k, fetch_k=np.int32(9))
+            assert found == filled.max_marginal_relevance_search("text 7", k=3, fetch_k=9)
+            retriever = filled.as_retriever(search_type="mmr", search_kwargs={"k": k, "fetch_k": np.int16(9)})
+            assert retriever.invoke("text 7") == found
+        assert filled.add_texts(["x", "y"], ids=["x", "y"], batch_size=np.int64(1)) == ["x", "y"]
 
     def test_delete(self, filled: GlotVectorStore) -> None:
         assert filled.delete(["d1", "not there", "d1", "", "x\0", "y" * 5000]) is True

@@ -62,6 +62,9 @@ def test_dates_and_numpy_scalars_have_a_stored_form(store: GlotVectorStore) -> N
     when = datetime.datetime(2026, 1, 31, tzinfo=datetime.timezone.utc)
     given = {"when": when, "path": Path("x"), "pair": (1, 2), "n": np.int64(3), "id": uuid.UUID(int=1)}
     stored = {"when": when.isoformat(), "path": "x", "pair": [1, 2], "n": 3, "id": str(uuid.UUID(int=1))}
+    given |= {"day": when.date(), "numpy day": np.datetime64("2026-01-31"), "yes": np.bool_(True), "x": np.float32(0.5)}
+    stored |= {"day": "2026-01-31", "numpy day": "2026-01-31", "yes": True, "x": 0.5}
+    given["inside"], stored["inside"] = dict(given), dict(stored)
     source = RelatedNodeInfo(node_id="source", metadata=given)
     node = TextNode(
         id_="a", text="text", metadata=given, embedding=[1.0] * 384, relationships={NodeRelationship.SOURCE: source}
@@ -72,8 +75,19 @@ def test_dates_and_numpy_scalars_have_a_stored_form(store: GlotVectorStore) -> N
     assert found.source_node is not None
     assert found.source_node.metadata == stored
     assert node.metadata == given
-    with pytest.raises(InputError, match=r"the metadata of node 'b'\['when'\] must be a str.*got set"):
-        store.add([TextNode(id_="b", text="text", metadata={"when": {1}}, embedding=[1.0] * 384)])
+    for value in ({1}, b"", object(), 1j, np.array([1]), float("inf"), 1 << 63, {"y": [{2}]}):
+        with pytest.raises(InputError, match=r"the metadata of node 'b'\['x'\].* (must|got) "):
+            store.add([TextNode(id_="b", text="text", metadata={"x": value}, embedding=[1.0] * 384)])
+
+
+def test_numpy_counts_and_vectors() -> None:
+    with GlotVectorStore() as store:
+        store.add(plane(0, 10, 20, 30))
+        vector: Any = np.array([1.0, 0.0], np.float32)
+        two: Any = np.int64(2)
+        assert store.query(VectorStoreQuery(query_embedding=vector, similarity_top_k=two)).ids == ["0", "1"]
+        mmr = VectorStoreQuery(query_embedding=vector, similarity_top_k=two, mode=VectorStoreQueryMode.MMR)
+        assert store.query(mmr, mmr_prefetch_k=np.int8(2)).ids == ["0", "1"]
 
 
 def test_a_vector_index_finds_and_answers_offline(store: GlotVectorStore, embedding: GlotEmbedding) -> None:
