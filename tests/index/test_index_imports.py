@@ -14,18 +14,7 @@ ORDER = [
     *("store.transaction", "store.store", "store.ingest"),
     *("replica.shared_lock", "replica.files", "replica.replica"),
     *("vectors.faiss_index", "vectors.replica", "keywords.postings", "keywords.bm25", "keywords.replica", "replicas"),
-    *(
-        "kept_denoiser",
-        "fusion",
-        "options",
-        "search",
-        "maintenance",
-        "reading",
-        "api",
-        "transfer",
-        "chunking",
-        "corpus",
-    ),
+    *("fusion", "options", "search", "maintenance", "reading", "api", "kept_denoiser", "transfer", "chunking", "corpus"),
 ]
 
 
