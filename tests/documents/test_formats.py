@@ -31,6 +31,19 @@ def test_source_code(loads: Any, shown: Callable[..., Any]) -> None:
         loads.all(".js", "var a=1;" * 1000)
 
 
+def test_lines_of_an_old_notebook_have_no_breaks(loads: Any) -> None:
+    def cell(source: list[str]) -> str:
+        return json.dumps({"worksheets": [{"cells": [{"cell_type": "markdown", "source": source}]}]})
+
+    old, new = (loads.one(".ipynb", cell(lines)) for lines in (["# Guide", "Boil it."], ["# Guide\n", "Boil it."]))
+    assert (old.text, old.title) == (new.text, new.title) == ("Guide\nBoil it.", "Guide")
+
+
+def test_a_heading_as_long_as_a_paragraph_is_a_title_in_part(loads: Any) -> None:
+    loaded = loads.one(".md", f"# {'word ' * 99}\n")
+    assert (len(loaded.title), len(loaded.text)) == (200, 494)
+
+
 def test_rst(loads: Any, shown: Callable[..., Any]) -> None:
     loaded = loads.one(
         ".rst",

@@ -18,6 +18,7 @@ HtmlText = Literal["main", "all"]
 # Bytes. Checked before anything is parsed; text, JSON Lines, CSV and mail folders are streamed and have no limit.
 MAX_FILE = 1 << 28
 MAX_LINE = 1 << 26
+LONGEST_TITLE = 200  # characters: what is marked as a heading may be a paragraph
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Loaded:
         if not title:
             first = next((block for block in builder.blocks if block.kind == "heading" and block.level == 1), None)
             title = builder.text[first.start : first.end] if first else ""
-        return cls(builder.text, builder.blocks, " ".join(title.split()), metadata or {})
+        return cls(builder.text, builder.blocks, " ".join(title.split())[:LONGEST_TITLE], metadata or {})
 
 
 @dataclass

@@ -130,6 +130,9 @@ def _flatten(value: Any, builder: TextBuilder) -> None:
 
 
 def _joined(source: Any) -> str:
+    """The text of a cell: a string, or a list of lines. Notebooks of versions 2 and 3 have lines without breaks."""
     if isinstance(source, list):
-        return "".join(part for part in source if isinstance(part, str))
+        lines = [part for part in source if isinstance(part, str)]
+        breaks = "" if all(line.endswith("\n") for line in lines[:-1]) else "\n"
+        return breaks.join(lines)
     return source if isinstance(source, str) else ""
