@@ -40,7 +40,9 @@ LARGEST = 4 << 20
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+")
-    parser.add_argument("--show", type=int, default=0, help="print so many characters of each file's first document, too")
+    parser.add_argument(
+        "--show", type=int, default=0, help="print so many characters of each file's first document, too"
+    )
     parser.add_argument("--html", default="main")
     options = parser.parse_args()
     files = [Path(file) for file in find_files(options.folders)]

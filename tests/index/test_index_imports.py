@@ -14,7 +14,18 @@ ORDER = [
     *("store.transaction", "store.store", "store.ingest"),
     *("replica.shared_lock", "replica.files", "replica.replica"),
     *("vectors.faiss_index", "vectors.replica", "keywords.postings", "keywords.bm25", "keywords.replica", "replicas"),
-    *("fusion", "options", "search", "maintenance", "reading", "api", "kept_denoiser", "transfer", "chunking", "corpus"),
+    *(
+        "fusion",
+        "options",
+        "search",
+        "maintenance",
+        "reading",
+        "api",
+        "kept_denoiser",
+        "transfer",
+        "chunking",
+        "corpus",
+    ),
 ]
 
 
