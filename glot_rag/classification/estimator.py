@@ -58,7 +58,7 @@ class GlotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     >>> classifier.predict_proba(["Home > Shop > Cookies … The kettle leaks. … All rights reserved"])  # doctest: +SKIP
 
     Args:
-        backbone: "minilm", "smollm2", a hub id, a directory or a .gguf file.
+        backbone: "minilm", "mpnet", "e5", "smollm2", a hub id, a directory or a .gguf file.
         pooling: "glot", "adapool", or one without parameters: "mean", "max", "cls", "last".
         noisy_views: copies of each training text with page lines, logs, stray words and the like among its words, to
             train on beside the text itself (`glot_rag.denoise.noisy_views`). Some help where the texts to classify are

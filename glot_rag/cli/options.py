@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
     from glot_rag.encoder.base import GlotEncoder
 
-ENCODER_HELP = "minilm, smollm2, a hub id, a directory, a .gguf file, a saved encoder or an exported one;"
+ENCODER_HELP = "minilm, mpnet, e5, smollm2, a hub id, a directory, a .gguf file, a saved encoder or an exported one;"
 Backbone = Annotated[
-    str, typer.Option("--backbone", help="minilm, smollm2, a hub id, a directory, a .gguf file or a saved encoder.")
+    str,
+    typer.Option(
+        "--backbone", help="minilm, mpnet, e5, smollm2, a hub id, a directory, a .gguf file or a saved encoder."
+    ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
 

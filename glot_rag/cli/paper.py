@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Poolings = Annotated[str, typer.Option("--pooling", help="Comma-separated: mean,max,cls,last,adapool,glot.")]
 BackboneName = Annotated[
-    str, typer.Option("--backbone", help="minilm, smollm2, a hub id, a directory or a .gguf file.")
+    str, typer.Option("--backbone", help="minilm, mpnet, e5, smollm2, a hub id, a directory or a .gguf file.")
 ]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the results here.")]
 

@@ -20,8 +20,9 @@ from glot_rag.models.devices import choose_device, choose_dtype
 from glot_rag.models.layers import Layers
 from glot_rag.models.loading import load_with_transformers, longest_input
 from glot_rag.models.pruning import Choose, Pruned, Pruning, run_layers
-from glot_rag.models.registry import ModelSource, file_sha256, resolve
+from glot_rag.models.registry import ModelSource, resolve
 from glot_rag.models.tokenizer import BATCH_TOKENS, TokenBatch, Tokenizer, pack
+from glot_rag.models.unpacking import file_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,8 @@ class Backbone:
         """Load a backbone by name: see `glot_rag.models.registry.resolve` for where it looks.
 
         Args:
-            name: "minilm", "smollm2", a directory, a .gguf file, or a hub id of anything that `AutoModel` loads.
+            name: "minilm", "mpnet", "e5", "smollm2", a directory, a .gguf file, or a hub id of anything that
+                `AutoModel` loads.
             device: "cpu", "cuda", "cuda:1", "mps"; None chooses.
             dtype: "float32", "float16" or "bfloat16"; None chooses.
             max_tokens: longest input in tokens; None is the model's own limit.
@@ -200,6 +202,8 @@ class Backbone:
         source, names = self.source, ("config.json", "tokenizer.json", "tokenizer.model", "vocab.txt")
         if source.gguf_file:
             return {"weights": file_sha256(Path(source.location) / source.gguf_file)}
+        if source.converted_from:  # what is written may change with the libraries that write it
+            return {"weights": source.converted_from}
         folder = Path(source.location if source.is_local else self._snapshot())
         weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
         files = [*weights, *(folder / name for name in names)]

