@@ -1,10 +1,10 @@
-"""RAG with LangChain on noisy web pages: what mean pooling and GLOT find for a question. Offline, under a minute.
+"""RAG with LangChain on noisy web pages: what mean pooling and a fitted store find. Offline, under a minute.
 
 Each page has a sentence or two of its own, among the menus, cookie banners and footers that a scraper brings along.
-GLOT is fitted to the pages first: it counts what recurs in them, so that it can drop it.
+The store fits a denoiser to the pages: it counts what recurs in them, and leaves that out of the vectors.
 
-1. The same pages and questions go through `GlotVectorStore` with each embedding, and the best hits are compared.
-2. A search with a metadata filter shows which words of a hit the head kept (its evidence).
+1. The same pages and questions go through a `GlotVectorStore` of each kind, and the best hits are compared.
+2. A search with a metadata filter gives the pages without their noise.
 3. A chain answers a question. Its chat model is a fake one that returns the prompt; put a real one there.
 
 Some seventy pages show how it is used, not how much better it is. For that, see `glot-rag evaluate`.
@@ -13,7 +13,6 @@ Some seventy pages show how it is used, not how much better it is. For that, see
 from __future__ import annotations
 
 import random
-import tempfile
 
 from langchain_core.documents import Document
 from langchain_core.language_models.fake_chat_models import ParrotFakeChatModel
@@ -21,8 +20,6 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnablePassthrough
 from langchain_glot import GlotEmbeddings, GlotVectorStore
-
-from glot_rag import GlotEncoder
 
 SEED = 0
 # id: (topic, language, text)
@@ -89,18 +86,12 @@ def main() -> None:
     documents, texts = noisy_pages()
     print(f"{len(documents)} noisy pages. One of them:\n  {documents[0].page_content}\n")
 
-    with tempfile.TemporaryDirectory() as folder:
-        # Fit the encoder to these pages and save it: counts, no text. The folder then stands for a model's name.
-        GlotEncoder.from_pretrained().fit([document.page_content for document in documents]).save(folder)
-        embeddings = {
-            "mean": GlotEmbeddings(pooling="mean"),
-            "glot": GlotEmbeddings(),
-            "fitted": GlotEmbeddings(model=folder),
-        }
-
-    # Without a path a store is temporary. With one, GlotVectorStore(GlotEmbeddings(), "my-index"), it is kept and
-    # opened again the next time.
-    stores = {name: GlotVectorStore.from_documents(documents, each) for name, each in embeddings.items()}
+    # A new store of 50 documents or more fits a denoiser to them, and keeps it: counts, no text. Without a path a store
+    # is temporary. With one, GlotVectorStore(GlotEmbeddings(), "my-index"), it is kept and opened again the next time.
+    stores = {
+        "mean": GlotVectorStore.from_documents(documents, GlotEmbeddings(pooling="mean"), denoise=False),
+        "fitted": GlotVectorStore.from_documents(documents, GlotEmbeddings()),
+    }
     right = dict.fromkeys(stores, 0)
     for question, answer in QUESTIONS.items():
         print(question)
@@ -108,17 +99,16 @@ def main() -> None:
             ((document, cosine),) = store.similarity_search_with_score(question, k=1)
             right[name] += document.id == answer
             mark = "*" if document.id == answer else " "
-            if name != "glot":
-                print(f"  {name:7} {mark} {cosine:.2f} {texts[str(document.id)]}")
+            print(f"  {name:7} {mark} {cosine:.2f} {texts[str(document.id)]}")
     print(f"\nThe answer (*) first: {', '.join(f'{name} {n} of {len(QUESTIONS)}' for name, n in right.items())}.")
 
     store, question = stores["fitted"], next(iter(QUESTIONS))
-    print("\nOnly pages in German, by filter={'lang': 'de'}, and with evidence=True what the head kept of them:")
-    for document in store.similarity_search(question, k=3, filter={"lang": "de"}, evidence=True):
-        print(f"  {document.id}: {document.metadata['glot_evidence']['text']}")
+    print("\nOnly pages in German, by filter={'lang': 'de'}, and with clean=True without what was dropped of them:")
+    for document in store.similarity_search(question, k=3, filter={"lang": "de"}, clean=True):
+        print(f"  {document.id}: {document.page_content}")
 
     prompt = ChatPromptTemplate.from_template("Answer from the pages only.\n{context}\nQuestion: {question}")
-    retriever = store.as_retriever(search_kwargs={"k": 2, "filter": {"lang": "en"}, "evidence": True})
+    retriever = store.as_retriever(search_kwargs={"k": 2, "filter": {"lang": "en"}, "clean": True})
     chain = (
         {"context": retriever | as_context, "question": RunnablePassthrough()}
         | prompt
@@ -132,12 +122,8 @@ def main() -> None:
 
 
 def as_context(documents: list[Document]) -> str:
-    """One line a page, for the prompt: from the first to the last word that the head kept, without the menus around."""
-    lines = []
-    for document in documents:
-        spans = document.metadata["glot_evidence"]["spans"]
-        lines.append(f"[{document.id}] {document.page_content[spans[0][0] : spans[-1][1]]}")
-    return "\n".join(lines)
+    """One line a page, for the prompt."""
+    return "\n".join(f"[{document.id}] {document.page_content}" for document in documents)
 
 
 if __name__ == "__main__":

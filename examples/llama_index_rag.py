@@ -1,27 +1,24 @@
-"""RAG with LlamaIndex on noisy web pages: what mean pooling and GLOT find for a question. Offline, under a minute.
+"""RAG with LlamaIndex on noisy web pages: what mean pooling and a fitted store find. Offline, under a minute.
 
 The pages are a small town's website as a crawler finds it. In every page one or two sentences answer something, among
-menus, cookie banners and serial numbers. GLOT is fitted to the pages first: it counts what recurs in them, so that it
-can drop it. Each embedding fills a `GlotVectorStore` from the same documents. The hits of mean pooling and fitted GLOT
+menus, cookie banners and serial numbers. `index_documents` fits a denoiser to the pages: it counts what recurs in them,
+and drops it before the pages are cut and embedded. The hits of mean pooling over whole pages and of the fitted store
 are printed side by side, right or wrong.
 """
 
 from __future__ import annotations
 
 import random
-import tempfile
 import warnings
 
-from llama_index.core import Document, StorageContext, VectorStoreIndex
+from llama_index.core import Document
 from llama_index.core.schema import NodeWithScore
 from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 from llama_index.embeddings.glot import GlotEmbedding
-from llama_index.vector_stores.glot import GlotVectorStore
+from llama_index.vector_stores.glot import GlotVectorStore, index_documents
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-
-from glot_rag import GlotEncoder
 
 SEED = 0
 TOP_K = 2
@@ -79,20 +76,13 @@ def main() -> None:
     console.print(f"One of {len(documents)} pages:", style="bold")
     console.print(Text(documents[0].get_content(), style="dim"))
 
-    with tempfile.TemporaryDirectory() as folder:
-        # Fit the encoder to these pages and save it: counts, no text. The folder then stands for a model's name.
-        GlotEncoder.from_pretrained().fit([document.get_content() for document in documents]).save(folder)
-        embeddings = {
-            "mean": GlotEmbedding(pooling="mean"),
-            "glot": GlotEmbedding(),
-            "fitted": GlotEmbedding(model_name=folder),
-        }
-
+    embeddings = {"mean": GlotEmbedding(pooling="mean"), "fitted": GlotEmbedding()}
     found: dict[str, dict[str, list[NodeWithScore]]] = {}
     for name, embedding in embeddings.items():
         with GlotVectorStore(embed_model=embedding) as store:  # without a path: removed when it is closed
-            context = StorageContext.from_defaults(vector_store=store)
-            index = VectorStoreIndex.from_documents(documents, context, embed_model=embedding)
+            # Fits a denoiser to the pages, unless told otherwise, and keeps it with the store: counts, no text.
+            denoise = False if name == "mean" else None
+            index = index_documents(documents, store, embed_model=embedding, denoise=denoise)
             retriever = index.as_retriever(similarity_top_k=TOP_K)
             found[name] = {question: retriever.retrieve(question) for question in QUESTIONS}
             only_waste = MetadataFilters(filters=[MetadataFilter(key="department", value="waste")])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Union
 
@@ -25,6 +25,16 @@ Denoise = Union[bool, "Denoiser", GlotDenoiser, None]  # what `from_texts(denois
 DENOISED = "glot_denoised"  # metadata key
 _LEAST_OVERLAP = 20  # characters of two chunks that are alike by no chance
 _MOST_SPANS = 20_000  # of one document: metadata hold 1 MiB
+
+
+def clean_text(text: str, metadata: Mapping[str, Any]) -> str:
+    """A stored text as it was embedded, without its noise; the text itself where nothing was dropped."""
+    spans = metadata.get(DENOISED, {}).get("spans")
+    if not spans or metadata[DENOISED]["kept"] == 1:
+        return text
+    from glot_rag.denoise.denoiser import _joined  # here, as it needs torch
+
+    return _joined(text, spans)
 
 
 class StoreDenoiser:

@@ -12,6 +12,7 @@ from glot_rag.documents.validation import check_id
 from glot_rag.errors import InputError
 from glot_rag.index import Document as IndexDocument
 from glot_rag.index import Hit
+from langchain_glot.denoising import clean_text
 from langchain_glot.evidence import EVIDENCE, evidence_of
 
 
@@ -41,12 +42,18 @@ def from_store(stored: IndexDocument) -> Document:
     return Document(id=stored.id, page_content=stored.text, metadata=dict(stored.metadata))
 
 
-def from_hit(hit: Hit, explain_with: Embeddings | None) -> Document:
-    """A document that was found; with embeddings to explain it, the evidence is among its metadata."""
+def from_hit(hit: Hit, explain_with: Embeddings | None, clean: bool) -> Document:
+    """A document that was found.
+
+    Args:
+        hit: What the index found.
+        explain_with: Embeddings whose evidence is put among the metadata; None: none is.
+        clean: Give the text without what the store's denoiser dropped.
+    """
     metadata = dict(hit.metadata)
     if explain_with is not None:
         metadata[EVIDENCE] = evidence_of(explain_with, hit.text)
-    return Document(id=hit.id, page_content=hit.text, metadata=metadata)
+    return Document(id=hit.id, page_content=clean_text(hit.text, metadata) if clean else hit.text, metadata=metadata)
 
 
 def possible(ids: Sequence[str]) -> list[str]:

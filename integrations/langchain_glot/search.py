@@ -33,7 +33,14 @@ class SearchesIndex(VectorStore):
         return [from_store(document) for document in self._index.get(possible(ids))]
 
     def similarity_search(
-        self, query: str, k: int = 4, filter: Filter | None = None, *, evidence: bool = False, **kwargs: Any
+        self,
+        query: str,
+        k: int = 4,
+        filter: Filter | None = None,
+        *,
+        evidence: bool = False,
+        clean: bool = False,
+        **kwargs: Any,
     ) -> list[Document]:
         """The `k` documents nearest to a text, best first; fewer if there are fewer.
 
@@ -44,29 +51,45 @@ class SearchesIndex(VectorStore):
             evidence: Put into the metadata of each, as `"glot_evidence"`, what the head takes for signal in it:
                 `{"text": the kept words, "spans": [[start, end], …] in page_content, "kept": their share}`. The
                 backbone reads each document found again for it. The stored metadata stay as they are.
+            clean: Give the texts without what the store's denoiser dropped from them before they were embedded (see
+                `GlotVectorStore.from_texts`): for a language model's prompt, say. Other texts are given as they are.
             kwargs: None are known.
 
         Raises:
             InputError: An argument that cannot be used; evidence without `GlotEmbeddings` with a trained pooling.
         """
-        found = self.similarity_search_with_score(query, k, filter, evidence=evidence, **kwargs)
+        found = self.similarity_search_with_score(query, k, filter, evidence=evidence, clean=clean, **kwargs)
         return [document for document, _ in found]
 
     def similarity_search_with_score(
-        self, query: str, k: int = 4, filter: Filter | None = None, *, evidence: bool = False, **kwargs: Any
+        self,
+        query: str,
+        k: int = 4,
+        filter: Filter | None = None,
+        *,
+        evidence: bool = False,
+        clean: bool = False,
+        **kwargs: Any,
     ) -> list[tuple[Document, float]]:
         """As `similarity_search`, each document with its cosine with the query in [-1, 1]: higher is nearer."""
         refuse_unknown(kwargs)
         explain_with = self._explain_with(evidence)
-        return [(from_hit(hit, explain_with), hit.score) for hit in self._index.search(query, k, filter)]
+        return [(from_hit(hit, explain_with, clean), hit.score) for hit in self._index.search(query, k, filter)]
 
     def similarity_search_by_vector(
-        self, embedding: list[float], k: int = 4, filter: Filter | None = None, *, evidence: bool = False, **kwargs: Any
+        self,
+        embedding: list[float],
+        k: int = 4,
+        filter: Filter | None = None,
+        *,
+        evidence: bool = False,
+        clean: bool = False,
+        **kwargs: Any,
     ) -> list[Document]:
         """As `similarity_search`, for a query's vector of D numbers."""
         refuse_unknown(kwargs)
         explain_with = self._explain_with(evidence)
-        return [from_hit(hit, explain_with) for hit in self._index.search_vectors([embedding], k, filter)[0]]
+        return [from_hit(hit, explain_with, clean) for hit in self._index.search_vectors([embedding], k, filter)[0]]
 
     def max_marginal_relevance_search(
         self,
@@ -77,6 +100,7 @@ class SearchesIndex(VectorStore):
         filter: Filter | None = None,
         *,
         evidence: bool = False,
+        clean: bool = False,
         **kwargs: Any,
     ) -> list[Document]:
         """`k` documents that are near to a text and unlike each other, best first.
@@ -88,6 +112,7 @@ class SearchesIndex(VectorStore):
             lambda_mult: From 0, as unlike as can be, to 1, a similarity search.
             filter: Only documents whose metadata match.
             evidence: As `similarity_search`.
+            clean: As `similarity_search`.
             kwargs: None are known.
 
         Raises:
@@ -96,7 +121,7 @@ class SearchesIndex(VectorStore):
         self._explain_with(evidence)  # refused before the query is embedded
         vector = self._encoder.encode_queries([query])[0]
         return self.max_marginal_relevance_search_by_vector(
-            vector.tolist(), k, fetch_k, lambda_mult, filter, evidence=evidence, **kwargs
+            vector.tolist(), k, fetch_k, lambda_mult, filter, evidence=evidence, clean=clean, **kwargs
         )
 
     def max_marginal_relevance_search_by_vector(
@@ -108,6 +133,7 @@ class SearchesIndex(VectorStore):
         filter: Filter | None = None,
         *,
         evidence: bool = False,
+        clean: bool = False,
         **kwargs: Any,
     ) -> list[Document]:
         """As `max_marginal_relevance_search`, for a query's vector of D numbers."""
@@ -115,7 +141,7 @@ class SearchesIndex(VectorStore):
         explain_with = self._explain_with(evidence)
         hits, vectors = self._with_vectors(embedding, max(check_count(k), check_count(fetch_k)), filter)
         chosen = maximal_marginal_relevance(np.array(embedding, np.float32), vectors.tolist(), lambda_mult, k)
-        return [from_hit(hits[number], explain_with) for number in chosen]
+        return [from_hit(hits[number], explain_with, clean) for number in chosen]
 
     def _explain_with(self, evidence: bool) -> Embeddings | None:
         if evidence:

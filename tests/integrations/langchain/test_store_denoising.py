@@ -59,6 +59,17 @@ def test_the_vector_is_that_of_the_clean_text_and_the_text_is_the_given_one(
             ((hit, score),) = store.similarity_search_with_score(expected[number].text, k=1)
             assert hit.id == f"p{number}"
             assert score == pytest.approx(1, abs=1e-6)
+            assert hit.page_content == texts[number]
+            query, wanted = expected[number].text, [expected[number].text]
+            for clean in (
+                store.similarity_search(query, k=1, clean=True),
+                [pair[0] for pair in store.similarity_search_with_score(query, k=1, clean=True)],
+                store.similarity_search_by_vector(embeddings.embed_query(query), k=1, clean=True),
+                store.max_marginal_relevance_search(query, k=1, clean=True),
+                store.as_retriever(search_kwargs={"k": 1, "clean": True}).invoke(query),
+            ):
+                assert [document.page_content for document in clean] == wanted
+                assert clean[0].metadata == hit.metadata
 
 
 def test_what_is_added_later_goes_through_the_kept_denoiser(
@@ -78,6 +89,7 @@ def test_what_is_added_later_goes_through_the_kept_denoiser(
         store.add_documents([cleaned, later])
         assert embeddings.documents[1:] == ["Menu Log in Bees"]
         assert store.get_by_ids(["cleaned"]) == [cleaned]
+        assert store.similarity_search("Menu Log in Bees", k=1, clean=True) == [cleaned]
         store.add_texts(["x"], ids=["later"])
         assert store.get_by_ids(["later"])[0].metadata["glot_denoised"]["kept"] == 1
         export_index(store.index, tmp_path / "export")
