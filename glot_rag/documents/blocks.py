@@ -14,8 +14,8 @@ Kind = Literal["unknown", "heading", "paragraph", "list", "table", "code", "quot
 LONG_LINE = 600  # characters; a longer line is cut into its sentences
 RUN_WORDS = 40  # words of a run, where a sentence is as long as that, too
 
-_BREAKS = "\n\r\f\v\x1c\x1d\x1e\x85\u2028\u2029"
-_LINE = re.compile(rf"\S(?:[^{_BREAKS}]*\S)?")
+BREAKS = "\n\r\f\v\x1c\x1d\x1e\x85\u2028\u2029"
+_LINE = re.compile(rf"\S(?:[^{BREAKS}]*\S)?")
 # After closing punctuation and before something that can begin a sentence. CJK full stops need no space after them.
 _SENTENCE_END = re.compile(
     r"(?<![\s.][A-Za-z]\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\b[DMJS]r\.)(?<!\bMrs\.)(?<!\bvs\.)(?<!\bcf\.)(?<!\bNo\.)"
@@ -102,7 +102,7 @@ class TextBuilder:
 
     def add(self, text: str, kind: Kind = "paragraph", level: int = 0) -> None:
         """Add a block on a line of its own. White space at its end is removed, in front only where it is a line."""
-        text = text.rstrip().strip(_BREAKS) if kind == "code" else text.strip()
+        text = text.rstrip().strip(BREAKS) if kind == "code" else text.strip()
         if not text.strip():
             return
         if self._parts:

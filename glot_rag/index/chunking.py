@@ -136,7 +136,7 @@ class Chunker:
         clean, parts = CleanDocument.whole(document), None
         if denoised is not None:
             if denoised.text != document.text:
-                clean = CleanDocument(document, denoised.text, denoised.spans)
+                clean = CleanDocument(document, denoised.spans)
             parts = _NoisyParts(denoised)
             _count(noise, document, denoised, parts)
         plain = document.id == file and LOADERS.get(PurePosixPath(file).suffix.lower()) in (load_text, load_code)
