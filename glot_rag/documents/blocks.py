@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
+from unicodedata import category
+
+from glot_rag.documents.scripts import CLAUSE_ENDS, CLOSERS, FULL_STOPS, IDEOGRAPHS, PHRASED
 
 Kind = Literal["unknown", "heading", "paragraph", "list", "table", "code", "quoted"]
 
@@ -16,12 +19,17 @@ RUN_WORDS = 40  # words of a run, where a sentence is as long as that, too
 
 BREAKS = "\n\r\f\v\x1c\x1d\x1e\x85\u2028\u2029"
 _LINE = re.compile(rf"\S(?:[^{BREAKS}]*\S)?")
-# After closing punctuation and before something that can begin a sentence. CJK full stops need no space after them.
+# After closing punctuation and before something that can begin a sentence. In scripts without spaces a full stop needs
+# none after it, with closing quotes; a space after many letters of a script that has no full stop ends a phrase.
 _SENTENCE_END = re.compile(
     r"(?<![\s.][A-Za-z]\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\b[DMJS]r\.)(?<!\bMrs\.)(?<!\bvs\.)(?<!\bcf\.)(?<!\bNo\.)"
-    r"(?<=[.!?…])[\"'”’»)\]]*\s+(?=[^\s\Wa-z]|[\"'“‘«(\[¿¡])|(?<=[。！？])"
+    r"(?<=[.!?…؟۔।॥])[\"'”’»)\]]*\s+(?=[^\s\Wa-z]|[\"'“‘«(\[¿¡])"
+    rf"|(?<=[{FULL_STOPS}])[{CLOSERS}]*(?![{FULL_STOPS}{CLOSERS}])"
+    rf"|(?<=[{PHRASED}]{{20}})\s+(?=[{PHRASED}])"
 )
 _RUN = re.compile(rf"(?:\S+\s*){{1,{RUN_WORDS}}}")
+# Where a part of text without spaces may be cut: after a clause, or between letters.
+_CLAUSE_END = re.compile(rf"(?<=[{CLAUSE_ENDS}])(?=[{IDEOGRAPHS}{PHRASED}])|(?<=[{PHRASED}])\s+")
 
 
 class Block(NamedTuple):
@@ -74,9 +82,20 @@ def _sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
             yield from _stripped(text, start, stop)
         else:
             for run in _RUN.finditer(text, start, stop):
-                for first in range(run.start(), run.end(), LONG_LINE):  # text without spaces, as Chinese
-                    yield from _stripped(text, first, min(first + LONG_LINE, run.end()))
+                yield from _clauses(text, *run.span())
         start = stop
+
+
+def _clauses(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Parts of up to `LONG_LINE` characters of a run that has no spaces, or few."""
+    while end - start > LONG_LINE:
+        limit = start + LONG_LINE
+        cut = max((match.end() for match in _CLAUSE_END.finditer(text, start + 1, limit)), default=limit)
+        while cut == limit and limit > start + LONG_LINE // 2 and category(text[limit]) in ("Mn", "Mc"):
+            limit = cut = limit - 1  # an accent or vowel sign stays with its letter
+        yield from _stripped(text, start, cut)
+        start = cut
+    yield from _stripped(text, start, end)
 
 
 def _stripped(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -6,6 +6,7 @@ end in a full stop and are full of small words; menus, captions and footers are 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glot_rag.documents.blocks import Block
+from glot_rag.documents.scripts import CLOSERS, FULL_STOPS, FUNCTION_CHARACTERS, IDEOGRAPHS, PHRASED
 
 LAYOUT_FEATURES = (
     "words",  # ln(1 + count)
@@ -35,8 +37,11 @@ LAYOUT_FEATURES = (
 
 # Flags of a character
 _SPACE, _UPPER, _DIGIT, _WORD, _COMMA, _SEPARATOR, _CONTACT, _CLOSER, _STOP, _PAUSE = (1 << bit for bit in range(10))
+_IDEOGRAPH, _PHRASED, _FUNCTION = (1 << bit for bit in range(10, 13))
+_UNSPACED = _IDEOGRAPH | _PHRASED
 _SEPARATORS = frozenset("|›‹»«•·∙▪►▸→←/\\>~¦")
-_CLOSERS, _STOPS, _COMMAS = "\"'”’»)]}」』）】", ".!?…。！？", ",，、"
+_CLOSERS, _STOPS, _COMMAS = "\"'”’»)]}" + CLOSERS, ".!?…؟۔।॥" + FULL_STOPS, ",，、،"
+_IS_IDEOGRAPH, _IS_PHRASED = (re.compile(f"[{letters}]").match for letters in (IDEOGRAPHS, PHRASED))
 _BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
 _INVERSE = pow(_BASE, -1, 1 << 64)
 
@@ -56,15 +61,17 @@ def layout_features(text: str, blocks: Sequence[Block]) -> NDArray[np.float32]:
     starts, ends = spans[:, 0], spans[:, 1]
     codes, flags = _characters(text)
 
-    # A word is a run of characters without white space; a block begins one, too.
+    # A word is a run of characters without white space; a block begins one, too, and so do some letters of scripts that
+    # put no spaces between words.
     visible = np.flatnonzero(flags & _SPACE == 0)
     new_run = np.concatenate([[True], np.diff(visible) > 1])
     run_start, run_end = visible[new_run], visible[np.concatenate([new_run[1:], [True]])] + 1
-    first = np.flatnonzero(_marks(len(flags), run_start, starts))
+    first = np.flatnonzero(_marks(len(flags), run_start, starts, _unspaced_words(flags)))
     home = _counts(_marks(len(flags), starts))[first + 1] - 1
     inside = (home >= 0) & (first < ends[home])
     first, home = first[inside], home[inside]
     last = np.minimum(run_end[_counts(_marks(len(flags), run_start))[first + 1] - 1], ends[home])
+    last = np.minimum(last, np.append(first[1:], len(flags)))
 
     words = np.bincount(home, minlength=count)
     some = np.maximum(words, 1)
@@ -80,6 +87,7 @@ def layout_features(text: str, blocks: Sequence[Block]) -> NDArray[np.float32]:
     bare = stop > begin  # words that are more than punctuation
     stop_word = np.zeros(len(first), np.bool_)
     stop_word[bare] = _is_stop_word(hashes.of(word_characters[begin[bare]], word_characters[stop[bare] - 1] + 1))
+    stop_word |= _between(flags & _FUNCTION != 0, first, last) > 0
     ending = ends - 1
     for _ in range(3):  # the full stop may stand within quotes and brackets
         ending -= (flags[ending] & _CLOSER != 0) & (ending > starts)
@@ -128,9 +136,29 @@ def _characters(text: str) -> tuple[NDArray[np.uint32], NDArray[np.uint16]]:
             | _CONTACT * (character in "@©")
             | _CLOSER * (character in _CLOSERS)
             | _STOP * (character in _STOPS)
-            | _PAUSE * (character in _COMMAS or character in ":;：；")
+            | _PAUSE * (character in _COMMAS or character in ":;：；؛")
+            | _IDEOGRAPH * bool(_IS_IDEOGRAPH(character))
+            | _PHRASED * bool(_IS_PHRASED(character))
+            | _FUNCTION * (character in FUNCTION_CHARACTERS)
         )
     return lower[codes], flags[codes]
+
+
+def _unspaced_words(flags: NDArray[np.uint16]) -> NDArray[np.int64]:
+    """Where words begin in scripts without spaces: every second ideograph, every fourth letter of Thai and its like.
+
+    Other letters that follow them begin a word, too. What stands behind opening punctuation does not.
+    """
+    unspaced = flags & _UNSPACED
+    if not unspaced.any():
+        return np.zeros(0, np.int64)
+    before = np.concatenate([[0], unspaced[:-1]])
+    place = np.arange(len(flags))
+    run = np.maximum.accumulate(np.where(unspaced != before, place, 0))  # where the run of letters alike began
+    size = np.where(unspaced == _IDEOGRAPH, 2, 4)
+    begins = np.where(unspaced != 0, (place - run) % size == 0, (before != 0) & (flags & _WORD != 0))
+    follows_word = np.concatenate([[False], flags[:-1] & (_WORD | _COMMA | _STOP | _PAUSE | _UNSPACED) != 0])
+    return np.flatnonzero(begins & follows_word)
 
 
 def _marks(length: int, *places: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -27,6 +27,27 @@ def test_a_text_without_line_breaks_falls_back_to_sentences() -> None:
     ]  # fmt: skip
 
 
+def test_sentences_of_languages_without_spaces_or_with_stops_of_their_own() -> None:
+    assert texts("他说：「水烧好了。」然后走了。真的吗？！好。") == [
+        "他说：「水烧好了。」",
+        "然后走了。",
+        "真的吗？！",
+        "好。",
+    ]
+    assert texts("هل الماء ساخن؟ نعم، إنه ساخن. شكرا") == ["هل الماء ساخن؟", "نعم، إنه ساخن.", "شكرا"]
+    assert texts("पानी गर्म है। चाय बनाओ।") == ["पानी गर्म है।", "चाय बनाओ।"]
+    assert texts("กาต้มน้ำสามารถต้มน้ำได้เร็ว ไฟจะดับเอง") == ["กาต้มน้ำสามารถต้มน้ำได้เร็ว", "ไฟจะดับเอง"]
+    assert texts("ราคา 20 บาท ต่อชิ้น") == ["ราคา 20 บาท ต่อชิ้น"]
+
+
+def test_long_text_without_spaces_is_cut_after_clauses_and_not_within_a_letter() -> None:
+    clause = "水烧好了就会自己关掉" * 10 + "，"
+    assert texts(clause * 9) == [clause * 5, clause * 4]
+    parts = texts("xx" + "น้ำ" * 400)  # a tone mark stands over each first letter
+    assert [part[0] for part in parts] == ["x", "น", "น"]
+    assert [len(part) for part in parts] == [599, 600, 3]
+
+
 def test_a_text_without_sentences_falls_back_to_runs_of_words() -> None:
     text = " ".join(f"word{n}" for n in range(100)) + " end" * 100
     assert [len(part.split()) for part in texts(text)] == [40, 40, 40, 40, 40]
