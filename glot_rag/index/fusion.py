@@ -23,15 +23,14 @@ class Fusion:
 
     Both take the best documents by vectors and by keywords, `depth` of each, and give every one of them both scores.
 
-    - "convex": `weight · v + (1 − weight) · b`, each scaled to what the query could reach: v is the cosine over the
-      largest cosine found, b the BM25 score over the most that the query's terms could give (Bruch, Gai and Ingber,
-      TOIS 2023, compare such scalings). A document that has all words of the query so keeps its place.
+    - "convex": `weight · v + (1 − weight) · b`. v is the cosine, scaled so that the best of these documents has 1 and
+      the last 0; b is the BM25 score over the best one (Bruch, Gai and Ingber, TOIS 2023, compare such scalings).
     - "rrf": `weight / (k + rank by vectors) + (1 − weight) / (k + rank by keywords)`, reciprocal rank fusion (Cormack,
       Clarke and Büttcher, SIGIR 2009), which looks at ranks alone.
 
     Args:
         method: "convex" or "rrf".
-        weight: Of the vectors, from 0 to 1; the rest is the keywords'.
+        weight: Of the vectors, from 0 to 1; the rest is the keywords'. benchmarks/fusion.py chose the default.
         depth: Documents taken from each of the two; at least as many as are asked for.
         rank_constant: The k of "rrf".
 
@@ -40,7 +39,7 @@ class Fusion:
     """
 
     method: Literal["convex", "rrf"] = "convex"
-    weight: float = 0.5
+    weight: float = 0.4
     depth: int = 100
     rank_constant: int = 60
 
@@ -52,23 +51,25 @@ class Fusion:
         for name in ("depth", "rank_constant"):
             object.__setattr__(self, name, check_count(getattr(self, name), f"the {name} of a fusion"))
 
-    def fuse(self, cosines: Sequence[float], keywords: Sequence[float], most: float) -> Numbers:
-        """One score for each of N documents that one of the two rankings found.
+    def fuse(self, cosines: Sequence[float], keywords: Sequence[float]) -> Numbers:
+        """One score, from 0 to 1, for each of N documents that one of the two rankings found.
 
         Args:
             cosines: (N,) by vectors.
             keywords: (N,) by keywords; 0: it has none of the query's terms.
-            most: No document can have more by keywords.
 
-        Returns:
-            (N,), from 0 to 1 but for negative cosines.
+        >>> Fusion(weight=0.25).fuse([0.5, 0.3, 0.1], [0.0, 6.0, 3.0]).tolist()
+        [0.25, 0.875, 0.375]
         """
         v, b = np.asarray(cosines, np.float64), np.asarray(keywords, np.float64)
+        if not len(v):
+            return v
         if self.method == "rrf":
             found = np.where(b > 0, 1 / (self.rank_constant + _ranks(b)), 0.0)
             return self.weight / (self.rank_constant + _ranks(v)) + (1 - self.weight) * found
-        best = v.max(initial=0.0)
-        return self.weight * (v / best if best > 0 else v) + (1 - self.weight) * (b / most if most > 0 else b)
+        near: Numbers = (v - v.min()) / (np.ptp(v) or 1)
+        fused: Numbers = self.weight * near + (1 - self.weight) * (b / (b.max() or 1))
+        return fused
 
 
 def _ranks(scores: Numbers) -> Numbers:

@@ -121,7 +121,7 @@ class Searcher:
         for query, each, more, (words, _) in zip(queries.vectors, near, missing, scored, strict=True):
             pairs = [*each, *_cosines(query, more, stored)]
             both = np.array([key for _, key in pairs], np.int64)
-            scores = fusion.fuse([cosine for cosine, _ in pairs], words.of(both).tolist(), words.most)
+            scores = fusion.fuse([cosine for cosine, _ in pairs], words.of(both).tolist())
             order = np.lexsort((both, -scores))[:wanted]
             found.append(_pairs(scores[order], both[order]))
         return found

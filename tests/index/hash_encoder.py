@@ -79,22 +79,21 @@ def assert_same_hits(hits, expected):
 
 
 def keyword_scores(documents, query):
-    """[score], 0 for a document without a word of the query, and the most there could be: BM25 by its formula.
+    """[score], 0 for a document without a word of the query: BM25 by its formula.
 
     For texts whose words are neither stop words nor changed by stemming.
     """
     words = [re.findall(r"\w+", document.text.lower()) for document in documents]
     average = sum(map(len, words)) / max(len(words), 1)
-    scores, most = [0.0] * len(words), 0.0
+    scores = [0.0] * len(words)
     for term in re.findall(r"\w+", query.lower()):
         having = sum(term in each for each in words)
         if having:
             weight = math.log(1 + (len(words) - having + 0.5) / (having + 0.5))
-            most += weight
             for number, each in enumerate(words):
                 count = each.count(term)
                 scores[number] += weight * count / (count + 1.5 * (0.25 + 0.75 * len(each) / average))
-    return scores, most
+    return scores
 
 
 def assert_all_searches(index, documents, query, k, keep=lambda metadata: True, filter=None):
@@ -105,13 +104,17 @@ def assert_all_searches(index, documents, query, k, keep=lambda metadata: True, 
     documents = list(documents)
     kept = [document for document in documents if keep(document.metadata)]
     near = dict(brute_force(HashEncoder(index.dimension), kept, query, len(kept)))
-    scores, most = keyword_scores(documents, query)
+    scores = keyword_scores(documents, query)
     words = {d.id: score for d, score in zip(documents, scores, strict=True) if d.id in near}
     expected = {"vector": near, "keyword": {id: score for id, score in words.items() if score > 0}}
-    fusion, best = Fusion(), max(near.values(), default=0)
-    if len(near) <= fusion.depth and best > 0:  # then every document gets both scores
-        both = {id: fusion.weight * near[id] / best + (1 - fusion.weight) * words[id] / (most or 1) for id in near}
-        expected["hybrid"] = both
+    fusion = Fusion()
+    if len(near) <= fusion.depth:  # then every document gets both scores
+        least, best = min(near.values(), default=0), max(near.values(), default=0)
+        most = max((words[id] for id in near), default=0)
+        expected["hybrid"] = {
+            id: fusion.weight * (near[id] - least) / (best - least or 1) + (1 - fusion.weight) * words[id] / (most or 1)
+            for id in near
+        }
     texts = {document.id: document.text for document in documents}
     for mode, by_id in expected.items():
         hits = index.search(query, k, filter, mode=mode)

@@ -248,8 +248,10 @@ class TestSearches:
 class TestFusion:
     def test_by_hand(self):
         cosines, words = [0.8, 0.4, 0.2], [0.0, 3.0, 1.5]
-        assert Fusion(weight=0.25).fuse(cosines, words, 6.0).tolist() == pytest.approx([0.25, 0.5, 0.25])
-        ranked = Fusion("rrf", weight=0.5).fuse(cosines, words, 6.0)
+        assert Fusion(weight=0.25).fuse(cosines, words).tolist() == pytest.approx([0.25, 0.25 / 3 + 0.75, 0.375])
+        assert Fusion().fuse([0.5, 0.5], [0.0, 0.0]).tolist() == [0, 0]
+        assert Fusion().fuse([], []).tolist() == []
+        ranked = Fusion("rrf", weight=0.5).fuse(cosines, words)
         assert ranked.tolist() == pytest.approx([0.5 / 61, 0.5 / 62 + 0.5 / 61, 0.5 / 63 + 0.5 / 62])
 
     def test_all_the_weight_on_one_side_is_that_side(self, filled, encoder):

@@ -124,16 +124,15 @@ class KeywordIndex:
             query: The terms and how often each occurs in the query.
         """
         scores = [np.zeros(len(segment.alive), np.float32) for segment in self._segments]
-        most = 0.0
         for term in sorted(query):
-            most += self._add_term(term, query[term], scores)
+            self._add_term(term, query[term], scores)
         for segment, part in zip(self._segments, scores, strict=True):
             if segment.dead:
                 part[~segment.alive] = 0
-        return Scored([segment.postings.keys for segment in self._segments], scores, most)
+        return Scored([segment.postings.keys for segment in self._segments], scores)
 
-    def _add_term(self, term: int, times: int, scores: Sequence[Scores]) -> float:
-        """Add what a term gives to the scores; gives the most that it could."""
+    def _add_term(self, term: int, times: int, scores: Sequence[Scores]) -> None:
+        """Add what a term gives to the scores."""
         found = [
             (segment, segment.postings.row(term), part) for segment, part in zip(self._segments, scores, strict=True)
         ]
@@ -143,7 +142,7 @@ class KeywordIndex:
             positions = segment.postings.positions[row]
             documents += int(np.count_nonzero(segment.alive[positions])) if segment.dead else len(positions)
         if not documents:
-            return 0.0
+            return
         weight = times * math.log(1 + (self._living - documents + 0.5) / (documents + 0.5))
         longer = K1 * B * self._living / max(self._length, 1)  # of each term that a document has
         for segment, row, part in there:
@@ -155,7 +154,6 @@ class KeywordIndex:
             counts *= np.float32(weight)
             counts /= full
             part[positions] += counts  # a document occurs once in a term's list
-        return weight
 
 
 class Scored:
@@ -164,11 +162,10 @@ class Scored:
     Args:
         keys: (N,) a segment, ascending over all of them.
         scores: (N,) of the same documents; 0: it has none of the query's terms, or is gone.
-        most: No document can have more.
     """
 
-    def __init__(self, keys: Sequence[Keys], scores: Sequence[Scores], most: float) -> None:
-        self._keys, self._scores, self.most = keys, scores, most
+    def __init__(self, keys: Sequence[Keys], scores: Sequence[Scores]) -> None:
+        self._keys, self._scores = keys, scores
 
     def of(self, keys: Keys) -> Scores:
         """The scores of some documents, in the order of `keys`."""
