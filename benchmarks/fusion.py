@@ -1,6 +1,6 @@
 """Choose how a hybrid search fuses vectors and keywords, on validation data.
 
-    python benchmarks/fusion.py --pages pages.jsonl.gz --packages packages.jsonl.gz --cranfield DIR --cisi DIR --json FILE
+    python benchmarks/fusion.py --cranfield DIR --cisi DIR --pages pages.jsonl.gz --packages packages.jsonl.gz
 
 Every fusion is compared with the better of its two parts on each set: Cranfield's even and CISI's odd queries, pages of
 validation hosts with their headlines as queries, and packages' descriptions with their synopses as queries; clean, and
@@ -61,7 +61,7 @@ def collections(options: argparse.Namespace) -> Iterator[tuple[str, Collection]]
 def sets(options: argparse.Namespace) -> Iterator[tuple[str, Set]]:
     """Every set with every kind of vectors that is compared on it."""
     glot = GlotEncoder.from_pretrained("minilm", denoise=False, device="cpu", dtype="float32")
-    mean = glot.with_pooling("mean")
+    mean = glot.with_pooling("mean")  # type: ignore[attr-defined]
     cache = VectorCache(options.cache) if options.cache else None
     words = analyzer("english")
     for name, collection in collections(options):
@@ -111,7 +111,7 @@ def fused(each: Set, fusion: Fusion) -> Numbers:
 def fusions() -> Iterator[Fusion]:
     """Those that are compared."""
     for method in ("convex", "rrf"):
-        yield from (Fusion(method, weight=weight) for weight in WEIGHTS)  # type: ignore[arg-type]
+        yield from (Fusion(method, weight=weight) for weight in WEIGHTS)
     yield from (Fusion(depth=depth) for depth in DEPTHS if depth != Fusion().depth)
 
 
