@@ -1,8 +1,8 @@
-"""RAG with Haystack on noisy product pages: what mean pooling and GLOT find for a question. Offline, seconds.
+"""RAG with Haystack on noisy product pages: what mean pooling finds with and without their noise. Offline, seconds.
 
-The pages are a shop's: a sentence or two about the product, among menus and offers. GLOT is fitted to the pages first:
-it counts what recurs in them, so that it can drop it. One pipeline for each embedding embeds the pages and searches
-them. The last one, with a metadata filter, also builds the prompt for a language model.
+The pages are a shop's: a sentence or two about the product, among menus and offers. `GlotDenoiser` is fitted to the
+pages: it counts what recurs in them, and drops it. One pipeline searches the pages as they are, the other the clean
+ones; the latter, with a metadata filter, also builds the prompt for a language model.
 
 Some sixty pages show how it is used, not how much better it is. For that, see `glot-rag evaluate`.
 """
@@ -20,8 +20,7 @@ from haystack.components.builders import PromptBuilder
 from haystack.components.retrievers.in_memory import InMemoryEmbeddingRetriever
 from haystack.document_stores.in_memory import InMemoryDocumentStore
 from haystack_integrations.components.embedders.glot import GlotDocumentEmbedder, GlotTextEmbedder
-
-from glot_rag import GlotEncoder
+from haystack_integrations.components.preprocessors.glot import GlotDenoiser
 
 SEED = 0
 NOISE = [
@@ -80,12 +79,13 @@ def pages() -> tuple[list[Document], dict[str, str]]:
     return documents, {name: text for name, (_, text) in says.items()}
 
 
-def pipeline(documents: list[Document], model: str = "minilm", pooling: str | None = None) -> Pipeline:
+def pipeline(documents: list[Document], pooling: str | None = None) -> Pipeline:
     """Embed the documents, and make what searches them. Both embedders take the same settings, and share a model."""
     store = InMemoryDocumentStore(embedding_similarity_function="cosine")
-    store.write_documents(GlotDocumentEmbedder(model, pooling=pooling).run(documents)["documents"])
+    embedder = GlotDocumentEmbedder(pooling=pooling, progress_bar=False)
+    store.write_documents(embedder.run(documents)["documents"])
     made = Pipeline()
-    made.add_component("query", GlotTextEmbedder(model, pooling=pooling))
+    made.add_component("query", GlotTextEmbedder(pooling=pooling))
     made.add_component("retriever", InMemoryEmbeddingRetriever(store, top_k=1))
     made.connect("query.embedding", "retriever.query_embedding")
     made.warm_up()  # loads no second model: it shares the document embedder's
@@ -96,23 +96,19 @@ def main() -> None:
     documents, says = pages()
     print(f"{len(documents)} noisy pages. One of them:\n  {documents[2].content}\n")
     with tempfile.TemporaryDirectory() as folder:
-        # Fit the encoder to these pages and save it: counts, no text. The folder then stands for a model's name.
-        GlotEncoder.from_pretrained().fit([document.content or "" for document in documents]).save(folder)
-        pipelines = {
-            "mean": pipeline(documents, pooling="mean"),
-            "glot": pipeline(documents),
-            "fitted": pipeline(documents, folder),
-        }
-        right = dict.fromkeys(pipelines, 0)
-        for question, answer in QUESTIONS.items():
-            print(question)
-            for name, each in pipelines.items():
-                (document,) = each.run({"query": {"text": question}})["retriever"]["documents"]
-                right[name] += document.id == answer
-                if name != "glot":
-                    mark = "*" if document.id == answer else " "
-                    print(f"  {name:7} {mark} {document.score:.2f} {says[document.id]}")
-        print(f"\nThe answer (*) first: {', '.join(f'{name} {n} of {len(QUESTIONS)}' for name, n in right.items())}.")
+        # Saved in a folder: counts, no text. In an indexing pipeline it stands before the splitter.
+        denoiser = GlotDenoiser().fit(documents, folder)
+        clean = denoiser.run(documents)["documents"]
+    pipelines = {"mean": pipeline(documents, pooling="mean"), "fitted": pipeline(clean)}
+    right = dict.fromkeys(pipelines, 0)
+    for question, answer in QUESTIONS.items():
+        print(question)
+        for name, each in pipelines.items():
+            (document,) = each.run({"query": {"text": question}})["retriever"]["documents"]
+            right[name] += document.id == answer
+            mark = "*" if document.id == answer else " "
+            print(f"  {name:7} {mark} {document.score:.2f} {says[document.id]}")
+    print(f"\nThe answer (*) first: {', '.join(f'{name} {n} of {len(QUESTIONS)}' for name, n in right.items())}.")
 
     rag, question = pipelines["fitted"], next(iter(QUESTIONS))
     rag.add_component("prompt", PromptBuilder(TEMPLATE, required_variables=["documents", "question"]))

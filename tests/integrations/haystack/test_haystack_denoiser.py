@@ -17,19 +17,22 @@ from glot_rag import Denoiser
 from glot_rag.errors import InputError
 
 
-@pytest.fixture(scope="module")
-def fitted(pages: list[str]) -> Denoiser:
-    return Denoiser.from_pretrained(device="cpu", dtype="float32").fit(pages, ["a.org"] * len(pages))
-
-
-def test_a_fitted_denoiser_in_a_pipeline(fitted: Denoiser, pages: list[str], tmp_path: Path) -> None:
-    fitted.save(tmp_path / "denoiser")
-    denoiser = GlotDenoiser(str(tmp_path / "denoiser"), device="cpu", dtype="float32")
+def test_a_fitted_denoiser_in_a_pipeline(pages: list[str], tmp_path: Path) -> None:
+    documents = [Document(content=page, id=str(n), meta={"url": "https://a.org/x"}) for n, page in enumerate(pages)]
+    groups = ["a.org"] * len(pages)
+    fitted = Denoiser.from_pretrained(device="cpu", dtype="float32").fit(pages, groups)
+    denoiser = GlotDenoiser(device="cpu", dtype="float32").fit(documents, tmp_path / "denoiser")
+    assert denoiser.denoiser.fingerprint == fitted.fingerprint
+    assert denoiser.to_dict()["init_parameters"]["model"] == str(tmp_path / "denoiser")
+    with pytest.raises(InputError, match="at least 50"):
+        GlotDenoiser().fit(documents[:3], tmp_path / "other")
+    with pytest.raises(TypeError, match="GlotDenoiser expects a list of Documents"):
+        GlotDenoiser().fit("text", tmp_path / "other")  # type: ignore[arg-type]
     pipeline = Pipeline()
     pipeline.add_component("denoise", denoiser)
     pipeline.add_component("split", DocumentSplitter(split_by="word", split_length=40))
     pipeline.connect("denoise", "split")
-    documents = [Document(content=page, id=str(n), meta={"url": "https://a.org/x"}) for n, page in enumerate(pages[:4])]
+    documents = documents[:4]
     again = Pipeline.loads(pipeline.dumps())
     for each in (pipeline, again):
         found = each.run({"denoise": {"documents": documents}}, include_outputs_from={"denoise"})

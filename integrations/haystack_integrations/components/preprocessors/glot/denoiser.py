@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,8 @@ class GlotDenoiser:
     """Drops what looks like noise (menus, cookie notices, footers) from documents. Put it before the splitter.
 
     Args:
-        model: "minilm", a hub id or a directory (`Denoiser.from_pretrained`), or one that `Denoiser.save` wrote, which
-            is how a pipeline gets one that is fitted to its corpus.
+        model: "minilm", a hub id or a directory (`Denoiser.from_pretrained`), or one that `Denoiser.save` or
+            `fit` wrote.
         head: directory of a trained head; None takes the one shipped for the model.
         device: "cpu", "cuda", …; None chooses.
         dtype: "float32", "float16" or "bfloat16"; None chooses.
@@ -35,7 +36,8 @@ class GlotDenoiser:
     Example:
         >>> from haystack import Document
         >>> from haystack_integrations.components.preprocessors.glot import GlotDenoiser
-        >>> GlotDenoiser().run([Document(content="…")])["documents"]  # doctest: +SKIP
+        >>> denoiser = GlotDenoiser().fit(documents, "my-denoiser")  # doctest: +SKIP
+        >>> denoiser.run([Document(content="…")])["documents"]  # doctest: +SKIP
     """
 
     def __init__(
@@ -75,6 +77,22 @@ class GlotDenoiser:
         """As `warm_up`, in a thread; a pipeline that runs asynchronously does this instead."""
         await asyncio.to_thread(self.warm_up)
 
+    def fit(self, documents: list[Document], path: str | os.PathLike[str]) -> GlotDenoiser:
+        """A component that takes what recurs in these documents for noise: see `Denoiser.fit`.
+
+        Args:
+            documents: at least 50.
+            path: a directory that is empty or does not exist. The fitted denoiser is saved there, counts and no texts,
+                and is the new component's `model`: so a pipeline that is written down finds it again.
+
+        Raises:
+            TypeError: not a list of documents.
+            InputError: fewer than 50 documents, one without text, or a directory with something else in it.
+        """
+        _check(documents)
+        self.denoiser.fit(_texts(documents), self._groups(documents)).save(path)
+        return GlotDenoiser(os.fspath(path), device=self.device, dtype=self.dtype, group_key=self.group_key)
+
     @component.output_types(documents=list[Document])
     def run(self, documents: list[Document]) -> dict[str, list[Document]]:
         """N documents -> N new ones with the clean text, under `documents`; those given are not changed.
@@ -86,8 +104,7 @@ class GlotDenoiser:
             TypeError: not a list of documents.
             InputError: a document without text, such as an image.
         """
-        if not isinstance(documents, list) or not all(isinstance(each, Document) for each in documents):
-            raise TypeError("GlotDenoiser expects a list of Documents as input.")
+        _check(documents)
         cleaned = self.denoiser.denoise(_texts(documents), self._groups(documents))
         found = [
             dataclasses.replace(
@@ -117,6 +134,11 @@ class GlotDenoiser:
 
     def _groups(self, documents: Sequence[Document]) -> list[str] | None:
         return groups_of([document.meta for document in documents], self.group_key)
+
+
+def _check(documents: object) -> None:
+    if not isinstance(documents, list) or not all(isinstance(each, Document) for each in documents):
+        raise TypeError("GlotDenoiser expects a list of Documents as input.")
 
 
 def _texts(documents: Sequence[Document]) -> list[str]:
