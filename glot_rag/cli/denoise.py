@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +18,8 @@ from glot_rag.progress import bar
 
 if TYPE_CHECKING:
     from glot_rag.denoise.denoiser import Denoised, Denoiser
+    from glot_rag.documents import Document
+    from glot_rag.documents.spool import DocumentSpool
 
 BATCH = 256  # documents cleaned at a time: memory does not grow with the corpus
 REPORT = "report.jsonl"
@@ -74,82 +75,64 @@ def _denoise_stream(model: str, source: IO[bytes], target: IO[bytes]) -> None:
 
 
 def _denoise_files(paths: list[Path], out: Path, model: str, fit: bool, html: str) -> None:
+    from glot_rag.documents import read_documents
+    from glot_rag.documents.spool import DocumentSpool
+
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is not an empty folder: choose another one for the clean texts")
-    with TemporaryFile("w+", encoding="utf-8") as spool:
-        count = _read(paths, html, spool)
+    reader = read_documents(paths, html=html)  # type: ignore[arg-type]  # it checks the value
+    with DocumentSpool(reader, show_progress=True) as spool:
+        for line in spool.report.lines():
+            typer.echo(line, err=True)
+        if not (count := len(spool)):
+            raise InputError(f"no documents in {', '.join(map(str, paths))}: nothing to clean")
         denoiser = _load(model)
         if fit:
-            denoiser = _fitted(denoiser, spool, count)
-        total = _write(denoiser, spool, count, out)
+            denoiser = fitted(denoiser, spool)
+        total = _write(denoiser, spool, out)
     typer.echo(
         f"{count:,} documents in {out}: {total.kept:,} of {total.all:,} words kept "
         f"({total.kept / max(total.all, 1):.0%}); what was dropped, block by block: {out / REPORT}"
     )
 
 
-def _read(paths: list[Path], html: str, spool: IO[str]) -> int:
-    """Read all documents into the spool, as fitting looks at them before they are cleaned. Returns their number."""
-    from glot_rag.documents import read_documents
-
-    documents = read_documents(paths, html=html)  # type: ignore[arg-type]  # it checks the value
-    with bar() as progress:
-        task = progress.add_task("reading files", total=len(documents.files))
-        for document in documents:
-            spool.write(json.dumps([document.id, document.source, document.text], ensure_ascii=False) + "\n")
-            progress.update(task, completed=documents.files_read)
-        progress.update(task, completed=len(documents.files))
-    for line in documents.report.lines():
-        typer.echo(line, err=True)
-    if not documents.report.documents:
-        raise InputError(f"no documents in {', '.join(map(str, paths))}: nothing to clean")
-    return documents.report.documents
-
-
-def _fitted(denoiser: Denoiser, spool: IO[str], count: int) -> Denoiser:
-    """The denoiser fitted to the documents by their folders; unchanged where they are too few or the head cannot be."""
+def fitted(denoiser: Denoiser, documents: DocumentSpool) -> Denoiser:
+    """The denoiser fitted to documents, by their groups; unchanged where they are too few or the head cannot be."""
     from glot_rag.denoise.corpus_statistics import FEWEST_DOCUMENTS
     from glot_rag.denoise.fitting import MOST_COUNTED
-    from glot_rag.models.tokenizer import sample_positions
 
     if denoiser.classifier is None:
         typer.echo("Not fitted: this head has no noise classifier.", err=True)
         return denoiser
-    if count < FEWEST_DOCUMENTS:
+    if len(documents) < FEWEST_DOCUMENTS:
         typer.echo(
-            f"Not fitted: {count} documents do not tell what recurs, {FEWEST_DOCUMENTS} or more would.", err=True
+            f"Not fitted: {len(documents)} documents do not tell what recurs, {FEWEST_DOCUMENTS} or more would.",
+            err=True,
         )
         return denoiser
-    chosen = set(sample_positions(count, MOST_COUNTED))
-    sample = [each for number, each in enumerate(_spooled(spool)) if number in chosen]
-    return denoiser.fit([each.text for each in sample], [each.folder for each in sample], show_progress=True)
+    sample = documents.sample(MOST_COUNTED)
+    return denoiser.fit([each.text for each in sample], _groups(sample), show_progress=True)
 
 
-def _write(denoiser: Denoiser, spool: IO[str], count: int, out: Path) -> _Words:
+def _groups(documents: Sequence[Document]) -> list[str] | None:
+    from glot_rag.documents.groups import groups_of
+
+    return groups_of([each.metadata for each in documents])
+
+
+def _write(denoiser: Denoiser, documents: DocumentSpool, out: Path) -> _Words:
     """Clean the documents and write each, with a line of the report. Returns how many words there were and are."""
     out.mkdir(parents=True, exist_ok=True)
-    total = _Words()
+    total, count = _Words(), len(documents)
     with open(out / REPORT, "w", encoding="utf-8") as report, bar() as progress:
         task = progress.add_task("denoising", total=count)
-        for number, (document, cleaned) in enumerate(_cleaned(denoiser, _spooled(spool)), start=1):
+        for number, (document, cleaned) in enumerate(_cleaned(denoiser, documents), start=1):
             name = f"{number:0{len(str(count))}d}-{_file_name(document.id)}.txt"
             (out / name).write_text(cleaned.text, encoding="utf-8")
             report.write(json.dumps(_record(document, name, cleaned), ensure_ascii=False) + "\n")
             total.add(document.text, cleaned)
             progress.advance(task)
     return total
-
-
-@dataclass(frozen=True)
-class _Spooled:
-    id: str
-    source: str
-    text: str
-
-    @property
-    def folder(self) -> str:
-        """What recurs within a folder of files is noise there."""
-        return str(Path(self.source).parent)
 
 
 @dataclass
@@ -163,20 +146,13 @@ class _Words:
         self.kept += round(words * cleaned.kept)
 
 
-def _spooled(spool: IO[str]) -> Iterator[_Spooled]:
-    """The documents that were read, from the first: files are parsed once."""
-    spool.seek(0)
-    return (_Spooled(*json.loads(line)) for line in spool)
-
-
-def _cleaned(denoiser: Denoiser, documents: Iterable[_Spooled]) -> Iterator[tuple[_Spooled, Denoised]]:
+def _cleaned(denoiser: Denoiser, documents: Iterable[Document]) -> Iterator[tuple[Document, Denoised]]:
     remaining = iter(documents)
     while batch := list(islice(remaining, BATCH)):
-        cleaned = denoiser.denoise([each.text for each in batch], [each.folder for each in batch])
-        yield from zip(batch, cleaned, strict=True)
+        yield from zip(batch, denoiser.denoise([each.text for each in batch], _groups(batch)), strict=True)
 
 
-def _record(document: _Spooled, name: str, cleaned: Denoised) -> dict[str, Any]:
+def _record(document: Document, name: str, cleaned: Denoised) -> dict[str, Any]:
     """A line of the report: what was kept, and every block that lost words."""
     ends = [end for _, end in cleaned.spans]
     dropped = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from glot_rag.cli.denoise import fitted
 from glot_rag.cli.options import ENCODER_HELP, index_encoder
 from glot_rag.errors import InputError
 from glot_rag.files import read_json_record
@@ -126,19 +127,10 @@ def _kept_denoiser(out: Path, asked: bool | None, stored: int) -> Denoiser | Non
 
 def _new_denoiser(out: Path, documents: DocumentSpool) -> Denoiser:
     """A denoiser that is fitted to the documents, if they are enough, and kept with the index."""
-    from glot_rag.denoise.corpus_statistics import FEWEST_DOCUMENTS
     from glot_rag.denoise.denoiser import Denoiser
-    from glot_rag.denoise.fitting import MOST_COUNTED
-    from glot_rag.documents.groups import groups_of
     from glot_rag.index.kept_denoiser import keep_denoiser
 
-    denoiser = Denoiser.from_pretrained(blocks=True)
-    if len(documents) < FEWEST_DOCUMENTS:
-        typer.echo(f"Not fitted: {len(documents)} documents are too few to tell what recurs in them.", err=True)
-    else:
-        sample = documents.sample(MOST_COUNTED)
-        groups = groups_of([document.metadata for document in sample])
-        denoiser = denoiser.fit([document.text for document in sample], groups, show_progress=True)
+    denoiser = fitted(Denoiser.from_pretrained(blocks=True), documents)
     keep_denoiser(denoiser, out)
     return denoiser
 
