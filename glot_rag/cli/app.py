@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from glot_rag.cli import denoise, evaluate, explain, export, index, maintenance, paper, search, train
+from glot_rag.cli import denoise, evaluate, explain, export, index, maintenance, paper, search, serve, train
 from glot_rag.errors import GlotError
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for commands in (index, search, denoise, explain, evaluate, train, export, maintenance, paper):
+for commands in (index, search, denoise, explain, evaluate, train, export, serve, maintenance, paper):
     commands.register(app)
 
 

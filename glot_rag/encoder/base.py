@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from glot_rag.denoise.denoiser import Denoised, Denoiser
     from glot_rag.encoder.evidence import Evidence
+    from glot_rag.models.tokenizer import Tokenizer
 
 CAPABILITIES = ("chunks", "denoise", "explain", "fit")
 
@@ -120,6 +121,11 @@ class GlotEncoder(ABC):
     @abstractmethod
     def embeds_alike(self) -> bool:
         """Whether a text has the same vector as a query and as a document."""
+
+    @property
+    @abstractmethod
+    def tokenizer(self) -> Tokenizer:
+        """The tokeniser, cut to `max_tokens`."""
 
     @abstractmethod
     def token_spans(self, text: str) -> list[tuple[int, int]]:

@@ -20,7 +20,7 @@ from glot_rag.fingerprint import fingerprint
 from glot_rag.head import AdaPool, GlotHead, Pooling
 from glot_rag.head.registry import find_head, freeze, pooling_fingerprint
 from glot_rag.models.backbone import Backbone
-from glot_rag.models.tokenizer import check_texts
+from glot_rag.models.tokenizer import Tokenizer, check_texts
 
 # (backbone, head) fingerprints -> the fitted head
 FittedHeads = dict[tuple[str, str], GlotHead | AdaPool]
@@ -215,6 +215,11 @@ class TorchEncoder(GlotEncoder):
     def max_tokens(self) -> int:
         """Longest input in tokens, special tokens included; what is beyond is cut."""
         return self._backbone.max_tokens
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The backbone's tokeniser."""
+        return self._backbone.tokenizer
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """(first character, end) of each token of a text of any length: see `GlotEncoder.token_spans`."""

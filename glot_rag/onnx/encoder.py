@@ -146,6 +146,11 @@ class OnnxEncoder(GlotEncoder):
         """Longest input in tokens, special tokens included; what is beyond is cut."""
         return int(self.record["max_tokens"])
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The bundle's tokeniser."""
+        return self._tokenizer
+
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """(first character, end) of each token of a text of any length: see `GlotEncoder.token_spans`."""
         return self._tokenizer.spans(text)
