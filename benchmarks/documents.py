@@ -1,28 +1,36 @@
 """How fast documents are read, cut into blocks, measured and chunked; no model.
 
-    python benchmarks/documents.py [--pages pages.jsonl.gz] [--folder DIR]
+    python benchmarks/documents.py [--pages pages.jsonl.gz]
+    python benchmarks/documents.py --megabytes 500    # memory; --many 100000 --index
 
 Prints milliseconds (the best of five runs, processor time) for a megabyte of text, and for ten times the paragraphs how
-much longer each loader takes: 10 is linear.
+much longer each loader takes: 10 is linear. Or, for a corpus of a size, time and peak memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
+import hashlib
 import json
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+
+import numpy as np
 
 from glot_rag.documents import Document, chunk_document, read_documents, split_blocks
 from glot_rag.documents.layout import layout_features
 from glot_rag.documents.loaders import LOADERS, ReadOptions
 from glot_rag.documents.loaders.base import FileContext
+from glot_rag.embedder import Vectors
+from glot_rag.index import GlotIndex
+from glot_rag.index.chunking import Chunker, ChunkOptions
+from glot_rag.index.corpus import index_corpus
 
 LINE = "The kettle, number {}, boils a litre of water in two minutes and switches itself off when it is done."
 
@@ -101,9 +109,13 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pages", type=Path, help="JSON Lines of web pages, gzipped, with their `text`")
-    parser.add_argument("--many", type=int, default=0, help="so many small files are read, too")
-    parser.add_argument("--megabytes", type=int, default=0, help="a text file of that size is read and chunked, too")
+    parser.add_argument("--many", type=int, default=0, help="so many small files are read and cut, and nothing else")
+    parser.add_argument("--megabytes", type=int, default=0, help="a text file of that size is")
+    parser.add_argument("--index", action="store_true", help="those are stored in an index, by hashes for vectors")
     arguments = parser.parse_args()
+    if arguments.many or arguments.megabytes:
+        corpus(arguments)
+        return
 
     text = a_megabyte(arguments.pages)
     blocks = split_blocks(text)
@@ -132,25 +144,48 @@ def main() -> None:
         small, large = (best(partial(load, kind, paragraphs(kind, count), options), 2) for count in (1_000, 10_000))
         print(f"  {suffix:14} {1000 * small:7.1f} ms {1000 * large:7.1f} ms {large / small:8.1f}")
 
+
+def corpus(arguments: argparse.Namespace) -> None:
+    """Many small files, or a large one, read and cut; with `--index`, stored, too. Prints time and peak memory."""
     with tempfile.TemporaryDirectory() as folder:
+        files = Path(folder, "files")
         for number in range(arguments.many):
-            Path(folder, f"{number}.txt").write_text(LINE.format(number))
-        if arguments.many:
-            start = time.perf_counter()
-            count = sum(1 for _ in read_documents(folder))
-            print(f"{count:,} files: {time.perf_counter() - start:.1f} s, {peak():,} MB at most")
+            path = files / f"{number // 1000}" / f"{number}.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(LINE.format(number))
         if arguments.megabytes:
-            path = Path(folder, "large.txt")
+            files.mkdir(exist_ok=True)
             piece = "\n".join(LINE.format(number) for number in range(10_000)) + "\n"
-            with open(path, "w") as file:
+            with open(files / "large.txt", "w") as file:
                 for _ in range((arguments.megabytes << 20) // len(piece) + 1):
                     file.write(piece)
-            start = time.perf_counter()
-            count = sum(sum(1 for _ in chunk_document(document, words)) for document in read_documents(path))
-            size = path.stat().st_size >> 20
-            print(
-                f"one file of {size:,} MB: {count:,} chunks, {time.perf_counter() - start:.1f} s, {peak():,} MB at most"
-            )
+        start, before = time.process_time(), peak()
+        reader = read_documents(files)
+        if arguments.index:
+            with GlotIndex.create(Path(folder, "index"), HashEncoder()) as index:
+                count = index_corpus(index, reader, Chunker(words, ChunkOptions(248))).chunks
+        else:
+            count = sum(sum(1 for _ in chunk_document(document, words)) for document in reader)
+        seconds = time.process_time() - start
+        print(
+            f"{arguments.many:,} files and one of {arguments.megabytes:,} MB: {count:,} chunks, {seconds:.0f} s of "
+            f"processor time, {peak():,} MB at most ({before:,} before)"
+        )
+
+
+class HashEncoder:
+    """Stands for a model: a text's vector is its hash."""
+
+    dimension = 64
+    fingerprint = "hash"
+
+    def encode_documents(self, texts: Sequence[str], *, show_progress: bool = False) -> Vectors:
+        """(N, 64) float32, rows of norm 1."""
+        hashes = b"".join(hashlib.blake2b(text.encode(), digest_size=64).digest() for text in texts)
+        rows = np.frombuffer(hashes, np.uint8).reshape(-1, 64).astype(np.float32) - 127.5
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    encode_queries = encode_documents
 
 
 def peak() -> int:

@@ -19,7 +19,7 @@ from glot_rag.index.chunking import NEARLY_WHOLE, Chunker, NoiseReport, StoredCh
 from glot_rag.progress import bar
 
 BATCH = 256  # chunks a commit
-_DENOISED = 1 << 20  # characters of the documents that are denoised together
+_DENOISED = 1 << 17  # characters of the documents that are denoised together: seconds of work that Ctrl-C loses
 
 logger = logging.getLogger(__name__)
 
