@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from glot_rag.classification.estimator import GlotClassifier
-    from glot_rag.denoise.denoiser import Denoised, Denoiser
+    from glot_rag.denoise.denoised import Denoised
+    from glot_rag.denoise.denoiser import Denoiser
     from glot_rag.encoder.base import GlotEncoder
     from glot_rag.encoder.together import encode_documents_together, encode_queries_together
     from glot_rag.encoder.torch_encoder import TorchEncoder
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Denoised": "glot_rag.denoise.denoiser",
+    "Denoised": "glot_rag.denoise.denoised",
     "Denoiser": "glot_rag.denoise.denoiser",
     "Document": "glot_rag.index",
     "GlotClassifier": "glot_rag.classification.estimator",

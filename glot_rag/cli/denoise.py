@@ -17,7 +17,8 @@ from glot_rag.errors import InputError
 from glot_rag.progress import bar
 
 if TYPE_CHECKING:
-    from glot_rag.denoise.denoiser import Denoised, Denoiser
+    from glot_rag.denoise.denoised import Denoised
+    from glot_rag.denoise.denoiser import Denoiser
     from glot_rag.documents import Document
     from glot_rag.documents.spool import DocumentSpool
 
@@ -59,9 +60,8 @@ def denoise(
 
 def _load(model: str) -> Denoiser:
     from glot_rag.denoise.denoiser import Denoiser
-    from glot_rag.head.registry import ships_block_head
 
-    return Denoiser.from_pretrained(model, blocks=ships_block_head(model))
+    return Denoiser.from_pretrained(model)
 
 
 def _denoise_stream(model: str, source: IO[bytes], target: IO[bytes]) -> None:
@@ -101,8 +101,8 @@ def fitted(denoiser: Denoiser, documents: DocumentSpool) -> Denoiser:
     from glot_rag.denoise.corpus_statistics import FEWEST_DOCUMENTS
     from glot_rag.denoise.fitting import MOST_COUNTED
 
-    if denoiser.classifier is None:
-        typer.echo("Not fitted: this head has no noise classifier.", err=True)
+    if not denoiser.can_be_fitted:
+        typer.echo("Not fitted: this head reads no counts of what recurs.", err=True)
         return denoiser
     if len(documents) < FEWEST_DOCUMENTS:
         typer.echo(

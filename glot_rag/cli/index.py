@@ -130,7 +130,7 @@ def _new_denoiser(out: Path, documents: DocumentSpool) -> Denoiser:
     from glot_rag.denoise.denoiser import Denoiser
     from glot_rag.index.kept_denoiser import keep_denoiser
 
-    denoiser = fitted(Denoiser.from_pretrained(blocks=True), documents)
+    denoiser = fitted(Denoiser.from_pretrained(), documents)
     keep_denoiser(denoiser, out)
     return denoiser
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from glot_rag.denoise.block_states import TokenStates, early_states
 from glot_rag.denoise.networks import BlockScorer, StateReader
+from glot_rag.denoise.recurrence import Recurrence
 from glot_rag.documents.blocks import Block, split_blocks
 from glot_rag.documents.layout import layout_features
 
@@ -86,7 +87,12 @@ class NoisyBlocks(NamedTuple):
 
 
 def find_noisy_blocks(
-    backbone: StateReader, head: BlockScorer, texts: Sequence[str], batch_tokens: int | None = None
+    backbone: StateReader,
+    head: BlockScorer,
+    texts: Sequence[str],
+    groups: Sequence[str] | None = None,
+    recurrence: Recurrence | None = None,
+    batch_tokens: int | None = None,
 ) -> list[NoisyBlocks]:
     """Noise probabilities of the blocks of each text, in memory that does not grow with the texts' number or length.
 
@@ -97,44 +103,60 @@ def find_noisy_blocks(
         backbone: the frozen transformer.
         head: a trained block graph head, in evaluation mode.
         texts: N strings without surrogates.
+        groups: the name of each text's group.
+        recurrence: what recurs in the corpus; None where nothing was counted.
         batch_tokens: tokens a batch of the backbone may hold; None is `Backbone.batch_tokens`.
     """
-    spans: list[list[tuple[int, int]]] = [[] for _ in texts]
+    blocks = [split_blocks(text) for text in texts]
     noise: list[list[NDArray[np.float32]]] = [[] for _ in texts]
-    for batch in _batches(texts):
-        sections = [texts[row][start:end] for row, start, end in batch]
+    for batch in _batches(blocks):
+        parts = [_section(texts[row], blocks[row][first:end]) for row, first, end in batch]
+        sections, own = [text for text, _ in parts], [each for _, each in parts]
         states = early_states(backbone, sections, head.layer, batch_tokens)
-        for (row, start, _), found in zip(batch, find_noise(head, sections, states), strict=True):
-            spans[row] += [(start + block.start, start + block.end) for block in found.blocks]
-            noise[row].append(found.block_noise)
+        counts = None
+        if recurrence is not None:
+            names = [""] * len(texts) if groups is None else groups
+            counts = [recurrence.features(texts[row], blocks[row], names[row])[first:end] for row, first, end in batch]
+        found = find_noise(head, sections, states, counts, own)
+        for (row, _, _), each in zip(batch, found, strict=True):
+            noise[row].append(each.block_noise)
     empty = np.zeros(0, np.float32)
-    return [NoisyBlocks(where, np.concatenate([empty, *each])) for where, each in zip(spans, noise, strict=True)]
+    return [
+        NoisyBlocks([block[:2] for block in of_text], np.concatenate([empty, *each]))
+        for of_text, each in zip(blocks, noise, strict=True)
+    ]
 
 
-def _batches(texts: Sequence[str]) -> Iterator[list[tuple[int, int, int]]]:
-    """Sections of the texts, (row, start, end), as many at a time as may be read at once."""
+def _section(text: str, blocks: Sequence[Block]) -> tuple[str, list[Block]]:
+    """The part of a text that some of its blocks span, and their places in it."""
+    start, end = blocks[0].start, blocks[-1].end
+    return text[start:end], [block._replace(start=block.start - start, end=block.end - start) for block in blocks]
+
+
+def _batches(blocks: Sequence[Sequence[Block]]) -> Iterator[list[tuple[int, int, int]]]:
+    """Sections of the texts, (row, first block, end), as many at a time as may be read at once."""
     batch: list[tuple[int, int, int]] = []
     size = 0
-    for row, text in enumerate(texts):
-        for start, end in _sections(text):
-            if batch and size + end - start > MOST_CHARACTERS:
+    for row, of_text in enumerate(blocks):
+        for first, end in _sections(of_text):
+            length = of_text[end - 1].end - of_text[first].start
+            if batch and size + length > MOST_CHARACTERS:
                 yield batch
                 batch, size = [], 0
-            batch.append((row, start, end))
-            size += end - start
+            batch.append((row, first, end))
+            size += length
     if batch:
         yield batch
 
 
-def _sections(text: str) -> list[tuple[int, int]]:
-    """Where a text is cut, between blocks: nowhere, unless it is very long."""
-    cuts, first = [0], 0
-    for number, block in enumerate(split_blocks(text)):
-        full = number - first == MOST_BLOCKS or block.end - cuts[-1] > MOST_CHARACTERS
-        if full and number > first:
-            cuts.append(block.start)
-            first = number
-    return list(pairwise([*cuts, len(text)]))
+def _sections(blocks: Sequence[Block]) -> list[tuple[int, int]]:
+    """(first block, end) of the sections that a text is read in: one, unless it is very long."""
+    cuts = [0]
+    for number, block in enumerate(blocks):
+        full = number - cuts[-1] == MOST_BLOCKS or block.end - blocks[cuts[-1]].start > MOST_CHARACTERS
+        if full and number > cuts[-1]:
+            cuts.append(number)
+    return list(pairwise([*cuts, len(blocks)])) if blocks else []
 
 
 def find_noise(
@@ -142,6 +164,7 @@ def find_noise(
     texts: Sequence[str],
     states: Sequence[TokenStates],
     counts: Sequence[NDArray[np.float32]] | None = None,
+    known: Sequence[list[Block]] | None = None,
     *,
     layout: bool = True,
 ) -> Iterator[NoiseFound]:
@@ -153,9 +176,10 @@ def find_noise(
         states: of each, from `early_states` of the head's layer.
         counts: of each, from `recurrence_features`; None where nothing was counted.
         layout: False leaves the layout features out, to see what they decide.
+        known: the blocks of each; None is `split_blocks` of it.
     """
-    for row, (text, tokens) in enumerate(zip(texts, states, strict=True)):
-        blocks = split_blocks(text)
+    of_texts = [split_blocks(text) for text in texts] if known is None else known
+    for row, (text, tokens, blocks) in enumerate(zip(texts, states, of_texts, strict=True)):
         words = np.array([match.span() for match in _WORD.finditer(text)], np.int64).reshape(-1, 2)
         if not blocks:
             empty = np.zeros(0, np.float32)

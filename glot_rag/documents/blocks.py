@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Literal, NamedTuple
 from unicodedata import category
 
@@ -15,6 +16,7 @@ from glot_rag.documents.scripts import CLAUSE_ENDS, CLOSERS, FULL_STOPS, IDEOGRA
 Kind = Literal["unknown", "heading", "paragraph", "list", "table", "code", "quoted"]
 
 LONG_LINE = 600  # characters; a longer line is cut into its sentences
+FEWEST_LINES = 3  # a title and a text are no layout yet
 RUN_WORDS = 40  # words of a run, where a sentence is as long as that, too
 
 BREAKS = "\n\r\f\v\x1c\x1d\x1e\x85\u2028\u2029"
@@ -72,6 +74,11 @@ def split_blocks(text: str, known: Sequence[Block] = ()) -> list[Block]:
         else:
             blocks += [Block(*span, kind, level) for span in _sentences(text, start, end)]
     return blocks
+
+
+def has_lines(text: str) -> bool:
+    """Whether a text has enough lines for its layout to say something: `FEWEST_LINES`, blank ones left out."""
+    return next(islice(_LINE.finditer(text), FEWEST_LINES - 1, None), None) is not None
 
 
 def _sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

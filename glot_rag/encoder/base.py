@@ -14,7 +14,8 @@ from glot_rag.errors import InputError, UnsupportedError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from glot_rag.denoise.denoiser import Denoised, Denoiser
+    from glot_rag.denoise.denoised import Denoised
+    from glot_rag.denoise.denoiser import Denoiser
     from glot_rag.encoder.evidence import Evidence
     from glot_rag.models.tokenizer import Tokenizer
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from glot_rag.embedder import Vectors
@@ -27,6 +28,7 @@ def pool_texts(
     texts: Sequence[str],
     *,
     prompt: str = "",
+    whole: bool = False,
     show_progress: bool = False,
     batch_tokens: int | None = None,
 ) -> dict[str, Vectors]:
@@ -37,6 +39,8 @@ def pool_texts(
         poolings: by name.
         texts: N strings.
         prompt: put before every text.
+        whole: True reads texts of any length, in windows: the vector is the mean of the windows', each weighted by its
+            tokens. False cuts what a text has beyond `Backbone.max_tokens`.
         show_progress: draw a progress bar on stderr.
         batch_tokens: tokens a batch may hold, padding included; None is `Backbone.batch_tokens`.
 
@@ -49,16 +53,27 @@ def pool_texts(
     checked = check_texts(texts)
     if prompt:
         checked = [prompt + text for text in checked]
-    out = {name: np.empty((len(checked), pooling.output_size), np.float32) for name, pooling in poolings.items()}
+    out = {name: np.zeros((len(checked), pooling.output_size), np.float32) for name, pooling in poolings.items()}
     with bar(disable=not show_progress) as progress:
         task = progress.add_task("embedding", total=len(checked))
         for start in range(0, len(checked), _WINDOW):
-            sequences = backbone.tokenizer(checked[start : start + _WINDOW])
-            for batch in backbone.pack(sequences, batch_tokens):
+            part = checked[start : start + _WINDOW]
+            windows = backbone.tokenizer.in_full(part) if whole else [[ids] for ids in backbone.tokenizer(part)]
+            rows, shares = _shares(windows)
+            for batch in backbone.pack([ids for each in windows for ids in each], batch_tokens):
                 for name, read in pool_batch(backbone, poolings, batch).items():
-                    out[name][start + batch.rows] = unit(read.pooled.vector).cpu().numpy()
-                progress.advance(task, len(batch.rows))
-    return out
+                    vectors = read.pooled.vector.float().cpu().numpy() * shares[batch.rows, None]
+                    np.add.at(out[name], start + rows[batch.rows], vectors)
+                progress.advance(task, float(shares[batch.rows].sum()))
+    return {name: unit(torch.from_numpy(vectors)).numpy() for name, vectors in out.items()}
+
+
+def _shares(windows: Sequence[Sequence[Sequence[int]]]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The text of each window of some texts, and its share of the text's tokens."""
+    rows = np.repeat(np.arange(len(windows)), [len(each) for each in windows])
+    sizes = np.array([len(ids) for each in windows for ids in each], np.float64)
+    totals = np.bincount(rows, sizes, minlength=len(windows))
+    return rows, (sizes / totals[rows]).astype(np.float32)
 
 
 class Read(NamedTuple):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import os
 
     from glot_rag.denoise.block_evidence import BlockEvidence
-    from glot_rag.denoise.denoiser import Denoised
+    from glot_rag.denoise.denoised import Denoised
     from glot_rag.embedder import Vectors
 
 

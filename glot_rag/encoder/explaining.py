@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from glot_rag.denoise.block_evidence import BlockEvidence, block_evidence
-from glot_rag.encoder.encoding import Read, pool_batch
+from glot_rag.documents.blocks import has_lines, split_blocks
+from glot_rag.encoder.encoding import pool_batch
 from glot_rag.encoder.evidence import Evidence, ReadTokens, character_places, dropped_parts, token_evidence
-from glot_rag.head import GlotHead, Pooling
+from glot_rag.head import GlotHead
 from glot_rag.models.tokenizer import TokenBatch, check_texts
 
 if TYPE_CHECKING:
@@ -23,28 +25,25 @@ def explain(encoder: TorchEncoder, text: str, query: str | None = None) -> Evide
     query_vector = None if query is None else encoder.encode_queries([query])[0]
     denoiser, prompt = encoder.denoiser, encoder.document_prompt
     denoised = None if denoiser is None else denoiser.denoise([clean])[0]
-    ((ids, tokens, spans),) = encoder.backbone.tokenizer.with_offsets(
-        [prompt + (clean if denoised is None else denoised.text)]
-    )
-    batch = TokenBatch(np.zeros(1, np.int64), np.array([ids]), np.ones((1, len(ids)), np.bool_))
-    poolings = {"head": encoder.pooling, **({} if denoised is None else {"vector": encoder.query_pooling})}
-    found = pool_batch(encoder.backbone, poolings, batch, parts=True)
-    scored, vector = found["head"], found.get("vector", found["head"])
-    assert vector.parts is not None
-    logits = scored.pooled.logits
+    read_text = prompt + (clean if denoised is None else denoised.text)
+    tokenizer = encoder.backbone.tokenizer
+    windows = tokenizer.in_full_with_offsets(read_text) if encoder.whole else tokenizer.with_offsets([read_text])
+    found = [_read(encoder, window.ids) for window in windows]
+    # A document is the mean of its windows, each weighted by its tokens.
+    shares = np.array([len(window.ids) for window in windows]) / sum(len(window.ids) for window in windows)
     read = ReadTokens(
-        tokens,
-        spans,
-        vector.pooled.weights[0].cpu().numpy(),
-        None if logits is None else torch.sigmoid(-logits[0]).cpu().numpy(),
-        vector.parts[0].float().cpu().numpy(),
+        [token for window in windows for token in window.tokens],
+        [span for window in windows for span in window.spans],
+        np.concatenate([share * each.weights for share, each in zip(shares, found, strict=True)]),
+        None if found[0].noise is None else np.concatenate([each.noise for each in found if each.noise is not None]),
+        np.concatenate([share * each.parts for share, each in zip(shares, found, strict=True)]),
     )
     evidence, score = token_evidence(read, character_places(clean, denoised, len(prompt)), query_vector)
     blocks = _blocks(encoder, clean)
     return Evidence(
         text=clean,
         tokens=evidence,
-        graph=_graph(encoder.pooling, scored),
+        graph=_graph(found),
         denoised=denoised,
         query=query,
         score=score,
@@ -53,23 +52,53 @@ def explain(encoder: TorchEncoder, text: str, query: str | None = None) -> Evide
     )
 
 
+class _Window(NamedTuple):
+    """What L tokens gave: their weights (L,), noise (L,), parts of the vector (L, O) and graph (L, L)."""
+
+    weights: NDArray[np.float32]
+    noise: NDArray[np.float32] | None
+    parts: NDArray[np.float32]
+    graph: NDArray[np.bool_] | None
+
+
 @torch.inference_mode()
-def _graph(pooling: Pooling, read: Read) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]] | None:
-    if not isinstance(pooling, GlotHead):
-        return None
-    graph: np.ndarray[tuple[int, int], np.dtype[np.bool_]] = pooling.graph(read.states, read.mask)[0].cpu().numpy()
+def _read(encoder: TorchEncoder, ids: list[int]) -> _Window:
+    batch = TokenBatch(np.zeros(1, np.int64), np.array([ids]), np.ones((1, len(ids)), np.bool_))
+    head, reading = encoder.pooling, encoder.reading_pooling
+    poolings = {"head": head, **({} if reading is head else {"vector": reading})}
+    found = pool_batch(encoder.backbone, poolings, batch, parts=True)
+    scored, vector = found["head"], found.get("vector", found["head"])
+    assert vector.parts is not None
+    logits = scored.pooled.logits
+    return _Window(
+        vector.pooled.weights[0].cpu().numpy(),
+        None if logits is None else torch.sigmoid(-logits[0]).cpu().numpy(),
+        vector.parts[0].float().cpu().numpy(),
+        head.graph(scored.states, scored.mask)[0].cpu().numpy() if isinstance(head, GlotHead) else None,
+    )
+
+
+def _graph(windows: list[_Window]) -> NDArray[np.bool_] | None:
+    """(L, L): tokens of different windows are not joined."""
+    places = np.cumsum([0, *(len(each.weights) for each in windows)])
+    graph = np.zeros((places[-1], places[-1]), np.bool_)
+    for each, start, end in zip(windows, places[:-1], places[1:], strict=True):
+        if each.graph is None:
+            return None
+        graph[start:end, start:end] = each.graph
     return graph
 
 
 def _blocks(encoder: TorchEncoder, text: str) -> BlockEvidence | None:
     denoiser = encoder.denoiser
-    if denoiser is None or denoiser.block_head is None:
+    if denoiser is None or denoiser.block_head is None or not has_lines(text):
         return None
-    config = denoiser.block_head.config
+    counts = None if denoiser.recurrence is None else denoiser.recurrence.features(text, split_blocks(text))
     return block_evidence(
         denoiser.backbone,
         denoiser.block_head,
         text,
-        threshold=config.noise_threshold,
-        similarity_threshold=config.block_threshold,
+        threshold=denoiser.block_threshold,
+        similarity_threshold=denoiser.block_head.config.block_threshold,
+        counts=counts,
     )

@@ -1,7 +1,6 @@
 """A torch encoder's parts, by name or from a directory, and the directory that an encoder is saved in.
 
-The directory: `encoder.json`, `head/` for a trained pooling (`glot_rag.denoise.storage`), and `denoiser/` for a
-denoiser with another head than the pooling's.
+The directory: `encoder.json`, `head/` for a trained pooling, `denoiser/` for a denoiser (`glot_rag.denoise.storage`).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from glot_rag.errors import BundleError, InputError
 from glot_rag.files import read_json_record, write_atomically
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooling
 from glot_rag.head.config import BASELINE_POOLINGS, POOLINGS
-from glot_rag.head.registry import check_trained_over, find_head, pooling_fingerprint, saved_block_head
+from glot_rag.head.registry import check_trained_over, find_head, pooling_fingerprint, shipped_block_head
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.registry import PACKAGED
 
@@ -35,11 +34,19 @@ logger = logging.getLogger(__name__)
 
 
 class Poolings(NamedTuple):
-    """What pools documents and queries, and the documents' noise classifier, if there is one."""
+    """What pools documents and queries, the documents' noise classifier, if there is one, and what the head says.
+
+    Attributes:
+        documents: pools documents.
+        queries: pools queries.
+        classifier: the documents' noise classifier.
+        denoise: whether encoders with this head drop noisy blocks from documents unless they are told not to.
+    """
 
     documents: Pooling
     queries: Pooling
     classifier: NoiseClassifier | None
+    denoise: bool = False
 
 
 class Parts(NamedTuple):
@@ -97,7 +104,7 @@ def load_parts(
         else:
             poolings = poolings._replace(queries=BaselinePooling(saved["query_pooling"], backbone.state_size))
     if denoise is None and as_saved:
-        denoise = _saved_denoiser(directory, saved, backbone, poolings)
+        denoise = Denoiser.load(directory / DENOISER, backbone) if saved["denoiser"] else False
     where = (backbone.device, backbone.dtype)
     logger.info("loaded '%s' with pooling %s on %s in %s", backbone.source.name, pooling, *where)
     return Parts(
@@ -129,7 +136,7 @@ def load_poolings(pooling: str, head: Path | None, backbone: Backbone) -> Poolin
     check_trained_over(loaded.details, head, backbone)
     in_mean_space = loaded.head.config.mean_queries
     queries = BaselinePooling("mean", backbone.state_size) if in_mean_space else loaded.head
-    return Poolings(loaded.head, queries, loaded.classifier)
+    return Poolings(loaded.head, queries, loaded.classifier, loaded.details.get("denoise") is True)
 
 
 def denoiser_for(denoise: bool | Denoiser | None, backbone: Backbone, poolings: Poolings) -> Denoiser | None:
@@ -141,15 +148,17 @@ def denoiser_for(denoise: bool | Denoiser | None, backbone: Backbone, poolings: 
     """
     if isinstance(denoise, Denoiser):
         return denoise
-    if denoise is None or denoise is False:
-        return None
-    if denoise is not True:
+    if denoise not in (True, False, None):
         raise InputError(f"denoise must be True, False, None or a Denoiser; got {denoise!r:.80}")
-    if isinstance(poolings.documents, (GlotHead, AdaPool)):
-        return Denoiser(backbone, poolings.documents, poolings.classifier)
-    shipped = load_poolings("glot", find_head(backbone.source.name, "glot", None), backbone)
-    assert isinstance(shipped.documents, GlotHead)
-    return Denoiser(backbone, shipped.documents, shipped.classifier)
+    if denoise is False or (denoise is None and not poolings.denoise):
+        return None
+    block_head = shipped_block_head(backbone.source.name, backbone)
+    if denoise is None:  # the pooling itself drops words, inside the backbone
+        return None if block_head is None else Denoiser(backbone, None, block_head=block_head)
+    if not isinstance(poolings.documents, (GlotHead, AdaPool)):
+        poolings = load_poolings("glot", find_head(backbone.source.name, "glot", None), backbone)
+    assert isinstance(poolings.documents, (GlotHead, AdaPool))
+    return Denoiser(backbone, poolings.documents, poolings.classifier, block_head)
 
 
 def save_encoder(encoder: TorchEncoder, path: str | os.PathLike[str]) -> None:
@@ -173,14 +182,11 @@ def save_encoder(encoder: TorchEncoder, path: str | os.PathLike[str]) -> None:
             "backbone": encoder.backbone.source.name,
             "backbone_fingerprint": encoder.backbone.fingerprint,
             "max_tokens": encoder.max_tokens,
+            "denoise": denoiser is not None and denoiser.head is None,
         }
         save_fitted_head(documents, encoder.classifier, directory / HEAD, details)
-    denoised_by = None
     if denoiser is not None:
-        own = denoiser.backbone is encoder.backbone and denoiser.block_head is None and _same(denoiser.head, documents)
-        denoised_by = HEAD if own else DENOISER
-        if not own:
-            denoiser.save(directory / DENOISER)
+        denoiser.save(directory / DENOISER)
     record = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -192,35 +198,19 @@ def save_encoder(encoder: TorchEncoder, path: str | os.PathLike[str]) -> None:
         "max_tokens": encoder.max_tokens,
         "query_prompt": encoder.query_prompt,
         "document_prompt": encoder.document_prompt,
-        "denoiser": denoised_by,
+        "denoiser": denoiser is not None,
         "fingerprint": encoder.fingerprint,
     }
     # The record comes last: without it there is no encoder.
     write_atomically(directory / RECORD, json.dumps(record, indent=2).encode() + b"\n")
 
 
-def _same(one: Pooling, other: Pooling) -> bool:
-    return pooling_fingerprint(one) == pooling_fingerprint(other)
-
-
-def _saved_denoiser(directory: Path, saved: dict[str, Any], backbone: Backbone, poolings: Poolings) -> Denoiser | None:
-    if saved.get("denoiser") is None:
-        return None
-    if saved["denoiser"] == HEAD and isinstance(poolings.documents, (GlotHead, AdaPool)):
-        return Denoiser(backbone, poolings.documents, poolings.classifier)
-    loaded = load_fitted_head(directory / DENOISER)
-    if loaded.details.get("backbone_fingerprint") == backbone.fingerprint:
-        return Denoiser(backbone, loaded.head, loaded.classifier, saved_block_head(directory / DENOISER, backbone))
-    return Denoiser.from_pretrained(directory / DENOISER, device=str(backbone.device))
-
-
 def _read_record(path: Path) -> dict[str, Any]:
     """The record that `save_encoder` wrote, every field that loading needs checked."""
     record = read_json_record(path, FORMAT, FORMAT_VERSION)
-    kinds = {"backbone": str, "max_tokens": int, "query_prompt": str, "document_prompt": str}
+    kinds = {"backbone": str, "max_tokens": int, "query_prompt": str, "document_prompt": str, "denoiser": bool}
     wrong = [key for key, kind in kinds.items() if not isinstance(record.get(key), kind)]
     wrong += [key for key in ("pooling", "query_pooling") if record.get(key) not in POOLINGS]
-    wrong += [] if record.get("denoiser") in (None, HEAD, DENOISER) else ["denoiser"]
     if wrong:
         raise BundleError(f"{path} lacks {', '.join(wrong)}, or holds no such thing there: make the bundle again")
     return record

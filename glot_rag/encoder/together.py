@@ -20,7 +20,7 @@ def encode_documents_together(
 ) -> dict[str, Vectors]:
     """Embed documents with several encoders that share a backbone, running it once.
 
-    An encoder that denoises reads other texts than the rest, and takes a run of its own.
+    An encoder that denoises or reads whole documents sees other tokens than the rest, and takes a run of its own.
 
     Args:
         encoders: by name; all over the same `Backbone` object, with the same prompts (see `TorchEncoder.with_pooling`).
@@ -37,7 +37,7 @@ def encode_documents_together(
     """
     checked = _over_one_backbone(encoders)
     first = next(iter(checked.values()))
-    poolings = {name: each.pooling for name, each in checked.items() if each.denoiser is None}
+    poolings = {name: each.pooling for name, each in checked.items() if not each.whole}
     vectors: dict[str, Vectors] = {}
     if poolings:
         vectors = pool_texts(

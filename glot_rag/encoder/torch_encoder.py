@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 
 from glot_rag.denoise.classifier import NoiseClassifier
-from glot_rag.denoise.denoiser import Denoised, Denoiser
+from glot_rag.denoise.denoised import Denoised
+from glot_rag.denoise.denoiser import Denoiser
 from glot_rag.denoise.fitting import fit_head
 from glot_rag.embedder import Vectors
 from glot_rag.encoder.base import GlotEncoder
@@ -22,8 +24,8 @@ from glot_rag.head.registry import find_head, freeze, pooling_fingerprint
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.tokenizer import Tokenizer, check_texts
 
-# (backbone, head) fingerprints -> the fitted head
-FittedHeads = dict[tuple[str, str], GlotHead | AdaPool]
+# (backbone's fingerprint, head's, number of documents) -> the fitted head
+FittedHeads = dict[tuple[str, str, int], GlotHead | AdaPool]
 
 
 class TorchEncoder(GlotEncoder):
@@ -36,9 +38,11 @@ class TorchEncoder(GlotEncoder):
             mean pooling, so queries, which carry no noise, are mean-pooled there (`from_pretrained` sees to it).
         query_prompt: put before every query, for backbones trained with one ("query: ").
         document_prompt: put before every document.
-        denoiser: drops the noise from every document, looking at all of it, however long; what is left is encoded with
-            the queries' pooling. None encodes documents as they are.
+        denoiser: drops the noise from every document, looking at all of it, however long. What is left is encoded in
+            windows, none of it is cut: with the queries' pooling if the denoiser has dropped words, too, else with the
+            documents'. None encodes documents as they are.
         classifier: the pooling's noise classifier, which `fit` needs.
+        whole: read documents of any length in windows, as with a denoiser; False cuts what is beyond `max_tokens`.
 
     Raises:
         BundleError: the pooling was made for states of another width, or reads layers that the backbone lacks.
@@ -54,6 +58,7 @@ class TorchEncoder(GlotEncoder):
         document_prompt: str = "",
         denoiser: Denoiser | None = None,
         classifier: NoiseClassifier | None = None,
+        whole: bool = False,
     ) -> None:
         self._backbone = backbone
         self._pooling = freeze(pooling, backbone)
@@ -63,6 +68,7 @@ class TorchEncoder(GlotEncoder):
         self._document_prompt = document_prompt
         self._denoiser = denoiser
         self._classifier = classifier
+        self._whole = whole or denoiser is not None
         if self._query_pooling.output_size != self._pooling.output_size:
             raise BundleError(
                 f"documents get vectors of length {self._pooling.output_size}, "
@@ -107,18 +113,24 @@ class TorchEncoder(GlotEncoder):
             raise self._unsupported("fit", "fit")
         done: FittedHeads = {} if heads is None else heads
 
-        def fitted(backbone: Backbone, head: GlotHead | AdaPool, classifier: NoiseClassifier) -> GlotHead | AdaPool:
-            key = backbone.fingerprint, pooling_fingerprint(head)
+        def fitted(
+            backbone: Backbone,
+            head: GlotHead | AdaPool,
+            classifier: NoiseClassifier,
+            texts: Sequence[str],
+            names: Sequence[str] | None,
+        ) -> GlotHead | AdaPool:
+            # A denoiser fits its word head to the texts without lines, which may be fewer.
+            key = backbone.fingerprint, pooling_fingerprint(head), len(texts)
             if key not in done:
-                done[key] = fit_head(backbone, head, classifier, documents, groups, show_progress=show_progress)
+                done[key] = fit_head(backbone, head, classifier, texts, names, show_progress=show_progress)
             return done[key]
 
         pooling, denoiser = self._pooling, self._denoiser
         if self._classifier is not None and isinstance(pooling, (GlotHead, AdaPool)):
-            pooling = fitted(self._backbone, pooling, self._classifier)
-        if denoiser is not None and denoiser.classifier is not None:
-            head = fitted(denoiser.backbone, denoiser.head, denoiser.classifier)
-            denoiser = Denoiser(denoiser.backbone, head, denoiser.classifier, denoiser.block_head)
+            pooling = fitted(self._backbone, pooling, self._classifier, documents, groups)
+        if denoiser is not None and denoiser.can_be_fitted:
+            denoiser = denoiser.fit_with(partial(fitted, denoiser.backbone), documents, groups)
         queries = pooling if self._query_pooling is self._pooling else self._query_pooling
         return self._with(Poolings(pooling, queries, self._classifier), denoiser)
 
@@ -131,6 +143,7 @@ class TorchEncoder(GlotEncoder):
             document_prompt=self._document_prompt,
             denoiser=denoiser,
             classifier=poolings.classifier,
+            whole=self._whole and self._denoiser is None,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -155,7 +168,7 @@ class TorchEncoder(GlotEncoder):
         found = {"chunks", "explain"}
         if trained or self._denoiser is not None:
             found.add("denoise")
-        if (trained and self._classifier is not None) or (self._denoiser and self._denoiser.classifier is not None):
+        if (trained and self._classifier is not None) or (self._denoiser and self._denoiser.can_be_fitted):
             found.add("fit")
         return frozenset(found)
 
@@ -171,8 +184,14 @@ class TorchEncoder(GlotEncoder):
 
     @property
     def query_pooling(self) -> Pooling:
-        """What pools queries, and documents that were denoised."""
+        """What pools queries."""
         return self._query_pooling
+
+    @property
+    def reading_pooling(self) -> Pooling:
+        """What pools what the denoiser left of documents: the queries' pooling, if words were dropped, too."""
+        words_dropped = self._denoiser is not None and self._denoiser.head is not None
+        return self._query_pooling if words_dropped else self._pooling
 
     @property
     def query_prompt(self) -> str:
@@ -188,6 +207,11 @@ class TorchEncoder(GlotEncoder):
     def denoiser(self) -> Denoiser | None:
         """What cleans documents before they are encoded; None for an encoder that takes them as they are."""
         return self._denoiser
+
+    @property
+    def whole(self) -> bool:
+        """Whether a document of any length is one vector, none of it cut."""
+        return self._whole
 
     @property
     def classifier(self) -> NoiseClassifier | None:
@@ -238,6 +262,7 @@ class TorchEncoder(GlotEncoder):
                 "query_prompt": self._query_prompt or None,
                 "document_prompt": self._document_prompt or None,
                 "denoiser": None if self._denoiser is None else self._denoiser.fingerprint,
+                "whole": True if self._whole and self._denoiser is None else None,
             }
         )
 
@@ -254,14 +279,15 @@ class TorchEncoder(GlotEncoder):
         self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int | None = None
     ) -> Vectors:
         """N texts -> (N, D) float32 with rows of norm 1: see `GlotEncoder.encode_documents`."""
-        pooling, read = self._pooling, texts
+        read = texts
         if self._denoiser is not None:
             denoised = self._denoiser.denoise(texts, show_progress=show_progress, batch_tokens=batch_tokens)
-            pooling, read = self._query_pooling, [each.text for each in denoised]
+            read = [each.text for each in denoised]
         return pool_texts(
             self._backbone,
-            {"": pooling},
+            {"": self.reading_pooling},
             read,
+            whole=self._whole,
             prompt=self._document_prompt,
             show_progress=show_progress,
             batch_tokens=batch_tokens,
@@ -292,10 +318,18 @@ class TorchEncoder(GlotEncoder):
     def denoise(self, texts: Sequence[str], groups: Sequence[str] | None = None) -> list[Denoised]:
         """Documents without noise, by the encoder's denoiser or else its own head: see `Denoiser.denoise`."""
         denoiser = self._denoiser
+        if (denoiser is None or denoiser.head is None) and isinstance(self._pooling, (GlotHead, AdaPool)):
+            # The pooling's head drops words here: inside the backbone nobody would see it.
+            denoiser = Denoiser(
+                self._backbone,
+                self._pooling,
+                self._classifier,
+                None if denoiser is None else denoiser.block_head,
+                threshold=None if denoiser is None else denoiser.threshold,
+                recurrence=None if denoiser is None else denoiser.recurrence,
+            )
         if denoiser is None:
-            if not isinstance(self._pooling, (GlotHead, AdaPool)):
-                raise self._unsupported("denoise", "denoise")
-            denoiser = Denoiser(self._backbone, self._pooling, self._classifier)
+            raise self._unsupported("denoise", "denoise")
         return denoiser.denoise(texts, groups)
 
     def explain(self, text: str, query: str | None = None) -> Evidence:

@@ -291,14 +291,16 @@ def _cache_key(encoder: Embedder, role: str) -> str:
 
 
 def _reader(encoder: Any) -> Embedder:
-    """The encoder that embeds documents once they are denoised: with the queries' pooling, as they carry no noise."""
+    """The encoder that embeds documents once they are denoised."""
     from glot_rag.encoder.torch_encoder import TorchEncoder
 
     return TorchEncoder(
         encoder.backbone,
-        encoder.query_pooling,
+        encoder.reading_pooling,
+        query_pooling=encoder.query_pooling,
         query_prompt=encoder.query_prompt,
         document_prompt=encoder.document_prompt,
+        whole=True,
     )
 
 

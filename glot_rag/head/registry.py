@@ -21,7 +21,7 @@ from glot_rag.models.registry import PACKAGED
 
 AnyPooling = TypeVar("AnyPooling", bound=Pooling)
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
-BLOCKS = "blocks"  # the folder of a block head in the directory of the head that it goes with
+BLOCKS = "blocks"  # a block head's folder is called after its backbone and this
 
 
 def find_head(name: str, pooling: str, head: str | os.PathLike[str] | None) -> Path | None:
@@ -47,37 +47,15 @@ def find_head(name: str, pooling: str, head: str | os.PathLike[str] | None) -> P
     return Path(head) if head is not None else _shipped_head(name, pooling)
 
 
-def ships_block_head(name: str) -> bool:
-    """Whether a block head ships for a backbone of that name."""
-    return "/" not in name and (PRETRAINED / f"{name}-{BLOCKS}" / "config.json").is_file()
-
-
-def shipped_block_head(name: str, backbone: Backbone) -> BlockGraphHead:
-    """The block head that ships for a backbone.
+def shipped_block_head(name: str, backbone: Backbone) -> BlockGraphHead | None:
+    """The block head that ships for a backbone; None if there is none.
 
     Raises:
-        ModelNotFoundError: none ships for it.
         BundleError: it was trained over another backbone.
     """
-    if not ships_block_head(name):
-        known = ", ".join(each for each in PACKAGED if ships_block_head(each))
-        raise ModelNotFoundError(
-            f"no block head for '{name}' ships with glot-rag (there is one for: {known}): leave blocks= out"
-        )
-    return _read_block_head(PRETRAINED / f"{name}-{BLOCKS}", backbone)
-
-
-def saved_block_head(directory: str | os.PathLike[str], backbone: Backbone) -> BlockGraphHead | None:
-    """The block head that was saved with a head, in the head's directory; None if there is none.
-
-    Raises:
-        BundleError: it is damaged, or was trained over another backbone.
-    """
-    folder = Path(directory) / BLOCKS
-    return _read_block_head(folder, backbone) if (folder / "config.json").is_file() else None
-
-
-def _read_block_head(folder: Path, backbone: Backbone) -> BlockGraphHead:
+    folder = PRETRAINED / f"{name}-{BLOCKS}"
+    if "/" in name or not (folder / "config.json").is_file():
+        return None
     block_head, details = block_storage.load_block_head(folder)
     check_trained_over(details, folder, backbone)
     return block_head

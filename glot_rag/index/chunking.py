@@ -18,7 +18,7 @@ from glot_rag.documents.loaders import LOADERS
 from glot_rag.documents.loaders.text import load_code, load_text
 
 if TYPE_CHECKING:
-    from glot_rag.denoise.denoiser import Denoised
+    from glot_rag.denoise.denoised import Denoised
 
 # A chunk whose words are noise with this probability is left out: the denoiser keeps something of every document, even
 # of a page of links. It has to be sure, as a document of a single chunk is gone with it.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -178,6 +180,53 @@ class Tokenizer:
                 ids += own[self._stride if number else 0 :]
             found.append(ids)
         return found
+
+    def in_full(self, texts: Sequence[str]) -> list[list[list[int]]]:
+        """Each text's token ids in windows of up to `max_tokens`, of which none repeats another and none is cut off.
+
+        A text that fits is one window, as `__call__` gives it; a longer one comes in windows of like length.
+        """
+        found = [[ids] for ids in self(texts)]
+        long = [row for row, (ids,) in enumerate(found) if len(ids) >= self.max_tokens]
+        for row, ids in zip(long, self.whole([texts[row] for row in long]), strict=True):
+            if cuts := self._cuts(len(ids)):
+                found[row] = [self._around(ids[start:end]) for start, end in pairwise(cuts)]
+        return found
+
+    def in_full_with_offsets(self, text: str) -> list[TokenisedText]:
+        """The windows that `in_full` has of a text, with token strings and character spans."""
+        windows = [window for window in self.windows(text) if len(window.ids) > len(self._ends[0] + self._ends[1])]
+        tokens: list[tuple[int, str, tuple[int, int]]] = []
+        for number, window in enumerate(windows):
+            own = list(zip(*window, strict=True))[len(self._ends[0]) : len(window.ids) - len(self._ends[1])]
+            tokens += own[self._stride if number else 0 :]
+        if len(windows) < 2 or not (cuts := self._cuts(len(tokens))):
+            return self.with_offsets([text])
+        before, after = ([(i, self.core.id_to_token(i) or "", (0, 0)) for i in ends] for ends in self._ends)
+        return [
+            TokenisedText(*map(list, zip(*before, *tokens[start:end], *after, strict=True)))
+            for start, end in pairwise(cuts)
+        ]
+
+    def _cuts(self, count: int) -> list[int]:
+        """Where so many tokens are cut; nowhere if they fit, or if special tokens leave no room for any."""
+        room = self.max_tokens - len(self._ends[0]) - len(self._ends[1])
+        if count <= room or room < 1:
+            return []
+        parts = -(-count // room)
+        return [round(part * count / parts) for part in range(parts + 1)]
+
+    def _around(self, ids: list[int]) -> list[int]:
+        return [*self._ends[0], *ids, *self._ends[1]]
+
+    @cached_property
+    def _ends(self) -> tuple[list[int], list[int]]:
+        """The special tokens before and after a text."""
+        (encoding,) = self.core.encode_batch(["a"])
+        special = encoding.special_tokens_mask
+        first = special.index(0) if 0 in special else len(special)
+        last = len(special) - special[::-1].index(0) if 0 in special else len(special)
+        return encoding.ids[:first], encoding.ids[last:]
 
     def windows(self, text: str) -> list[TokenisedText]:
         """A text of any length as windows of up to `max_tokens`, each with a quarter of the one before."""

@@ -40,7 +40,7 @@ def test_files_are_cleaned_by_a_fitted_denoiser(
 ) -> None:
     out = tmp_path / "clean"
     assert run(monkeypatch, folder, "--out", out) == 0
-    expected = Denoiser.from_pretrained(blocks=True).fit(pages, ["a"] * 60).denoise(pages, ["a"] * 60)
+    expected = Denoiser.from_pretrained().fit(pages, ["a"] * 60).denoise(pages, ["a"] * 60)
     files = sorted(out.glob("*.txt"))
     assert [file.name for file in files[:2]] == ["01-00.txt", "02-01.txt"]
     assert [file.read_text(encoding="utf-8") for file in files] == [each.text for each in expected]
@@ -63,7 +63,7 @@ def test_a_pipe(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFix
     text = "The kettle boils a litre of water — in two minutes.\nIt switches itself off.\n"
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
     assert run(monkeypatch, "-") == 0
-    assert capsysbinary.readouterr().out.decode() == Denoiser.from_pretrained(blocks=True).denoise([text])[0].text
+    assert capsysbinary.readouterr().out.decode() == Denoiser.from_pretrained().denoise([text])[0].text
 
 
 def test_mistakes_are_told_before_a_model_is_loaded(tmp_path: Path, folder: Path) -> None:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from glot_rag import Denoiser, TorchEncoder
 from glot_rag.denoise import denoiser as module
+from glot_rag.denoise.denoised import WORD
+from glot_rag.denoise.word_noise import NoisyWords
 from glot_rag.encoder.together import encode_documents_together
 from glot_rag.errors import BundleError, InputError, UnsupportedError
 from glot_rag.head import BaselinePooling, GlotHead
@@ -36,17 +38,17 @@ def denoising(minilm: Backbone, head: GlotHead) -> TorchEncoder:
 @pytest.fixture
 def capitals(minilm: Backbone, head: GlotHead, monkeypatch: pytest.MonkeyPatch) -> Denoiser:
     """A denoiser whose scores are -3 for words in capitals and 3 for all others."""
-    denoiser = Denoiser(minilm, head)
 
-    def score(texts: list[str], groups: object, batch_tokens: object) -> list[object]:
-        words = [[match.span() for match in module._WORD.finditer(text)] for text in texts]
+    def find(backbone: object, head: object, texts: list[str], *rest: object) -> list[NoisyWords]:
+        words = [[match.span() for match in WORD.finditer(text)] for text in texts]
+        noise = 1 / (1 + np.exp([3.0, -3.0]))  # of a word that is signal, of one that is noise
         return [
-            (text, spans, np.array([-3.0 if text[a:b].isupper() else 3.0 for a, b in spans], np.float32))
+            NoisyWords(spans, np.array([noise[int(text[a:b].isupper())] for a, b in spans], np.float32))
             for text, spans in zip(texts, words, strict=True)
         ]
 
-    monkeypatch.setattr(denoiser, "_score", score)
-    return denoiser
+    monkeypatch.setattr(module, "find_noisy_words", find)
+    return Denoiser(minilm, head)
 
 
 def test_what_stays_by_hand() -> None:
@@ -235,7 +237,7 @@ def test_a_saved_encoder_denoises_again(minilm: Backbone, head: GlotHead, tmp_pa
 
 def test_a_saved_denoiser(pages: list[str], tmp_path: Path) -> None:
     denoiser = Denoiser.from_pretrained("minilm", dtype="float32")
-    assert repr(denoiser) == "Denoiser('minilm', head='glot', fitted=False)"
+    assert repr(denoiser) == "Denoiser('minilm', heads='blocks+glot', fitted=False)"
     fitted = denoiser.fit(pages)
     assert fitted.fingerprint != denoiser.fingerprint
     fitted.save(tmp_path / "saved")
@@ -243,7 +245,7 @@ def test_a_saved_denoiser(pages: list[str], tmp_path: Path) -> None:
     assert again.fingerprint == fitted.fingerprint
     assert again.fitted
     assert again.denoise(pages[:2]) == fitted.denoise(pages[:2])
-    with pytest.raises(InputError, match="is a saved denoiser, which has its heads: leave head= and blocks= out"):
+    with pytest.raises(InputError, match="is a saved denoiser, which has its heads: leave head= out"):
         Denoiser.from_pretrained(tmp_path / "saved", head=PRETRAINED / "minilm")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
@@ -252,7 +254,9 @@ def test_a_saved_denoiser(pages: list[str], tmp_path: Path) -> None:
 
 
 def test_a_denoiser_without_a_classifier_cannot_be_fitted(minilm: Backbone, head: GlotHead, pages: list[str]) -> None:
-    with pytest.raises(UnsupportedError, match=r"no noise classifier, which fit\(\) needs"):
+    with pytest.raises(
+        UnsupportedError, match=r"no noise classifier and no block head that reads counts, one of which fit\(\) needs"
+    ):
         Denoiser(minilm, head).fit(pages)
 
 

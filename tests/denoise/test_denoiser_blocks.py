@@ -13,9 +13,8 @@ from glot_rag import Denoiser, TorchEncoder
 from glot_rag.denoise import block_noise
 from glot_rag.denoise.block_noise import find_noise, find_noisy_blocks
 from glot_rag.denoise.block_states import early_states
-from glot_rag.denoise.denoiser import Denoised, DenoisedBlock, _put_back
 from glot_rag.documents.blocks import split_blocks
-from glot_rag.errors import BundleError, InputError, ModelNotFoundError
+from glot_rag.errors import BundleError, InputError
 from glot_rag.head.block_graph import BlockGraphConfig, BlockGraphHead
 from glot_rag.head.registry import PRETRAINED
 from glot_rag.models.backbone import Backbone
@@ -28,14 +27,12 @@ ARTICLE = [
 ]
 FOOTER = ["Share this", "Related articles", "Privacy policy", "Terms of use", "© 2024 Example Media", "Contact us"]
 PAGE = "\n".join([*MENU, *ARTICLE, *FOOTER])
-GENERATED = (
-    "9f3aa81c kq2 00x7 zz81 a81cff0 id=77fa01bb\nThe kettle switches itself off.\nstatus=0x3fa1 retry=3 e81f00a9c"
-)
+GENERATED = "9f3aa81c kq2 00x7 zz81 a81cff0 id=77fa01bb The kettle switches itself off. status=0x3fa1 retry=3 e81f00a9c"
 
 
 @pytest.fixture(scope="module")
 def denoiser(minilm: Backbone) -> Denoiser:
-    shipped = Denoiser.from_pretrained("minilm", blocks=True, dtype="float32")
+    shipped = Denoiser.from_pretrained("minilm", dtype="float32")
     assert shipped.block_head is not None
     return shipped
 
@@ -63,13 +60,29 @@ def test_blocks_and_what_is_kept_are_those_of_the_block_head(denoiser: Denoiser)
     assert denoised.text == found.text(PAGE, kept)
 
 
-def test_where_no_block_goes_the_word_head_decides_as_without_blocks(denoiser: Denoiser) -> None:
-    texts = ["\n".join(ARTICLE[:2]), GENERATED, "one line of text", "", " \n", "\ud83d\ude00 hi", "\ud800"]
+def test_texts_without_lines_are_the_word_heads(denoiser: Denoiser) -> None:
+    texts = [" ".join(PAGE.split()), GENERATED, "Title\n" + GENERATED, "", " \n", "\ud83d\ude00 hi", "\ud800"]
     expected = words_alone(denoiser).denoise(texts)
-    got = denoiser.denoise(texts)
-    assert [replace(each, blocks=()) for each in got] == [replace(each, blocks=()) for each in expected]
-    assert got[0].text == texts[0]
-    assert got[1].kept < 1
+    assert denoiser.denoise(texts) == expected
+    assert expected[1].kept < 1
+    blocks = Denoiser(denoiser.backbone, None, block_head=denoiser.block_head)
+    assert [each.text for each in blocks.denoise([*texts[:2], PAGE])] == [*texts[:2], "\n".join(ARTICLE)]
+
+
+def test_the_threshold_is_the_users(denoiser: Denoiser) -> None:
+    both = [PAGE, GENERATED]
+    found = [block.noise for block in denoiser.denoise([PAGE])[0].blocks]
+    shares = []
+    for threshold in (0.01, 0.5, 0.99):
+        other = Denoiser.from_pretrained("minilm", threshold=threshold, dtype="float32")
+        assert other.fingerprint != denoiser.fingerprint
+        page, words = other.denoise(both)
+        assert len(page.text.splitlines()) == max(1, sum(noise <= threshold for noise in found))
+        shares.append((page.kept, words.kept))
+    assert shares[0] < shares[1] < shares[2]
+    for wrong in (0, 1.0, -0.1, "0.5", True):
+        with pytest.raises(InputError, match="threshold must be a probability, above 0 and below 1, or None; got"):
+            Denoiser.from_pretrained("minilm", threshold=wrong)  # type: ignore[arg-type]
 
 
 def test_the_least_noisy_block_stays_where_all_are_noise(denoiser: Denoiser) -> None:
@@ -77,26 +90,41 @@ def test_the_least_noisy_block_stays_where_all_are_noise(denoiser: Denoiser) -> 
     assert denoised.text == min(denoised.blocks, key=lambda block: block.noise).text
 
 
-def test_fitted_the_word_head_reads_what_the_block_head_left(denoiser: Denoiser, pages: list[str]) -> None:
-    fitted = denoiser.fit(pages)
-    page = "\n".join([*MENU, pages[0], *FOOTER])
-    (by_blocks,) = denoiser.denoise([page])
-    (by_words,) = words_alone(fitted).denoise([by_blocks.text])
-    (denoised,) = fitted.denoise([page])
-    assert 0 < by_words.kept < 1
-    assert denoised.text == by_words.text
-    assert " ".join(page[start:end] for start, end in denoised.spans).split() == by_words.text.split()
-    assert denoised.kept == pytest.approx(len(by_words.text.split()) / len(page.split()))
-    assert denoised.blocks == by_blocks.blocks
+def test_fitted_the_block_head_sees_what_recurs_in_a_group(denoiser: Denoiser) -> None:
+    notice = "We are open on weekdays from nine to five and closed on every public holiday of the year."
+    articles = [[f"{line} It was day {number}." for line in ARTICLE] for number in range(6)]
+    texts = ["\n".join([notice, *article]) for article in articles]
+    fitted = denoiser.fit([*texts, *["\n".join([*MENU, "Prose."])] * 3], ["site"] * 6 + ["other"] * 3)
+    assert (denoiser.fitted, fitted.fitted) == (False, True)
+    later = "\n".join([notice, *ARTICLE])
+
+    def noise(of: Denoiser, groups: list[str] | None) -> list[float]:
+        (denoised,) = of.denoise([later], groups)
+        return [block.noise for block in denoised.blocks]
+
+    head, recurrence = denoiser.block_head, fitted.recurrence
+    assert head is not None
+    assert recurrence is not None
+    counts = recurrence.features(later, split_blocks(later), "site")
+    np.testing.assert_allclose(counts[:, 1], [1, 1 / 7, 1 / 7, 1 / 7], rtol=1e-6)
+    (expected,) = find_noise(head, [later], early_states(denoiser.backbone, [later], head.layer), [counts])
+    before = noise(denoiser, None)
+    known = noise(fitted, ["site"])
+    assert known == pytest.approx(expected.block_noise, abs=1e-5)
+    assert known[0] > before[0]
+    # A group that was not counted says nothing.
+    assert noise(fitted, ["elsewhere"]) == pytest.approx(before, abs=1e-5)
+    with pytest.raises(InputError, match="cannot be told from 2 documents: expected at least 3"):
+        denoiser.fit(texts[:2])
 
 
-def test_places_in_the_clean_text_become_places_in_the_document() -> None:
-    text = "MENU\nab cd\nMENU\nef gh ij"
-    blocks = Denoised("ab cd\nef gh ij", ((5, 10), (16, 24)), 5 / 7, (DenoisedBlock("MENU", 0, 4, 0.9),))
-    words = Denoised("cd\nef ij", ((3, 8), (12, 14)), 3 / 5)
-    got = _put_back(words, blocks, text)
-    assert [text[start:end] for start, end in got.spans] == ["cd", "ef", "ij"]
-    assert got == Denoised("cd\nef ij", got.spans, 3 / 7, blocks.blocks)
+def test_the_word_head_is_fitted_to_the_texts_that_it_reads(denoiser: Denoiser, pages: list[str]) -> None:
+    paged = [PAGE] * 3
+    assert denoiser.fit([*pages[:20], *paged]).head.adjustment is None  # type: ignore[union-attr]
+    (flat,) = denoiser.fit([*pages, *paged]).denoise(pages[:1])
+    (alone,) = words_alone(denoiser).fit(pages).denoise(pages[:1])
+    assert flat == alone
+    assert alone.kept < 1
 
 
 def test_a_long_text_is_read_in_sections_between_blocks(denoiser: Denoiser, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,18 +135,31 @@ def test_a_long_text_is_read_in_sections_between_blocks(denoiser: Denoiser, monk
     (alone, found, nothing) = find_noisy_blocks(denoiser.backbone, head, ["One short line.", PAGE, ""])
     assert found.spans == [block[:2] for block in split_blocks(PAGE)]
     start = found.spans[len(MENU)][0]
-    (menu,) = find_noise(head, [PAGE[:start]], early_states(denoiser.backbone, [PAGE[:start]], head.config.layer))
+    menu_text = PAGE[:start].rstrip()
+    (menu,) = find_noise(head, [menu_text], early_states(denoiser.backbone, [menu_text], head.config.layer))
     np.testing.assert_allclose(found.noise[: len(MENU)], menu.block_noise, atol=1e-4)
     assert (len(alone.noise), len(nothing.noise), nothing.spans) == (1, 0, [])
 
 
 def test_save_and_load(denoiser: Denoiser, tmp_path: Path) -> None:
-    denoiser.save(tmp_path / "saved")
+    fitted = Denoiser(denoiser.backbone, denoiser.head, block_head=denoiser.block_head, threshold=0.6).fit([PAGE] * 4)
+    fitted.save(tmp_path / "saved")
     again = Denoiser.from_pretrained(tmp_path / "saved", dtype="float32")
-    assert again.fingerprint == denoiser.fingerprint
-    assert again.denoise([PAGE]) == denoiser.denoise([PAGE])
+    assert again.fingerprint == fitted.fingerprint
+    assert (again.threshold, again.fitted) == (0.6, True)
+    assert again.denoise([PAGE]) == fitted.denoise([PAGE])
+    assert Denoiser.from_pretrained(tmp_path / "saved", threshold=0.2, dtype="float32").threshold == 0.2
     words_alone(denoiser).save(tmp_path / "saved")
     assert Denoiser.from_pretrained(tmp_path / "saved", dtype="float32").block_head is None
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["denoiser.json", "words"]
+
+
+def test_counts_that_were_not_saved_with_it_are_refused(denoiser: Denoiser, tmp_path: Path) -> None:
+    for name, texts in (("one", [PAGE] * 3), ("other", [PAGE] * 4)):
+        denoiser.fit(texts).save(tmp_path / name)
+    (tmp_path / "other" / "recurrence.safetensors").replace(tmp_path / "one" / "recurrence.safetensors")
+    with pytest.raises(BundleError, match=r"was not saved with denoiser\.json beside it"):
+        Denoiser.from_pretrained(tmp_path / "one")
 
 
 def test_an_encoder_saves_the_block_head_of_its_denoiser(denoiser: Denoiser, tmp_path: Path) -> None:
@@ -146,13 +187,13 @@ def test_the_fingerprint_covers_the_block_head_where_text_is_denoised(minilm: Ba
     assert prints[1] == Denoiser(minilm, denoiser.head, block_head=one).fingerprint
 
 
-def test_it_is_there_only_where_it_is_asked_for(minilm_folder: Path, denoiser: Denoiser, tmp_path: Path) -> None:
-    assert Denoiser.from_pretrained("minilm", dtype="float32").block_head is None
-    with pytest.raises(ModelNotFoundError, match=r"there is one for: minilm\): leave blocks= out"):
-        Denoiser.from_pretrained(minilm_folder, head=PRETRAINED / "minilm", blocks=True, dtype="float32")
-    denoiser.save(tmp_path / "saved")
-    with pytest.raises(InputError, match="leave head= and blocks= out"):
-        Denoiser.from_pretrained(tmp_path / "saved", blocks=True)
+def test_a_backbone_without_a_block_head_of_its_own_has_words_alone(minilm_folder: Path) -> None:
+    assert Denoiser.from_pretrained(minilm_folder, head=PRETRAINED / "minilm", dtype="float32").block_head is None
+
+
+def test_a_denoiser_needs_a_head(minilm: Backbone) -> None:
+    with pytest.raises(InputError, match="a head for words, a block head, or both; got neither"):
+        Denoiser(minilm, None)
 
 
 def test_a_block_head_for_other_states_is_refused(minilm: Backbone, denoiser: Denoiser) -> None:

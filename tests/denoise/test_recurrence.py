@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import random
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from glot_rag.denoise.recurrence import RECURRENCE_FEATURES, recurrence_features
+from glot_rag.denoise import recurrence as module
+from glot_rag.denoise.recurrence import RECURRENCE_FEATURES, Recurrence, recurrence_features
 from glot_rag.documents.blocks import split_blocks
-from glot_rag.errors import InputError
+from glot_rag.errors import BundleError, InputError
 
 
 def features(texts: list[str], groups: list[str] | None = None) -> list[np.ndarray]:
@@ -41,5 +45,86 @@ def test_a_line_twice_in_one_document_is_in_one_document() -> None:
 
 
 def test_lengths_that_differ_are_refused() -> None:
-    with pytest.raises(InputError, match="got 2 texts, 1 lists of blocks and 2 groups"):
+    with pytest.raises(InputError, match="got 2 texts and 1 lists of blocks: expected one for each text"):
         recurrence_features(["a", "b"], [[]])
+
+
+def corpus(count: int, seed: int = 0) -> tuple[list[str], list[str]]:
+    """Pages of three sites, each with a menu of its own, some words at random, and now and then the same page twice."""
+    rng = random.Random(seed)
+    texts, groups = [], []
+    for number in range(count):
+        site = rng.choice(["a", "b", "c"])
+        lines = [f"Menu of {site} and more", *(" ".join(rng.choices("xyzuvw", k=5)) for _ in range(4))]
+        texts.append(texts[-1] if number % 7 == 6 else "\n".join(lines))
+        groups.append(groups[-1] if number % 7 == 6 else site)
+    return texts, groups
+
+
+def same(one: Recurrence, other: Recurrence) -> bool:
+    return one.fingerprint == other.fingerprint
+
+
+@pytest.mark.parametrize("most", [1 << 24, 100])
+def test_merged_counts_are_those_of_one_count(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_KEPT", most)
+    monkeypatch.setattr(module, "_PENDING", 50)
+    texts, groups = corpus(60)
+    whole = Recurrence.count(texts, groups)
+    order = random.Random(1).sample(range(60), 60)
+    parts = [Recurrence.count([texts[i] for i in some], [groups[i] for i in some]) for some in (order[:9], order[9:])]
+    assert same(parts[0].merge(parts[1]), whole)
+    assert same(parts[1].merge(parts[0]), whole)
+    assert (whole.halvings > 0) == (most == 100)
+    assert len(whole.keys) <= most
+    assert (whole.recurring().counts > 1).all()
+    with pytest.raises(InputError, match="only what recurs cannot be merged"):
+        whole.recurring().merge(whole)
+
+
+def test_a_later_document_is_one_more_of_its_group() -> None:
+    menu = "One two three four"
+    counted = Recurrence.count([f"{menu}\nText {word} here" for word in ("red", "green", "blue")]).recurring()
+    later = f"{menu}\nSomething else altogether"
+    got = counted.features(later, split_blocks(later))
+    # As if it had been counted with the others.
+    with_others = features([f"{menu}\nText {word} here" for word in ("red", "green", "blue")] + [later])[-1]
+    np.testing.assert_allclose(got, with_others)
+    np.testing.assert_allclose(got[0], [np.log(5), 1, 1, 1], rtol=1e-6)
+    np.testing.assert_allclose(got[1], [np.log(2), 1 / 4, 1 / 4, 0], rtol=1e-6)
+
+
+def test_a_counted_document_does_not_count_itself() -> None:
+    texts = ["a b c\nown line of it", "a b c\nother", "a b c\nthird"]
+    counted = Recurrence.count(texts)
+    np.testing.assert_allclose(
+        counted.features(texts[0], split_blocks(texts[0]))[:, 0], np.log1p([3, 1]), rtol=1e-6, err_msg="not 4 and 2"
+    )
+    assert not counted.features(texts[0], split_blocks(texts[0]), "a site that was not counted").any()
+
+
+def test_runs_that_are_left_out_of_the_sample_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, _ = corpus(40)
+    exact = Recurrence.count(texts).features(texts[0], split_blocks(texts[0]))
+    monkeypatch.setattr(module, "MOST_KEPT", 150)
+    sampled = Recurrence.count(texts)
+    assert sampled.halvings > 0
+    got = sampled.features(texts[0], split_blocks(texts[0]))
+    np.testing.assert_array_equal(got[:, :2], exact[:, :2])  # blocks are not sampled
+    assert np.abs(got[:, 2] - exact[:, 2]).max() < 0.3
+
+
+def test_on_disk(tmp_path: Path) -> None:
+    path = tmp_path / "recurrence.safetensors"
+    counted = Recurrence.count(*corpus(20)).recurring()
+    counted.save(path)
+    assert same(Recurrence.load(path), counted)
+    data = path.read_bytes()
+    path.write_bytes(data[:-3])
+    with pytest.raises(BundleError, match="is damaged"):
+        Recurrence.load(path)
+    Recurrence(counted.documents, counted.groups, counted.members[:-1], counted.keys, counted.counts).save(path)
+    with pytest.raises(BundleError, match="holds counts that contradict each other: fit the denoiser again"):
+        Recurrence.load(path)
+    with pytest.raises(BundleError, match="cannot be read"):
+        Recurrence.load(tmp_path / "none")

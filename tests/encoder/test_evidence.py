@@ -86,7 +86,7 @@ def test_contributions_of_a_fitted_encoder(
 
 @pytest.fixture(scope="module")
 def denoising(minilm: Backbone) -> TorchEncoder:
-    denoiser = Denoiser.from_pretrained("minilm", blocks=True, device="cpu", dtype="float32")
+    denoiser = Denoiser.from_pretrained("minilm", device="cpu", dtype="float32")
     mean = BaselinePooling("mean", 384)
     return TorchEncoder(denoiser.backbone, mean, denoiser=denoiser)
 
@@ -130,7 +130,7 @@ def test_the_graph_of_blocks(evidence: Evidence) -> None:
 
 
 def test_a_part_of_a_block_goes_for_its_words() -> None:
-    from glot_rag.denoise.denoiser import Denoised, DenoisedBlock
+    from glot_rag.denoise.denoised import Denoised, DenoisedBlock
 
     text = "keep gone keep\nall gone"
     blocks = (DenoisedBlock("keep gone keep", 0, 14, 0.2), DenoisedBlock("all gone", 15, 23, 0.9))

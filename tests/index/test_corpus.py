@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from glot_rag.denoise.denoiser import Denoised, DenoisedBlock
+from glot_rag.denoise.denoised import Denoised, DenoisedBlock
 from glot_rag.documents import read_documents
 from glot_rag.documents.spool import DocumentSpool
 from glot_rag.index import corpus
