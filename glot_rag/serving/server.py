@@ -5,10 +5,9 @@ from __future__ import annotations
 import ipaddress
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from glot_rag.errors import IndexNotFoundError, InputError, MissingExtraError
-from glot_rag.head.registry import ships_block_head
 from glot_rag.serving.app import create_app
 from glot_rag.serving.keys import Keys
 from glot_rag.serving.limits import Limits
@@ -59,7 +58,6 @@ def load_app(
         encoder,
         name=Path(name).name or name,
         index=opened,
-        denoiser=_denoiser(name, encoder),
         keys=loaded,
         limits=limits,
         loopback=loopback,
@@ -112,12 +110,3 @@ def _open(path: Path, model: str | None, read_only: bool) -> tuple[GlotEncoder, 
         raise InputError(f"{path} does not say which encoder made it (no {saved}): name it with --model")
     encoder = _encoder(model or str(saved))
     return encoder, GlotIndex.open(path, encoder=encoder, read_only=read_only)
-
-
-def _denoiser(name: str, encoder: GlotEncoder) -> Any:
-    """The shipped denoiser, where the model has one and the encoder does not denoise by itself."""
-    if getattr(encoder, "denoiser", None) is not None or not ships_block_head(name):
-        return None
-    from glot_rag.denoise.denoiser import Denoiser
-
-    return Denoiser.from_pretrained(name, blocks=True)

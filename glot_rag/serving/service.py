@@ -21,7 +21,8 @@ from glot_rag.serving.metrics import Metrics
 from glot_rag.serving.replies import ApiError
 
 if TYPE_CHECKING:
-    from glot_rag.denoise.denoiser import Denoised, Denoiser
+    from glot_rag.denoise.denoised import Denoised
+    from glot_rag.denoise.denoiser import Denoiser
     from glot_rag.encoder.base import GlotEncoder
     from glot_rag.index import GlotIndex
 

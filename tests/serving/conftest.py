@@ -34,7 +34,7 @@ TEXTS = {
 @pytest.fixture(scope="session")
 def served_encoder(minilm: Backbone) -> GlotEncoder:
     """MiniLM with its shipped head, which drops blocks of noise."""
-    denoiser = Denoiser.from_pretrained("minilm", blocks=True, device="cpu", dtype="float32")
+    denoiser = Denoiser.from_pretrained("minilm", device="cpu", dtype="float32")
     encoder = TorchEncoder.from_pretrained("minilm", device="cpu", dtype="float32", denoise=denoiser)
     assert isinstance(encoder, TorchEncoder)
     return encoder
