@@ -22,13 +22,11 @@ def export(
     check: Annotated[Path | None, typer.Option(help="Measure this bundle again, and export nothing.")] = None,
     backbone: Backbone = "minilm",
     precision: Annotated[str, typer.Option(help="float32, float16, bfloat16 (half the file) or int8.")] = "float32",
-    accept_loss: Annotated[
-        bool, typer.Option("--accept-loss", help="Write it even if more is lost than is tolerated.")
-    ] = False,
 ) -> None:
     """Write an encoder as one ONNX graph, which `GlotEncoder.from_pretrained(DIR)` runs without torch.
 
-    For another head, pooling or limit, save the encoder from Python and give its directory as --backbone.
+    For another head, pooling or limit, save the encoder from Python and give its directory as --backbone. A bundle that
+    loses more than is tolerated is not written; glot_onnx.export_encoder(..., accept_loss=True) writes it.
     """
     if (out is None) == (check is None):
         raise InputError("give --out DIR to export, or --check DIR to measure a bundle again")
@@ -41,10 +39,7 @@ def export(
 
         assert out is not None
         encoder = GlotEncoder.from_pretrained(backbone, dtype="float32", device="cpu", denoise=False)
-        path, report = (
-            out,
-            exporter.export_encoder(encoder, out, precision=precision, accept_loss=accept_loss),
-        )
+        path, report = out, exporter.export_encoder(encoder, out, precision=precision)
     typer.echo(
         f"{path}: {report.texts} texts, torch float32 against ONNX Runtime {report.precision}: largest difference "
         f"{report.max_difference:.1e}, least cosine {report.min_cosine:.7f}, "

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from glot_rag.checks import choose
 from glot_rag.cli.options import console, index_encoder
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from glot_rag.encoder.base import GlotEncoder
     from glot_rag.index import Hit
+    from glot_rag.index.options import Mode
 
+# Sentences of a passage -> how well each answers the query
+Worth = Callable[[list[str]], Sequence[float]]
 _PASSAGE = 600  # characters shown
 _PER_SOURCE = 8  # chunks looked at for each document that --group shows
 
@@ -29,6 +33,9 @@ def search(
     directory: Annotated[Path, typer.Argument(help="Directory of the index.")],
     query: Annotated[str, typer.Argument(help="What to look for.")],
     k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 5,
+    mode: Annotated[
+        str, typer.Option(help="hybrid (words and vectors), vector, or keyword, which loads no model.")
+    ] = "hybrid",
     as_json: Annotated[bool, typer.Option("--json", help="Print the hits as a JSON list.")] = False,
     group: Annotated[bool, typer.Option("--group", help="The best passage of each document only.")] = False,
     encoder: Annotated[
@@ -38,11 +45,17 @@ def search(
     """Search an index that `glot-rag index` made."""
     from glot_rag.encoder.base import GlotEncoder
     from glot_rag.index import GlotIndex
+    from glot_rag.index.keywords.analysis import analyzer
+    from glot_rag.index.options import MODES
 
+    choose("--mode", mode, MODES)
     GlotIndex.open(directory, read_only=True, check=False).close()  # a wrong path is told before a model is loaded
-    chosen = GlotEncoder.from_pretrained(encoder) if encoder else index_encoder(directory)
+    chosen = None
+    if mode != "keyword":
+        chosen = GlotEncoder.from_pretrained(encoder) if encoder else index_encoder(directory)
     with GlotIndex.open(directory, encoder=chosen, read_only=True) as opened:
-        hits = opened.search(query, k=k * _PER_SOURCE if group else k)
+        hits = opened.search(query, k=k * _PER_SOURCE if group else k, mode=cast("Mode", mode))
+        language, empty = opened.manifest.language, not len(opened)
     if group:
         best: dict[object, Hit] = {}
         for hit in hits:
@@ -54,14 +67,24 @@ def search(
         return
     screen = console()
     if not hits:
-        screen.print("Nothing found: the index is empty.")
+        screen.print("Nothing found: " + ("the index is empty." if empty else "no document has one of these words."))
+
+    def worth(sentences: list[str]) -> Sequence[float]:
+        """How well each answers the query: by vectors where a model is loaded, else by the words they share."""
+        if chosen is not None:
+            cosines: list[float] = (chosen.encode_documents(sentences) @ chosen.encode_queries([query])[0]).tolist()
+            return cosines
+        words = analyzer(language)
+        asked = set(words.query(query))
+        return [float(len(asked & set(words.query(sentence)))) for sentence in sentences]
+
     for rank, hit in enumerate(hits, start=1):
-        for line in _shown(rank, hit, query, chosen):
+        for line in _shown(rank, hit, worth):
             screen.print(line, soft_wrap=True)  # the terminal wraps: a path that is copied stays whole
         screen.print()
 
 
-def _shown(rank: int, hit: Hit, query: str, encoder: GlotEncoder) -> list[Text]:
+def _shown(rank: int, hit: Hit, worth: Worth) -> list[Text]:
     """Title, source with the lines, headings, and the passage with the sentence that answers best in bold."""
     from rich.text import Text
 
@@ -78,10 +101,10 @@ def _shown(rank: int, hit: Hit, query: str, encoder: GlotEncoder) -> list[Text]:
     headings = " > ".join(each for each in metadata.get("headings", []) if each != title)
     about = [Text.assemble((f"{rank}. {title}", "bold"), (f"  {hit.score:.3f}", "dim"))]
     about.append(Text(place + (f"  ({headings})" if headings else ""), style="dim"))
-    return [*about, _passage(hit.text, query, encoder)]
+    return [*about, _passage(hit.text, worth)]
 
 
-def _passage(text: str, query: str, encoder: GlotEncoder) -> Text:
+def _passage(text: str, worth: Worth) -> Text:
     from rich.text import Text
 
     from glot_rag.documents import split_blocks
@@ -89,8 +112,8 @@ def _passage(text: str, query: str, encoder: GlotEncoder) -> Text:
     spans = [(block.start, block.end) for block in split_blocks(text)]
     if len(spans) < 2:
         return Text(text[:_PASSAGE])
-    sentences = encoder.encode_documents([text[start:end] for start, end in spans])
-    start, end = spans[int((sentences @ encoder.encode_queries([query])[0]).argmax())]
+    values = worth([text[start:end] for start, end in spans])
+    start, end = spans[max(range(len(spans)), key=values.__getitem__)]
     first = max(0, min(start - _PASSAGE // 2, len(text) - _PASSAGE))
     passage = Text(
         ("… " if first else "") + text[first : first + _PASSAGE] + (" …" if first + _PASSAGE < len(text) else "")

@@ -10,7 +10,7 @@ from typing import Any
 
 from glot_rag.embedder import Embedder
 from glot_rag.errors import InputError
-from glot_rag.evaluation.baselines import BM25, fuse, search_texts
+from glot_rag.evaluation.baselines import BM25, Hybrid, search_texts
 from glot_rag.evaluation.collections.collection import Collection, Judged
 from glot_rag.evaluation.costs import SAMPLE, measure_costs
 from glot_rag.evaluation.kept_words import KeptWords
@@ -181,6 +181,9 @@ class _Setting:
         settings, asked = self.settings, self.methods.queries(self.queries)
         nearest = {name: NearestDocuments(asked[name], settings.k) for name in labels or asked}
         words = BM25(self.queries, settings.k) if labels is None and "bm25" in settings.baselines else None
+        both = None
+        if words is not None and "hybrid" in settings.baselines:
+            both = Hybrid(words, asked[self._fused()], settings.k)
         cleaning = [label for label, method in self.embedded.items() if method.clean is not None]
         kept = {name: KeptWords() for name in (["mean", *cleaning] if cleaning and not signals else [])}
         digest, clean, done = hashlib.sha256(), True, 0
@@ -192,6 +195,8 @@ class _Setting:
                 nearest[name].add(found.vectors, found.starts)
             if words is not None:
                 words.add(texts)
+            if both is not None:
+                both.add(read[self._fused()].vectors, read[self._fused()].starts)
             for name, counted in kept.items():
                 counted.add(read[name].texts, [each.signal for each in batch])
             for each in batch:
@@ -202,8 +207,8 @@ class _Setting:
         runs = {name: self._run(search.found()) for name, search in nearest.items()}
         if words is not None:
             runs[method_label("bm25")] = self._run(words.found())
-            if "hybrid" in settings.baselines:
-                runs["hybrid"] = fuse([runs[method_label("bm25")], runs[self._fused()]], settings.k)
+        if both is not None:
+            runs["hybrid"] = self._run(both.found())
         return _Searched({name: runs[name] for name in self._ordered(runs)}, kept, digest.hexdigest(), clean)
 
     def _ordered(self, labels: Iterable[str]) -> list[str]:
@@ -213,7 +218,7 @@ class _Setting:
         return [*poolings, *(label for label in self.baselines if label in given)]
 
     def _fused(self) -> str:
-        """The method that `hybrid` fuses with BM25: GLOT fitted, else GLOT, else the last pooling; never denoised."""
+        """The method whose vectors `hybrid` takes: GLOT fitted, else GLOT, else the last pooling; never denoised."""
         plain = [name for name, each in self.embedded.items() if not each.denoised and name not in self.baselines]
         wanted = [method_label("glot", fitted=True), method_label("glot")]
         return next((label for label in wanted if label in plain), plain[-1])

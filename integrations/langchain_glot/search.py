@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
-from langchain_core.vectorstores import VectorStore
+from langchain_core.runnables import run_in_executor
+from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 from glot_rag.embedder import Embedder, Vectors
 from glot_rag.errors import InputError
-from glot_rag.index import GlotIndex, Hit
+from glot_rag.index import Fusion, GlotIndex, Hit
 from glot_rag.index.filters import Filter
+from glot_rag.index.options import Mode
 from glot_rag.index.validation import check_count
 from langchain_glot.documents import from_hit, from_store, possible
 from langchain_glot.evidence import check_evidence
@@ -40,6 +44,8 @@ class SearchesIndex(VectorStore):
         *,
         evidence: bool = False,
         clean: bool = False,
+        mode: Mode = "vector",
+        fusion: Fusion | None = None,
         **kwargs: Any,
     ) -> list[Document]:
         """The `k` documents nearest to a text, best first; fewer if there are fewer.
@@ -53,12 +59,16 @@ class SearchesIndex(VectorStore):
                 backbone reads each document found again for it. The stored metadata stay as they are.
             clean: Give the texts without what the store's denoiser dropped from them before they were embedded (see
                 `GlotVectorStore.from_texts`): for a language model's prompt, say. Other texts are given as they are.
+            mode: "vector", "keyword" (BM25 over the words) or "hybrid" (both, made into one ranking).
+            fusion: How "hybrid" makes one ranking of two.
             kwargs: None are known.
 
         Raises:
             InputError: An argument that cannot be used; evidence without `GlotEmbeddings` with a trained pooling.
         """
-        found = self.similarity_search_with_score(query, k, filter, evidence=evidence, clean=clean, **kwargs)
+        found = self.similarity_search_with_score(
+            query, k, filter, evidence=evidence, clean=clean, mode=mode, fusion=fusion, **kwargs
+        )
         return [document for document, _ in found]
 
     def similarity_search_with_score(
@@ -69,12 +79,17 @@ class SearchesIndex(VectorStore):
         *,
         evidence: bool = False,
         clean: bool = False,
+        mode: Mode = "vector",
+        fusion: Fusion | None = None,
         **kwargs: Any,
     ) -> list[tuple[Document, float]]:
-        """As `similarity_search`, each document with its cosine with the query in [-1, 1]: higher is nearer."""
+        """As `similarity_search`, each document with its score: higher is nearer.
+
+        It is the cosine with the query in [-1, 1] by vectors, BM25 by keywords, and from 0 to 1 by both.
+        """
         refuse_unknown(kwargs)
         explain_with = self._explain_with(evidence)
-        return [(from_hit(hit, explain_with, clean), hit.score) for hit in self._index.search(query, k, filter)]
+        return [(from_hit(hit, explain_with, clean), hit.score) for hit in self._search(query, k, filter, mode, fusion)]
 
     def similarity_search_by_vector(
         self,
@@ -101,6 +116,8 @@ class SearchesIndex(VectorStore):
         *,
         evidence: bool = False,
         clean: bool = False,
+        mode: Mode = "vector",
+        fusion: Fusion | None = None,
         **kwargs: Any,
     ) -> list[Document]:
         """`k` documents that are near to a text and unlike each other, best first.
@@ -113,12 +130,19 @@ class SearchesIndex(VectorStore):
             filter: Only documents whose metadata match.
             evidence: As `similarity_search`.
             clean: As `similarity_search`.
+            mode: As `similarity_search`: what is near, and what is chosen from.
+            fusion: As `similarity_search`.
             kwargs: None are known.
 
         Raises:
             InputError: As `similarity_search`.
         """
-        self._explain_with(evidence)  # refused before the query is embedded
+        explain_with = self._explain_with(evidence)  # refused before the query is embedded
+        if mode != "vector":
+            refuse_unknown(kwargs)
+            many = max(check_count(k), check_count(fetch_k))
+            found = self._search(query, k, filter, mode, fusion, mmr=lambda_mult, fetch_k=many)
+            return [from_hit(hit, explain_with, clean) for hit in found]
         vector = self._encoder.encode_queries([query])[0]
         return self.max_marginal_relevance_search_by_vector(
             vector.tolist(), k, fetch_k, lambda_mult, filter, evidence=evidence, clean=clean, **kwargs
@@ -143,6 +167,39 @@ class SearchesIndex(VectorStore):
         chosen = maximal_marginal_relevance(np.array(embedding, np.float32), vectors.tolist(), lambda_mult, k)
         return [from_hit(hits[number], explain_with, clean) for number in chosen]
 
+    def search(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
+        """As LangChain's own; "hybrid" and "keyword" are search types, too."""
+        if search_type in ("hybrid", "keyword"):
+            return self.similarity_search(query, mode=search_type, **kwargs)  # type: ignore[arg-type]
+        return super().search(query, search_type, **kwargs)
+
+    def as_retriever(self, **kwargs: Any) -> GlotRetriever:
+        """A retriever over the store; its search types are LangChain's, "hybrid" and "keyword".
+
+        Args:
+            kwargs: `search_type`, `search_kwargs` (what the search takes, e.g. `{"k": 5, "mode": "hybrid"}`), and what
+                LangChain's own take.
+        """
+        tags = [*(kwargs.pop("tags", None) or []), *self._get_retriever_tags()]
+        return GlotRetriever(vectorstore=self, tags=tags, **kwargs)
+
+    def _similarity_search_with_relevance_scores(
+        self, query: str, k: int = 4, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        mode = kwargs.get("mode", "vector")
+        if mode == "keyword":
+            raise InputError("BM25 scores have no largest value: use mode='vector' or 'hybrid' for relevance scores")
+        if mode == "hybrid":  # from 0 to 1 already
+            return self.similarity_search_with_score(query, k, **kwargs)
+        return super()._similarity_search_with_relevance_scores(query, k, **kwargs)
+
+    def _search(
+        self, query: str, k: int, filter: Filter | None, mode: Mode, fusion: Fusion | None, **options: Any
+    ) -> list[Hit]:
+        if fusion is not None:
+            options["fusion"] = fusion
+        return self._index.search(query, k, filter, mode=mode, **options)
+
     def _explain_with(self, evidence: bool) -> Embeddings | None:
         if evidence:
             check_evidence(self._embedding)
@@ -158,6 +215,31 @@ class SearchesIndex(VectorStore):
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return _relevance
+
+
+class GlotRetriever(VectorStoreRetriever):
+    """LangChain's retriever over a vector store, with the search types "hybrid" and "keyword"."""
+
+    allowed_search_types: ClassVar[Collection[str]] = (
+        *VectorStoreRetriever.allowed_search_types,
+        "hybrid",
+        "keyword",
+    )
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
+    ) -> list[Document]:
+        if self.search_type in ("hybrid", "keyword"):
+            return self.vectorstore.search(query, self.search_type, **self.search_kwargs, **kwargs)
+        return super()._get_relevant_documents(query, run_manager=run_manager, **kwargs)
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
+    ) -> list[Document]:
+        if self.search_type in ("hybrid", "keyword"):
+            search = partial(self.vectorstore.search, query, self.search_type, **self.search_kwargs, **kwargs)
+            return await run_in_executor(None, search)
+        return await super()._aget_relevant_documents(query, run_manager=run_manager, **kwargs)
 
 
 def refuse_unknown(arguments: Mapping[str, Any]) -> None:

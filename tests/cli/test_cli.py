@@ -53,6 +53,17 @@ def test_index_then_search(
     shown = capsys.readouterr().out
     assert "bicycle.md" in shown
     assert "oil its chain" in shown
+    for mode in ("vector", "hybrid"):
+        assert run(monkeypatch, "search", out, "bicycle", "-k", "1", "--mode", mode) == 0
+        assert "bicycle.md" in capsys.readouterr().out
+    with monkeypatch.context() as patch:  # by words alone no model is loaded
+        patch.setattr("glot_rag.encoder.base.GlotEncoder.from_pretrained", None)
+        assert run(monkeypatch, "search", out, "oiled chains", "--mode", "keyword") == 0
+        assert "oil its chain" in capsys.readouterr().out
+        assert run(monkeypatch, "search", out, "zebra", "--mode", "keyword") == 0
+        assert "no document has one of these words" in capsys.readouterr().out
+    assert run(monkeypatch, "search", out, "bicycle", "--mode", "both") == 2
+    assert "--mode must be one of vector, keyword, hybrid; got 'both'" in capsys.readouterr().err
     # Again: nothing is doubled, a new file is added, and the index's own encoder is used.
     (folder / "tea.txt").write_text("Green tea should not be brewed with boiling water.")
     assert run(monkeypatch, "index", folder, "--out", out) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,12 @@ from glot_rag.evaluation import (
     measure,
     search,
 )
-from glot_rag.evaluation.baselines import BM25, StartSearch, fuse, load_stock, search_texts, strip_boilerplate
+from glot_rag.evaluation.baselines import BM25, StartSearch, load_stock, search_texts, strip_boilerplate
 from glot_rag.evaluation.baselines.best_chunk import sentence_windows
 from glot_rag.evaluation.kept_words import kept_words
 from glot_rag.evaluation.methods import Methods, make_methods
 from glot_rag.evaluation.streaming_search import NearestDocuments
+from glot_rag.index import Document, GlotIndex
 
 Encoders = dict[str, Any]
 
@@ -71,13 +73,6 @@ def test_bm25_in_batches_is_that_of_bm25s_over_all_texts_at_once() -> None:
 
 def test_bm25_of_documents_without_words() -> None:
     assert found_by(BM25, ["...", "the"], ["kettle"], 10) == [{}]
-
-
-def test_fusion_by_hand() -> None:
-    fused = fuse([{"q": {"a": 9.0, "b": 8.0}}, {"q": {"b": 0.9, "c": 0.1}, "r": {"c": 1.0}}], k=2)
-    assert fused["q"] == pytest.approx({"b": 1 / 62 + 1 / 61, "a": 1 / 61})
-    assert list(fused["q"]) == ["b", "a"]
-    assert fused["r"] == {"c": 1 / 61}
 
 
 def test_windows_hold_every_word_and_no_more_than_they_may() -> None:
@@ -135,7 +130,7 @@ def test_the_stock_model_is_mean_pooling_of_the_same_files() -> None:
     assert stock.dimension == 384
 
 
-def test_baselines_in_the_table(collection: MemoryCollection, encoders: Encoders) -> None:
+def test_baselines_in_the_table(collection: MemoryCollection, encoders: Encoders, tmp_path: Path) -> None:
     noise, names = NoiseSpec("words", 0.8), ["bm25", "hybrid", "stripped"]
     settings = EvaluationSettings([noise], max_words=40, baselines=names, batch_size=7, costs=False)
     report = evaluate(collection, encoders, settings)
@@ -150,9 +145,13 @@ def test_baselines_in_the_table(collection: MemoryCollection, encoders: Encoders
     found = search_texts(BM25, texts, queries, 100)
     words = {query: {ids[row]: score for row, score in each} for query, each in zip(asked, found, strict=True)}
     stripped = [strip_boilerplate(text) for text in texts]
+    with GlotIndex.create(tmp_path / "index", encoders["perfect"]) as index:
+        index.add([Document(text, id) for id, text in zip(ids, texts, strict=True)])
+        hits = index.search_batch(queries, 100, mode="hybrid")
+    both = {query: {hit.id: hit.score for hit in each} for query, each in zip(asked, hits, strict=True)}
     expected = {
         "BM25": measure(collection.qrels, words),
-        "hybrid": measure(collection.qrels, fuse([words, nearest(encoders["perfect"], texts)], 100)),
+        "hybrid": measure(collection.qrels, both),
         "stripped": measure(collection.qrels, nearest(encoders["mean"], stripped)),
     }
     for name, metrics in expected.items():
@@ -179,7 +178,6 @@ class _WithBackbone:
 @pytest.mark.parametrize(
     ("package", "call"),
     [
-        ("bm25s", lambda: BM25(["a"], 1)),
         ("trafilatura", lambda: strip_boilerplate("a")),
         ("sentence_transformers", lambda: load_stock(_WithBackbone())),  # type: ignore[arg-type]
     ],

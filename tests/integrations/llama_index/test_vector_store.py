@@ -20,12 +20,13 @@ from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.schema import ImageNode, IndexNode, NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.vector_stores import MetadataFilters
-from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
+from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode, VectorStoreQueryResult
 from llama_index.embeddings.glot import GlotEmbedding
 from llama_index.vector_stores.glot import GlotVectorStore
 from some_nodes import BICYCLE, KETTLE, TEA, TEXTS, ids, nodes_of, plane, where
 
 from glot_rag.errors import InputError
+from glot_rag.index import Fusion
 from glot_rag.index.search import diversify
 
 # -- finding
@@ -261,3 +262,35 @@ async def test_async_gives_the_same() -> None:
         await store.adelete("none")
         await store.aclear()
         assert await store.aget_nodes() == []
+
+
+def test_modes_by_words_and_by_both(store: GlotVectorStore, embedding: GlotEmbedding) -> None:
+    store.add(nodes_of(embedding))
+    vector = embedding.get_query_embedding("kettle")
+
+    def query(mode: VectorStoreQueryMode, **more: Any) -> VectorStoreQueryResult:
+        return store.query(
+            VectorStoreQuery(query_str="kettle", query_embedding=vector, similarity_top_k=3, mode=mode, **more)
+        )
+
+    index = store.client
+    assert index is not None
+    words, expected = query(VectorStoreQueryMode.TEXT_SEARCH), index.search("kettle", 3, mode="keyword")
+    assert words.ids == [hit.id for hit in expected] != []
+    assert words.similarities == [hit.score for hit in expected]
+    for alpha in (None, 0.0, 0.7, 1.0):
+        found = query(VectorStoreQueryMode.HYBRID, alpha=alpha, hybrid_top_k=2)
+        fusion = Fusion() if alpha is None else Fusion(weight=alpha)
+        hits = index.search_vectors([vector], 2, texts=["kettle"], mode="hybrid", fusion=fusion)[0]
+        assert (found.ids, found.similarities) == ([hit.id for hit in hits], [hit.score for hit in hits])
+
+
+def test_a_retriever_searches_by_both(store: GlotVectorStore, embedding: GlotEmbedding) -> None:
+    index = VectorStoreIndex(
+        nodes_of(embedding),
+        storage_context=StorageContext.from_defaults(vector_store=store),
+        embed_model=embedding,
+    )
+    for mode in ("hybrid", "text_search"):
+        retriever = index.as_retriever(vector_store_query_mode=mode, similarity_top_k=1)
+        assert [node.node_id for node in retriever.retrieve("kettle")] == ["kettle"]

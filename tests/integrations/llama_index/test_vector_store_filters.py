@@ -205,7 +205,13 @@ def test_a_query_by_filter_alone(store: GlotVectorStore, embedding: GlotEmbeddin
     ("query", "options", "message"),
     [
         ({"mode": "fastest"}, {}, "query mode 'fastest' is not supported; known: 'default'"),
-        ({"mode": VectorStoreQueryMode.HYBRID}, {}, "query mode 'hybrid' is not supported"),
+        ({"mode": VectorStoreQueryMode.HYBRID, "query_str": None}, {}, "query mode 'hybrid' needs query_str"),
+        ({"mode": VectorStoreQueryMode.TEXT_SEARCH, "query_str": None}, {}, "query mode 'text_search' needs query_str"),
+        (
+            {"mode": VectorStoreQueryMode.HYBRID, "query_str": "a", "alpha": 2.0},
+            {},
+            "weight of a fusion must be from 0",
+        ),
         ({"mode": VectorStoreQueryMode.SVM}, {}, "query mode 'svm' is not supported"),
         ({"query_embedding": None}, {}, "no embedding"),
         ({"similarity_top_k": 0}, {}, "k must be an int of 1 or more"),

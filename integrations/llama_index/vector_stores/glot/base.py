@@ -224,15 +224,16 @@ class GlotVectorStore(BasePydanticVectorStore):
         the order in which they were added, without similarities.
 
         Args:
-            query: Modes are "default" and "mmr". `filters`, `doc_ids` and `node_ids` must all match. `doc_ids=[]`
-                matches nothing; `node_ids=[]` matches all, since `VectorStoreIndex.as_retriever` sends it. (Where the
-                same index object was given an `IndexNode` or `ImageNode`, it sends the ids of those alone; make a
-                `VectorIndexRetriever(index)` to search all nodes.)
+            query: Modes are "default" (by vectors), "text_search" (BM25 over the words), "hybrid" (both; `alpha` is the
+                weight of the vectors, from 0 to 1, and `hybrid_top_k` how many) and "mmr". `filters`, `doc_ids` and
+                `node_ids` must all match. `doc_ids=[]` matches nothing; `node_ids=[]` matches all, since
+                `VectorStoreIndex.as_retriever` sends it. (Where the same index object was given an `IndexNode` or
+                `ImageNode`, it sends the ids of those alone; make a `VectorIndexRetriever(index)` to search all nodes.)
             kwargs: For "mmr": `mmr_threshold`, from 0 (as unlike as can be) to 1 (by nearness alone), 0.5 if neither
                 it nor the query says; `mmr_prefetch_k`, the nodes to choose from (4 times `similarity_top_k`).
 
         Returns:
-            Nodes without their embeddings, cosines with the query, ids.
+            Nodes without their embeddings, scores (cosines, BM25, or from 0 to 1 for "hybrid"), ids.
 
         Raises:
             InputError: Another mode, a filter that the index cannot apply, neither a vector nor a filter, or an unknown

@@ -11,10 +11,16 @@ from llama_index.vector_stores.glot.filters import all_of, one_of, to_filter
 from llama_index.vector_stores.glot.nodes import NODE_ID, SOURCE_ID, to_node
 
 from glot_rag.errors import InputError
-from glot_rag.index import GlotIndex, Hit, SearchOptions
+from glot_rag.index import Fusion, GlotIndex, Hit, SearchOptions
 from glot_rag.index.filters import Filter
+from glot_rag.index.options import Mode
 from glot_rag.index.validation import check_count
 
+MODES: Mapping[VectorStoreQueryMode, Mode] = {
+    VectorStoreQueryMode.DEFAULT: "vector",
+    VectorStoreQueryMode.TEXT_SEARCH: "keyword",
+    VectorStoreQueryMode.HYBRID: "hybrid",
+}
 PREFETCH_FACTOR = 4  # MMR chooses k from 4·k nodes
 
 
@@ -26,11 +32,23 @@ def search(
     extra: SearchOptions = {}
     if query.mode == VectorStoreQueryMode.MMR:
         extra = _mmr_options(query, k, options)
-    elif query.mode == VectorStoreQueryMode.DEFAULT:
+    elif query.mode in MODES:
         refuse_unknown(options)
+        extra["mode"] = MODES[query.mode]
     else:
         mode = str(getattr(query.mode, "value", query.mode))
-        raise InputError(f"the query mode {mode!r} is not supported; known: 'default', 'mmr'")
+        known = ", ".join(repr(each.value) for each in (*MODES, VectorStoreQueryMode.MMR))
+        raise InputError(f"the query mode {mode!r} is not supported; known: {known}")
+    if query.mode == VectorStoreQueryMode.HYBRID:
+        k = check_count(query.hybrid_top_k or k)
+        if query.alpha is not None:
+            extra["fusion"] = Fusion(weight=query.alpha)
+    by_words = query.mode in (VectorStoreQueryMode.TEXT_SEARCH, VectorStoreQueryMode.HYBRID)
+    if by_words and not query.query_str:
+        raise InputError(f"the query mode {query.mode.value!r} needs query_str, the query's text")
+    if query.mode == VectorStoreQueryMode.TEXT_SEARCH:
+        index = get_index()
+        return _result([] if index is None else index.search(query.query_str or "", k, filter, mode="keyword"))
     by_filter_alone = filter is not None and not query.query_str and query.mode == VectorStoreQueryMode.DEFAULT
     if query.query_embedding is None and not by_filter_alone:
         raise InputError("the query has no embedding; give the index or the retriever an embed_model")
@@ -41,7 +59,8 @@ def search(
         found = list(islice(index.documents(filter), k))
         nodes = [to_node(document.id, document.text, document.metadata) for document in found]
         return VectorStoreQueryResult(nodes=nodes, ids=[document.id for document in found])
-    return _result(index.search_vectors([query.query_embedding], k, filter, **extra)[0])
+    texts = [query.query_str or ""] if by_words else None
+    return _result(index.search_vectors([query.query_embedding], k, filter, texts=texts, **extra)[0])
 
 
 def refuse_unknown(arguments: Mapping[str, Any]) -> None:
