@@ -117,10 +117,10 @@ def _kept_parts(text: str, parts: Sequence[Span], kept: NDArray[np.bool_]) -> tu
     """The clean text, and (start, end) of every run of kept parts."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], kept, [False]])))
     runs = tuple((parts[first][0], parts[end - 1][1]) for first, end in edges.reshape(-1, 2).tolist())
-    return text if kept.all() else _joined(text, runs), runs
+    return text if kept.all() else join_runs(text, runs), runs
 
 
-def _joined(text: str, runs: Sequence[Span]) -> str:
+def join_runs(text: str, runs: Sequence[Span]) -> str:
     """The runs, with a line break between two of them if what was dropped there has one, else a space."""
     pieces = [text[start:end] for start, end in runs[:1]]
     for (_, end), (start, stop) in pairwise(runs):

@@ -134,6 +134,20 @@ class TorchEncoder(GlotEncoder):
         queries = pooling if self._query_pooling is self._pooling else self._query_pooling
         return self._with(Poolings(pooling, queries, self._classifier), denoiser)
 
+    def without_denoiser(self) -> TorchEncoder:
+        """An encoder for documents that were denoised before: it gives what is left of them the vectors of this one."""
+        if self._denoiser is None:
+            return self
+        return TorchEncoder(
+            self._backbone,
+            self.reading_pooling,
+            query_pooling=self._query_pooling,
+            query_prompt=self._query_prompt,
+            document_prompt=self._document_prompt,
+            classifier=self._classifier,
+            whole=True,
+        )
+
     def _with(self, poolings: Poolings, denoiser: Denoiser | None) -> TorchEncoder:
         return TorchEncoder(
             self._backbone,

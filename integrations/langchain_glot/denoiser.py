@@ -28,6 +28,7 @@ class GlotDenoiser(BaseModel, BaseDocumentTransformer):
     Args:
         model: "minilm", a hub id or a directory (`Denoiser.from_pretrained`), or one that `save` wrote.
         head: directory of a trained head; None takes the one shipped for the model.
+        threshold: what is noise with a higher probability (0 to 1) is dropped; None is the model's own.
         device: "cpu", "cuda", …; None chooses.
         dtype: "float32", "float16" or "bfloat16"; None chooses.
         group_key: metadata key that names a document's group, such as its site. What recurs within a group is noise in
@@ -49,6 +50,7 @@ class GlotDenoiser(BaseModel, BaseDocumentTransformer):
 
     model: str = "minilm"
     head: str | None = None
+    threshold: float | None = None
     device: str | None = None
     dtype: str | None = None
     group_key: str | None = None
@@ -59,7 +61,9 @@ class GlotDenoiser(BaseModel, BaseDocumentTransformer):
         """Load the denoiser."""
         from glot_rag import Denoiser  # here, as it needs torch and the rest of this package does not
 
-        self._denoiser = Denoiser.from_pretrained(self.model, head=self.head, device=self.device, dtype=self.dtype)
+        self._denoiser = Denoiser.from_pretrained(
+            self.model, head=self.head, threshold=self.threshold, device=self.device, dtype=self.dtype
+        )
 
     @property
     def denoiser(self) -> Denoiser:
@@ -70,7 +74,7 @@ class GlotDenoiser(BaseModel, BaseDocumentTransformer):
         """A denoiser that takes what recurs in these documents for noise: see `Denoiser.fit`.
 
         Raises:
-            InputError: fewer than 50 documents.
+            InputError: too few documents.
         """
         fitted = self.model_copy()
         fitted._denoiser = self._denoiser.fit(_texts(documents), self._groups(documents))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Protocol, Union, runtime_checkable
 
 from langchain_core.embeddings import Embeddings
 
+from glot_rag.denoise.denoised import join_runs
 from glot_rag.documents.groups import groups_of
 from glot_rag.documents.validation import check_document
 from glot_rag.embedder import Embedder, Vectors
@@ -32,9 +33,7 @@ def clean_text(text: str, metadata: Mapping[str, Any]) -> str:
     spans = metadata.get(DENOISED, {}).get("spans")
     if not spans or metadata[DENOISED]["kept"] == 1:
         return text
-    from glot_rag.denoise.denoiser import _joined  # here, as it needs torch
-
-    return _joined(text, spans)
+    return join_runs(text, spans)
 
 
 class StoreDenoiser:
@@ -99,6 +98,11 @@ class StoreDenoiser:
                 self._index.encoder = encoder
 
 
+@runtime_checkable
+class _Denoises(Protocol):
+    def without_denoiser(self) -> Embedder: ...
+
+
 class _EncodesClean:
     """An `Embedder` that is given texts and embeds what is left of them.
 
@@ -111,12 +115,14 @@ class _EncodesClean:
 
     def __init__(self, encoder: Embedder) -> None:
         self._encoder = encoder
+        # Not twice: an encoder that denoises by itself embeds what it is given here.
+        self._embeds = encoder.without_denoiser() if isinstance(encoder, _Denoises) else encoder
         self.dimension = encoder.dimension
         self.fingerprint = encoder.fingerprint
         self.clean: dict[str, str] = {}
 
     def encode_documents(self, texts: Sequence[str], *, show_progress: bool = False) -> Vectors:
-        return self._encoder.encode_documents(
+        return self._embeds.encode_documents(
             [self.clean.get(text, text) for text in texts], show_progress=show_progress
         )
 

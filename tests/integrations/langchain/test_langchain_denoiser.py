@@ -50,6 +50,8 @@ def test_a_text_splitter_takes_what_comes_out(transformer: GlotDenoiser, documen
 def test_a_misspelt_setting_and_too_few_documents_are_told(transformer: GlotDenoiser) -> None:
     with pytest.raises(ValidationError, match="grop_key"):
         GlotDenoiser(grop_key="host")  # type: ignore[call-arg]
-    with pytest.raises(InputError, match="at least 50"):
+    with pytest.raises(InputError, match="expected at least 3"):
         transformer.fit([Document("one"), Document("two")])
+    with pytest.raises(ValidationError, match="threshold"):
+        GlotDenoiser(threshold=1.5)
     assert transformer.transform_documents([]) == []

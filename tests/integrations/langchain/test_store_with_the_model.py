@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnablePassthrough
 from langchain_glot import GlotEmbeddings, GlotVectorStore
 
+from glot_rag import TorchEncoder
 from glot_rag.errors import (
     FingerprintMismatchError,
     InputError,
@@ -33,6 +35,17 @@ def minilm() -> GlotEmbeddings:
     return GlotEmbeddings(dtype="float32")
 
 
+def _once(call: Callable[..., Any]) -> Callable[..., Any]:
+    calls: list[int] = []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        assert len(calls) == 1
+        return call(*arguments, **options)
+
+    return counted
+
+
 class TestWithTheModel:
     @pytest.fixture
     def passages(self, minilm: GlotEmbeddings, tmp_path: Path) -> Iterator[GlotVectorStore]:
@@ -42,6 +55,19 @@ class TestWithTheModel:
         ]
         with GlotVectorStore.from_documents(documents, minilm, path=tmp_path / "index") as store:
             yield store
+
+    def test_nothing_is_denoised_twice(self, minilm: GlotEmbeddings, monkeypatch: pytest.MonkeyPatch) -> None:
+        """`GlotEmbeddings` denoise by themselves; in a store that does so they embed what is left."""
+        texts = [f"Home\nShop\nLog in\n{text}\nPrivacy policy\nCookies" for text in PASSAGES.values()]
+        encoder = minilm.encoder
+        assert isinstance(encoder, TorchEncoder)
+        assert encoder.denoiser is not None
+        expected = encoder.encode_documents(texts)
+        assert encoder.denoise(texts)[0].kept < 1
+        with GlotVectorStore.from_texts(texts, minilm, ids=[*PASSAGES], denoise=encoder.denoiser) as store:
+            np.testing.assert_allclose(store.index.vectors([*PASSAGES]), expected, atol=1e-6)
+            monkeypatch.setattr(type(encoder.denoiser), "denoise", _once(type(encoder.denoiser).denoise))
+            store.add_texts(["Home\nShop\nA new text about bees.\nCookies"])
 
     @pytest.mark.parametrize(
         ("question", "answer"),

@@ -30,6 +30,7 @@ class GlotDenoiser(TransformComponent):
     Args:
         model_name: "minilm", a hub id or a directory (`Denoiser.from_pretrained`), or one that `save` wrote.
         head: directory of a trained head; None takes the one shipped for the model.
+        threshold: what is noise with a higher probability (0 to 1) is dropped; None is the model's own.
         device: "cpu", "cuda", …; None chooses.
         dtype: "float32", "float16" or "bfloat16"; None chooses.
         group_key: metadata key that names a document's group, such as its site. What recurs within a group is noise in
@@ -53,6 +54,7 @@ class GlotDenoiser(TransformComponent):
     # Frozen: the model is loaded already.
     model_name: str = Field(default="minilm", frozen=True)
     head: str | None = Field(default=None, frozen=True)
+    threshold: float | None = Field(default=None, frozen=True)
     device: str | None = Field(default=None, frozen=True)
     dtype: str | None = Field(default=None, frozen=True)
     group_key: str | None = Field(default=None, frozen=True)
@@ -66,7 +68,9 @@ class GlotDenoiser(TransformComponent):
             raise InputError("what a denoiser was fitted to is not in its settings: save it, and give model_name=PATH")
         from glot_rag import Denoiser  # here, as it needs torch and the rest of this package does not
 
-        self._denoiser = Denoiser.from_pretrained(self.model_name, head=self.head, device=self.device, dtype=self.dtype)
+        self._denoiser = Denoiser.from_pretrained(
+            self.model_name, head=self.head, threshold=self.threshold, device=self.device, dtype=self.dtype
+        )
 
     @classmethod
     def class_name(cls) -> str:
@@ -82,7 +86,7 @@ class GlotDenoiser(TransformComponent):
         """A denoiser that takes what recurs in these documents or nodes for noise: see `Denoiser.fit`.
 
         Raises:
-            InputError: fewer than 50 of them.
+            InputError: too few of them.
         """
         denoiser = self._denoiser.fit(_texts(nodes), self._groups(nodes))
         fitted = self.model_copy(update={"fitted_to": denoiser.fingerprint})

@@ -27,6 +27,7 @@ class GlotDenoiser:
         model: "minilm", a hub id or a directory (`Denoiser.from_pretrained`), or one that `Denoiser.save` or
             `fit` wrote.
         head: directory of a trained head; None takes the one shipped for the model.
+        threshold: what is noise with a higher probability (0 to 1) is dropped; None is the model's own.
         device: "cpu", "cuda", …; None chooses.
         dtype: "float32", "float16" or "bfloat16"; None chooses.
         group_key: key of the documents' `meta` that names a document's group, such as its site. What recurs within a
@@ -45,12 +46,14 @@ class GlotDenoiser:
         model: str = "minilm",
         *,
         head: str | None = None,
+        threshold: float | None = None,
         device: str | None = None,
         dtype: str | None = None,
         group_key: str | None = None,
     ) -> None:
         self.model = model
         self.head = head
+        self.threshold = threshold
         self.device = device
         self.dtype = dtype
         self.group_key = group_key
@@ -62,7 +65,9 @@ class GlotDenoiser:
         from glot_rag import Denoiser  # here, as it needs torch
 
         if self._loaded is None:
-            self._loaded = Denoiser.from_pretrained(self.model, head=self.head, device=self.device, dtype=self.dtype)
+            self._loaded = Denoiser.from_pretrained(
+                self.model, head=self.head, threshold=self.threshold, device=self.device, dtype=self.dtype
+            )
         return self._loaded
 
     def warm_up(self) -> None:
@@ -81,13 +86,13 @@ class GlotDenoiser:
         """A component that takes what recurs in these documents for noise: see `Denoiser.fit`.
 
         Args:
-            documents: at least 50.
+            documents: the corpus.
             path: a directory that is empty or does not exist. The fitted denoiser is saved there, counts and no texts,
                 and is the new component's `model`: so a pipeline that is written down finds it again.
 
         Raises:
             TypeError: not a list of documents.
-            InputError: fewer than 50 documents, one without text, or a directory with something else in it.
+            InputError: too few documents, one without text, or a directory with something else in it.
         """
         _check(documents)
         self.denoiser.fit(_texts(documents), self._groups(documents)).save(path)
@@ -123,7 +128,9 @@ class GlotDenoiser:
 
     def to_dict(self) -> dict[str, Any]:
         """For a pipeline that is written down."""
-        settings = {name: getattr(self, name) for name in ("model", "head", "device", "dtype", "group_key")}
+        settings = {
+            name: getattr(self, name) for name in ("model", "head", "threshold", "device", "dtype", "group_key")
+        }
         return default_to_dict(self, **settings)
 
     @classmethod
