@@ -43,17 +43,21 @@ class GlotEncoder(ABC):
         device: str | None = None,
         dtype: str | None = None,
         max_tokens: int | None = None,
+        dimensions: int | None = None,
         query_prompt: str | None = None,
         document_prompt: str | None = None,
     ) -> Self:
         """Load an encoder.
 
         Args:
-            name_or_path: "minilm" (all-MiniLM-L6-v2 and its shipped head), "smollm2", a hub id, a backbone's directory
-                or .gguf file; a directory that `save` wrote; or an exported bundle (`glot-rag export`).
+            name_or_path: "minilm" (all-MiniLM-L6-v2 and its shipped head), "mpnet", "e5", "smollm2", a hub id, a
+                backbone's directory or .gguf file; a directory that `save` wrote; or an exported bundle
+                (`glot-rag export`).
             backend: "torch", or for an exported bundle "onnx" or "openvino", which need no torch. None is torch, for a
                 bundle ONNX Runtime. A bundle has the settings below built in, but for OpenVINO's dtype.
-            pooling: "glot" (the default), "adapool", "mean", "max", "cls" or "last".
+            pooling: "glot", "adapool", "mean", "max", "cls" or "last". None is "glot" where a head ships for the
+                backbone or `head` is given. For other backbones it is the one that the model's sentence-transformers
+                files name: the vectors are those of `SentenceTransformer`, scaled to norm 1, and a warning says so.
             head: directory of a trained head (`glot-rag train --out`); None takes the one shipped for the backbone.
             denoise: True drops noise from documents before they are encoded, with the encoder's own head or, for a
                 pooling that has none, the shipped one; a `Denoiser` does it in its own way. None is the saved encoder's
@@ -62,14 +66,19 @@ class GlotEncoder(ABC):
             dtype: "float32", "float16", "bfloat16"; None is bfloat16 where the hardware multiplies faster in it. For
                 OpenVINO "float32" or "bfloat16".
             max_tokens: longest input in tokens; None is the saved encoder's, or the model's own limit.
-            query_prompt: put before every query ("query: "); None is the saved encoder's, or none.
-            document_prompt: put before every document; None is the saved encoder's, or none.
+            dimensions: how many of a vector's first numbers are kept, before it is scaled to norm 1: for a pooling
+                without parameters over a model that was trained for it (Matryoshka). None is the saved encoder's, or
+                what the model's files say, or all.
+            query_prompt: put before every query ("query: "); None is the saved encoder's, or what the model's files
+                say, or none.
+            document_prompt: the same for every document.
 
         Raises:
             ModelNotFoundError: no such backbone, or no trained head for it.
             BundleError: damaged or unfitting files, or no bundle where one is asked for.
             MissingExtraError: what runs the encoder is not installed.
             InputError: an argument that cannot be used, or a setting that a bundle has built in.
+            UnsupportedError: a pooling without parameters, for a model whose vectors take more (a Dense layer).
         """
         encoder = load_encoder(
             name_or_path,
@@ -80,6 +89,7 @@ class GlotEncoder(ABC):
             device=device,
             dtype=dtype,
             max_tokens=max_tokens,
+            dimensions=dimensions,
             query_prompt=query_prompt,
             document_prompt=document_prompt,
         )

@@ -14,11 +14,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from glot_rag.denoise.classifier import NoiseClassifier
 from glot_rag.denoise.denoiser import Denoiser
 from glot_rag.denoise.storage import load_fitted_head, save_fitted_head
-from glot_rag.errors import BundleError, InputError
+from glot_rag.errors import BundleError, InputError, ModelNotFoundError
 from glot_rag.files import read_json_record, write_atomically
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooling
 from glot_rag.head.config import BASELINE_POOLINGS, POOLINGS
-from glot_rag.head.registry import check_trained_over, find_head, pooling_fingerprint, shipped_block_head
+from glot_rag.head.registry import (
+    check_trained_over,
+    find_head,
+    fixed_pooling,
+    own_pooling,
+    pooling_fingerprint,
+    shipped_block_head,
+)
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.registry import PACKAGED
 
@@ -68,6 +75,7 @@ def load_parts(
     device: str | None,
     dtype: str | None,
     max_tokens: int | None,
+    dimensions: int | None,
     query_prompt: str | None,
     document_prompt: str | None,
 ) -> Parts:
@@ -84,15 +92,22 @@ def load_parts(
         as_saved = head is None and pooling == saved["pooling"]
         if as_saved and pooling not in BASELINE_POOLINGS:
             head = directory / HEAD
-    pooling = pooling or "glot"
-    head_path = find_head(os.fspath(backbone_name), pooling, head)  # a wrong name is told before a model is loaded
+        if as_saved and dimensions is None:
+            dimensions = saved.get("dimensions")
+    head_path = None
+    try:  # a wrong name is told before a model is loaded
+        head_path = find_head(os.fspath(backbone_name), pooling or "glot", head)
+    except ModelNotFoundError:
+        if pooling is not None:
+            raise
     backbone = Backbone.load(backbone_name, device=device, dtype=dtype, max_tokens=max_tokens)
     if saved and saved.get("backbone_fingerprint") != backbone.fingerprint:
         raise BundleError(
             f"{name_or_path} was saved over a backbone with fingerprint {saved.get('backbone_fingerprint')}, but "
             f"'{backbone_name}' here has {backbone.fingerprint}: use the same files, or train a head for these"
         )
-    poolings = load_poolings(pooling, head_path, backbone)
+    pooling = pooling or ("glot" if head_path else own_pooling(backbone))
+    poolings = load_poolings(pooling, head_path, backbone, dimensions)
     if as_saved:
         if saved.get("pooling_fingerprint") != pooling_fingerprint(poolings.documents):
             raise BundleError(
@@ -105,31 +120,37 @@ def load_parts(
             poolings = poolings._replace(queries=BaselinePooling(saved["query_pooling"], backbone.state_size))
     if denoise is None and as_saved:
         denoise = Denoiser.load(directory / DENOISER, backbone) if saved["denoiser"] else False
+    own = backbone.settings.prompts
     where = (backbone.device, backbone.dtype)
     logger.info("loaded '%s' with pooling %s on %s in %s", backbone.source.name, pooling, *where)
     return Parts(
         backbone,
         poolings,
-        str(saved.get("query_prompt", "")) if query_prompt is None else query_prompt,
-        str(saved.get("document_prompt", "")) if document_prompt is None else document_prompt,
+        str(saved.get("query_prompt", own.query)) if query_prompt is None else query_prompt,
+        str(saved.get("document_prompt", own.document)) if document_prompt is None else document_prompt,
         denoiser_for(denoise, backbone, poolings),
     )
 
 
-def load_poolings(pooling: str, head: Path | None, backbone: Backbone) -> Poolings:
+def load_poolings(pooling: str, head: Path | None, backbone: Backbone, dimensions: int | None = None) -> Poolings:
     """Load the poolings that belong to a name.
 
     Args:
         pooling: one of `glot_rag.head.config.POOLINGS`.
         head: the directory of a trained head; None for a pooling without parameters (`find_head`).
         backbone: the frozen transformer.
+        dimensions: of the vectors, for a pooling without parameters; None is what the model's files say.
 
     Raises:
         BundleError: the head is damaged, of another kind, or was trained over another backbone.
+        InputError: dimensions that are not 1 to D, or that are given for a trained head.
+        UnsupportedError: a pooling without parameters, for a model whose vectors take more than that.
     """
     if head is None:
-        fixed = BaselinePooling(pooling, backbone.state_size)
+        fixed = fixed_pooling(pooling, backbone, dimensions)
         return Poolings(fixed, fixed, None)
+    if dimensions is not None:
+        raise InputError(f"dimensions= goes with a pooling without parameters; got {dimensions} for {pooling!r}")
     loaded = load_fitted_head(head)
     if loaded.head.name != pooling:
         raise BundleError(f"{head} holds a head for pooling {loaded.head.name!r}; {pooling!r} was asked for")
@@ -195,6 +216,7 @@ def save_encoder(encoder: TorchEncoder, path: str | os.PathLike[str]) -> None:
         "pooling": documents.name,
         "pooling_fingerprint": pooling_fingerprint(documents),
         "query_pooling": queries.name,
+        "dimensions": documents.output_size if isinstance(documents, BaselinePooling) else None,
         "max_tokens": encoder.max_tokens,
         "query_prompt": encoder.query_prompt,
         "document_prompt": encoder.document_prompt,
@@ -211,6 +233,7 @@ def _read_record(path: Path) -> dict[str, Any]:
     kinds = {"backbone": str, "max_tokens": int, "query_prompt": str, "document_prompt": str, "denoiser": bool}
     wrong = [key for key, kind in kinds.items() if not isinstance(record.get(key), kind)]
     wrong += [key for key in ("pooling", "query_pooling") if record.get(key) not in POOLINGS]
+    wrong += [] if isinstance(record.get("dimensions"), (int, type(None))) else ["dimensions"]
     if wrong:
         raise BundleError(f"{path} lacks {', '.join(wrong)}, or holds no such thing there: make the bundle again")
     return record

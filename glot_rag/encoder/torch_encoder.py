@@ -19,7 +19,7 @@ from glot_rag.encoder.late_chunking import pool_chunks
 from glot_rag.encoder.storage import Poolings, denoiser_for, load_parts, load_poolings, save_encoder
 from glot_rag.errors import BundleError, InputError, UnsupportedError
 from glot_rag.fingerprint import fingerprint
-from glot_rag.head import AdaPool, GlotHead, Pooling
+from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooling
 from glot_rag.head.registry import find_head, freeze, pooling_fingerprint
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.tokenizer import Tokenizer, check_texts
@@ -95,7 +95,9 @@ class TorchEncoder(GlotEncoder):
         if own:
             poolings = Poolings(self._pooling, self._query_pooling, self._classifier)
         else:
-            poolings = load_poolings(pooling, find_head(self._backbone.source.name, pooling, head), self._backbone)
+            path = find_head(self._backbone.source.name, pooling, head)
+            cut = self.dimension if path is None and isinstance(self._pooling, BaselinePooling) else None
+            poolings = load_poolings(pooling, path, self._backbone, cut)
         if denoise is None and own:
             denoise = self._denoiser
         return self._with(poolings, denoiser_for(denoise, self._backbone, poolings))

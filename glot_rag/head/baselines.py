@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from glot_rag.checks import choose
+from glot_rag.errors import InputError
 from glot_rag.head.config import BASELINE_POOLINGS
 from glot_rag.head.pooling import Pooled, Pooling, real_states
 
@@ -17,16 +18,23 @@ class BaselinePooling(Pooling):
         name: "mean" (sentence-transformers' usual pooling), "max" (per dimension), "cls" (the first real token) or
             "last" (the last real token, the usual choice for decoders).
         state_size: D.
+        dimensions: O, of the vector that is kept, for models that put what matters most first (Matryoshka); None is D.
+
+    Raises:
+        InputError: no such pooling, or dimensions that are not 1 to D.
     """
 
-    def __init__(self, name: str, state_size: int) -> None:
+    def __init__(self, name: str, state_size: int, dimensions: int | None = None) -> None:
         super().__init__()
         self.name = choose("pooling", name, BASELINE_POOLINGS)
-        self.output_size = state_size
+        if dimensions is not None and not 1 <= dimensions <= state_size:
+            raise InputError(f"dimensions must be from 1 to {state_size}, the width of the states; got {dimensions}")
+        self.output_size = dimensions or state_size
+        self.state_size = state_size
 
     def forward(self, states: Tensor, mask: Tensor, ids: Tensor | None = None) -> Pooled:
-        """(B, L, D) and (B, L) -> (B, D). For max, a token's weight is the share of dimensions that it wins."""
-        states = real_states(states, mask)
+        """(B, L, D) and (B, L) -> (B, O). For max, a token's weight is the share of dimensions that it wins."""
+        states = real_states(states, mask)[..., : self.output_size]
         if self.name == "max":
             vector, winners = self._winners(states, mask)
             return Pooled(vector, winners.float().mean(dim=2))
@@ -58,5 +66,5 @@ class BaselinePooling(Pooling):
         return (position == chosen[:, None]).float() * mask
 
     def extra_repr(self) -> str:
-        """The name, for print(module)."""
-        return repr(self.name)
+        """The name, and the length of truncated vectors, for print(module)."""
+        return repr(self.name) + (f", {self.output_size}" if self.output_size < self.state_size else "")

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from glot_rag.checks import choose
-from glot_rag.errors import BundleError, InputError, ModelNotFoundError
+from glot_rag.errors import BundleError, InputError, ModelNotFoundError, UnsupportedError
 from glot_rag.fingerprint import fingerprint
-from glot_rag.head import AdaPool, GlotHead, Pooling, block_storage
+from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooling, block_storage
 from glot_rag.head.block_graph import BlockGraphConfig, BlockGraphHead
 from glot_rag.head.config import BASELINE_POOLINGS, POOLINGS, HeadConfig
 from glot_rag.head.pooling import TrainedPooling
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.registry import PACKAGED
+
+logger = logging.getLogger(__name__)
 
 AnyPooling = TypeVar("AnyPooling", bound=Pooling)
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
@@ -45,6 +48,58 @@ def find_head(name: str, pooling: str, head: str | os.PathLike[str] | None) -> P
             raise InputError(f"pooling {pooling!r} has no parameters: leave head= out, or use pooling='glot'")
         return None
     return Path(head) if head is not None else _shipped_head(name, pooling)
+
+
+def own_pooling(backbone: Backbone) -> str:
+    """The pooling that a model's own files name, for a backbone that no head ships for.
+
+    Raises:
+        ModelNotFoundError: they name none.
+        UnsupportedError: the model does more to its vectors than to pool them.
+    """
+    own = backbone.settings.pooling
+    _refuse_more(backbone)
+    if own is None:
+        raise ModelNotFoundError(
+            f"no trained glot head for '{backbone.source.name}' ships with glot-rag, and its files name no pooling "
+            f"(1_Pooling/config.json): train one with `glot-rag train --text FILE.jsonl --backbone "
+            f"{backbone.source.name} --out DIR` and give head=DIR, or say pooling='mean', 'cls' or 'last'"
+        )
+    logger.warning(
+        "no trained head for '%s' ships with glot-rag: vectors are the model's own (pooling '%s'), noise and all; "
+        "denoise=Denoiser.from_pretrained() drops it from documents, or train a head with `glot-rag train`",
+        backbone.source.name,
+        own,
+    )
+    return own
+
+
+def fixed_pooling(name: str, backbone: Backbone, dimensions: int | None = None) -> BaselinePooling:
+    """A pooling without parameters, as sentence-transformers has it for the same model.
+
+    Args:
+        name: one of `BASELINE_POOLINGS`.
+        backbone: the frozen transformer.
+        dimensions: as in `BaselinePooling`; None is what the model's files say.
+
+    Raises:
+        UnsupportedError: the model does more to its vectors than to pool them (a Dense layer).
+        InputError: dimensions that are not 1 to D.
+    """
+    settings = backbone.settings
+    _refuse_more(backbone)
+    if settings.pooling not in (None, name):
+        logger.warning("'%s' was trained for pooling '%s', not '%s'", backbone.source.name, settings.pooling, name)
+    return BaselinePooling(name, backbone.state_size, settings.dimensions if dimensions is None else dimensions)
+
+
+def _refuse_more(backbone: Backbone) -> None:
+    if backbone.settings.missing:
+        raise UnsupportedError(
+            f"'{backbone.source.name}' makes its vectors with {backbone.settings.missing}, which glot-rag does not do: "
+            f"use a model of Transformer, Pooling and Normalize, or this one through sentence-transformers, with "
+            f"Denoiser.from_pretrained() to clean its texts"
+        )
 
 
 def shipped_block_head(name: str, backbone: Backbone) -> BlockGraphHead | None:
@@ -133,6 +188,8 @@ def nothing_above(layer: int, backbone: Backbone) -> str:
 def pooling_fingerprint(pooling: Pooling) -> str:
     """Hash of a pooling's settings, as far as they are not the defaults, its parameters and its score adjustment."""
     values: dict[str, object] = {"pooling": pooling.name}
+    if isinstance(pooling, BaselinePooling) and pooling.output_size < pooling.state_size:
+        values["dimensions"] = pooling.output_size
     if isinstance(pooling, (GlotHead, AdaPool)):
         values |= {f"config.{name}": value for name, value in changed_settings(pooling.config).items()}
         values |= {f"parameter.{name}": value.cpu().numpy() for name, value in pooling.state_dict().items()}

@@ -18,9 +18,10 @@ from torch import Tensor
 from glot_rag.errors import BundleError, InputError, UnsupportedError
 from glot_rag.models.devices import choose_device, choose_dtype
 from glot_rag.models.layers import Layers
-from glot_rag.models.loading import load_with_transformers, longest_input
+from glot_rag.models.loading import load_with_transformers, longest_input, put_in_lower_case
 from glot_rag.models.pruning import Choose, Pruned, Pruning, run_layers
 from glot_rag.models.registry import ModelSource, resolve
+from glot_rag.models.sentence_settings import NO_SETTINGS, SentenceSettings, read_settings
 from glot_rag.models.tokenizer import BATCH_TOKENS, TokenBatch, Tokenizer, pack
 from glot_rag.models.unpacking import file_sha256
 
@@ -33,10 +34,21 @@ class Backbone:
     """A frozen encoder or decoder with its tokeniser. Its parameters are never trained and never change.
 
     Use `Backbone.load`. Calls are safe between threads.
+
+    Attributes:
+        settings: how the model's own vectors are made, by the files beside it.
     """
 
-    def __init__(self, source: ModelSource, model: Any, tokenizer: Any, max_tokens: int) -> None:
+    def __init__(
+        self,
+        source: ModelSource,
+        model: Any,
+        tokenizer: Any,
+        max_tokens: int,
+        settings: SentenceSettings = NO_SETTINGS,
+    ) -> None:
         self.source = source
+        self.settings = settings
         self.model = model.eval().requires_grad_(False)
         self.max_tokens = max_tokens
         self.tokenizer = Tokenizer.from_transformers(tokenizer, max_tokens)
@@ -73,12 +85,15 @@ class Backbone:
         chosen_device = choose_device(device)
         chosen_dtype = choose_dtype(dtype, chosen_device)
         tokenizer, model = load_with_transformers(source, chosen_dtype)
-        limit = longest_input(source, tokenizer, model)
+        settings = read_settings(source)
+        if settings.lower_case:
+            put_in_lower_case(tokenizer)
+        limit = longest_input(settings, tokenizer, model)
         if max_tokens is not None and not 1 <= max_tokens <= limit:
             raise InputError(f"max_tokens must be from 1 to {limit}, the limit of '{source.name}'; got {max_tokens}")
         if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
             raise BundleError(f"'{source.name}': the tokeniser knows more tokens than the model has embeddings for")
-        backbone = cls(source, model.to(chosen_device), tokenizer, max_tokens or limit)
+        backbone = cls(source, model.to(chosen_device), tokenizer, max_tokens or limit, settings)
         logger.info(
             "loaded '%s' from %s: %s on %s, up to %d tokens",
             source.name,
@@ -207,7 +222,8 @@ class Backbone:
         folder = Path(source.location if source.is_local else self._snapshot())
         weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
         files = [*weights, *(folder / name for name in names)]
-        return {path.name: file_sha256(path) for path in files if path.is_file()}
+        digests = {path.name: file_sha256(path) for path in files if path.is_file()}
+        return digests | ({"lower case": "yes"} if self.settings.lower_case else {})
 
     def _snapshot(self) -> str:
         from huggingface_hub import snapshot_download

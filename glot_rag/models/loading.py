@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from glot_rag.errors import BundleError, GlotError, MissingExtraError, ModelNotFoundError
 from glot_rag.models.registry import ModelSource, not_found, reach_hub
+from glot_rag.models.sentence_settings import SentenceSettings
 
 logger = logging.getLogger(__name__)
 
 _LONGEST = 1_000_000  # tokenisers without a limit of their own say 10**30
-_SETTINGS = "sentence_bert_config.json"  # sentence-transformers' settings, with the length that a model was trained for
 _QUIET = threading.Lock()
 
 
@@ -65,48 +63,23 @@ def load_with_transformers(source: ModelSource, dtype: torch.dtype) -> tuple[Any
             raise ModelNotFoundError(not_found(source.name, source.tried, source.install, error)) from error
 
 
-def longest_input(source: ModelSource, tokenizer: Any, model: Any) -> int:
-    """The longest input in tokens: the least that sentence-transformers' settings, tokeniser and positions allow.
-
-    Raises:
-        BundleError: the settings are damaged.
-    """
+def longest_input(settings: SentenceSettings, tokenizer: Any, model: Any) -> int:
+    """The longest input in tokens: the least that sentence-transformers' settings, tokeniser and positions allow."""
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     for name, module in model.named_modules():
         # RoBERTa and its kin count positions from padding_idx + 1; the embeddings before that are never used.
         if positions and name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
             positions -= module.padding_idx + 1
-    limits = [tokenizer.model_max_length, positions]
-    if settings := find_file(source, _SETTINGS):
-        try:
-            limits.append(json.loads(settings.read_text(encoding="utf-8")).get("max_seq_length"))
-        except (ValueError, AttributeError) as error:
-            raise BundleError(f"{settings} is not a record of settings ({error}): get the model again") from error
-    return min(int(limit) for limit in [*limits, _LONGEST] if limit)
+    limits = (tokenizer.model_max_length, positions, settings.max_tokens, _LONGEST)
+    return min(int(limit) for limit in limits if limit)
 
 
-def find_file(source: ModelSource, name: str) -> Path | None:
-    """A file of a model: in its directory, else in the hub's cache, else from the hub. None if the model has none."""
-    if source.is_local:
-        path = Path(source.location) / name
-        return path if path.is_file() else None
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+def put_in_lower_case(tokenizer: Any) -> None:
+    """Let a tokeniser put texts in lower case before all else, as sentence-transformers does where a model says so."""
+    from tokenizers.normalizers import Lowercase, Sequence
 
-    for local_only in (True, False):
-        try:
-            return Path(hf_hub_download(source.location, name, local_files_only=local_only))
-        except LocalEntryNotFoundError:  # not in the cache, or the hub is out of reach
-            continue
-        except EntryNotFoundError:
-            return None
-    logger.warning(
-        "the hub's cache lacks %s of '%s' and the hub is out of reach: its vectors may be those of longer inputs than "
-        "elsewhere; give max_tokens=, or load it once with a network",
-        name,
-        source.location,
-    )
-    return None
+    core = tokenizer.backend_tokenizer
+    core.normalizer = Sequence([Lowercase(), *([] if core.normalizer is None else [core.normalizer])])
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from sentence_transformers.util import import_from_string
 from glot_rag.encoder.base import GlotEncoder
 from glot_rag.encoder.torch_encoder import as_torch
 from glot_rag.errors import BundleError, InputError
-from glot_rag.head import AdaPool, GlotHead
+from glot_rag.head import AdaPool, BaselinePooling, GlotHead
 from sentence_transformers_glot.pooling import GlotPooling
 from sentence_transformers_glot.transformer import GlotTransformer
 
@@ -35,8 +35,8 @@ def from_encoder(encoder: GlotEncoder) -> SentenceTransformer:
         encoder: `GlotEncoder.from_pretrained(...)`.
 
     Raises:
-        InputError: the encoder denoises, has two poolings of which the queries' is not mean pooling, or its backbone is
-            a GGUF file, which sentence-transformers does not read.
+        InputError: the encoder denoises, cuts its vectors, has two poolings of which the queries' is not mean pooling,
+            or its backbone is a GGUF file, which sentence-transformers does not read.
         UnsupportedError: the encoder does not run through torch.
 
     Example:
@@ -54,6 +54,11 @@ def from_encoder(encoder: GlotEncoder) -> SentenceTransformer:
         raise InputError(
             f"queries are pooled by {encoder.query_pooling.name!r}, documents by {pooling.name!r}: a model with this "
             f"pooling pools queries by {expected!r}"
+        )
+    if isinstance(pooling, BaselinePooling) and pooling.output_size < backbone.state_size:
+        raise InputError(
+            f"vectors are cut to {pooling.output_size} dimensions, which SentenceTransformer does only after it has "
+            f"scaled them: leave dimensions= out and give truncate_dim= to encode"
         )
     if backbone.source.gguf_file:
         raise InputError(f"'{backbone.source.name}' is a GGUF file, which sentence-transformers does not read")

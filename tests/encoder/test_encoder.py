@@ -573,6 +573,8 @@ def test_arguments_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="pooling 'mean' has no parameters: leave head= out"):
         TorchEncoder.from_pretrained(pooling="mean", head=tmp_path)
     with pytest.raises(ModelNotFoundError, match="no trained glot head for 'someone/bert' ships with glot-rag"):
+        TorchEncoder.from_pretrained("someone/bert", pooling="glot")
+    with pytest.raises(ModelNotFoundError, match="No model 'someone/bert' was found"):
         TorchEncoder.from_pretrained("someone/bert")
 
 

@@ -153,7 +153,7 @@ def test_a_pipeline_is_written_down_and_read_again(encoder: TorchEncoder) -> Non
 def test_wrong_settings() -> None:
     with pytest.raises(TypeError, match="poling"):
         GlotDocumentEmbedder(poling="mean")  # type: ignore[call-arg]
-    with pytest.raises(ModelNotFoundError, match="no trained glot head for"):
+    with pytest.raises(ModelNotFoundError, match="No model 'some/model' was found"):
         GlotTextEmbedder("some/model").warm_up()
 
 

@@ -83,7 +83,7 @@ def test_unknown_arguments_are_refused() -> None:
 def test_wrong_names_are_refused_at_once() -> None:
     with pytest.raises(ValidationError, match="pooling must be one of"):  # pydantic's wrapping of a ValueError
         GlotEmbeddings(pooling="median")
-    with pytest.raises(ModelNotFoundError, match="no trained glot head for"):
+    with pytest.raises(ModelNotFoundError, match="No model 'some/model' was found"):
         GlotEmbeddings(model="some/model")
 
 
