@@ -30,7 +30,7 @@ function fields(schema) {
       element("td", {}, `${known.required?.includes(name) ? "Needed. " : ""}${each.description ?? ""}`),
     ),
   );
-  const head = ["Field", "Type", ""].map((text) => element("th", { scope: "col" }, text));
+  const head = ["Field", "Type", "Meaning"].map((text) => element("th", { scope: "col" }, text));
   return element("table", {}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows));
 }
 
