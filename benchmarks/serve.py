@@ -39,6 +39,7 @@ from glot_rag.serving.server import load_app
 app = load_app(None, "minilm", limits=Limits(requests=16, waiting_tokens=40_000))
 listening = socket.socket()
 listening.bind(("127.0.0.1", 0))
+listening.listen(1024)
 print(listening.getsockname()[1], flush=True)
 uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listening])
 """
@@ -140,9 +141,12 @@ def overload(port: int, pid: int, texts: list[str], seconds: float = 15) -> dict
             statuses[status] += 1
             time.sleep(0 if status == 200 else 0.05)
 
-    watch = threading.Thread(
-        target=lambda: [(time.sleep(0.5), memory.append(resident(pid))) for _ in range(int(2 * seconds))]
-    )
+    def look() -> None:
+        while time.perf_counter() < end:
+            time.sleep(0.5)
+            memory.append(resident(pid))
+
+    watch = threading.Thread(target=look)
     watch.start()
     by_clients(port, 48, client)
     watch.join()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
 from numpy.typing import ArrayLike
 
@@ -16,6 +16,9 @@ from glot_rag.index.fusion import Fusion
 from glot_rag.index.index_types import has_graph, has_lists
 from glot_rag.index.validation import check_count, check_number
 
+if TYPE_CHECKING:
+    from glot_rag.encoder.evidence import Evidence
+
 Mode = Literal["vector", "keyword", "hybrid"]
 MODES: tuple[str, ...] = get_args(Mode)
 Rerank = Callable[[str, list[str]], ArrayLike]
@@ -24,7 +27,7 @@ _JSON = json.JSONDecoder()  # stored JSON has no space around it: `raw_decode` s
 
 
 class Hit:
-    """One document that a search found. Two are equal if all of their attributes are.
+    """One document that a search found. Two are equal if id, score, text and metadata are.
 
     Args:
         id: The document's id.
@@ -32,12 +35,16 @@ class Hit:
             rounding; by keywords BM25, more than 0; of both see `Fusion`; after `rerank`, what that gave.
         text: The document's text.
         metadata: The document's metadata, as a dict or as its JSON.
+
+    Attributes:
+        evidence: Why it was found, see `GlotEncoder.explain`; None unless the search was asked for it.
     """
 
-    __slots__ = ("_metadata", "id", "score", "text")
+    __slots__ = ("_metadata", "evidence", "id", "score", "text")
 
     def __init__(self, id: str, score: float, text: str, metadata: Mapping[str, Any] | str) -> None:
         self.id, self.score, self.text, self._metadata = id, score, text, metadata
+        self.evidence: Evidence | None = None
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -76,6 +83,8 @@ class SearchOptions(TypedDict, total=False):
         rerank: A function that takes the query and N texts and gives N scores, such as a cross-encoder's; the hits are
             the best by these. `min_score` is of the search, before.
         fetch_k: With `mmr` or `rerank`, the number of best documents to choose from; 4·k if not given.
+        evidence: Say of each hit which of its lines match and what was dropped from it: the encoder reads the hits
+            once more. Needs an encoder with the capability "explain".
         nprobe: Lists to look into, of an index with lists: more is slower and more precise. Not given: one in 32, at
             least 8. Where few documents match the filter, more lists are looked into.
         ef_search: Candidates to keep, of an index that is a graph: more is slower and more precise. Not given: 128.
@@ -88,6 +97,7 @@ class SearchOptions(TypedDict, total=False):
     mmr: float | None
     rerank: Rerank | None
     fetch_k: int | None
+    evidence: bool
     nprobe: int | None
     ef_search: int | None
 
@@ -109,6 +119,7 @@ class Search:
     mmr: float | None = None
     rerank: Rerank | None = None
     fetch_k: int | None = None
+    evidence: bool = False
     nprobe: int | None = None
     ef_search: int | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ from glot_rag.index.store.store import Store
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from glot_rag.encoder.evidence import Evidence
 
 
 class IndexReader:
@@ -61,7 +63,7 @@ class IndexReader:
             k: How many.
             filter: Only documents whose metadata match, e.g. `{"lang": "en", "year": {"$gte": 2023}}`; applied before
                 the search, so `k` matching documents are found where there are so many. See `filters.compile_filter`.
-            options: mode, fusion, offset, min_score, mmr, rerank, fetch_k, nprobe, ef_search: see
+            options: mode, fusion, offset, min_score, mmr, rerank, fetch_k, evidence, nprobe, ef_search: see
                 `options.SearchOptions`.
 
         Raises:
@@ -84,7 +86,7 @@ class IndexReader:
         if encoder is not None:
             names = [f"query {text!r:.60}" for text in texts]
             vectors = validation.unit_vectors(encoder.encode_queries(texts), self.dimension, names)
-        return self._searcher.run(Queries(texts, vectors), search)
+        return self._run(texts, vectors, search)
 
     def search_vectors(
         self,
@@ -101,18 +103,35 @@ class IndexReader:
             vectors: The queries' vectors.
             k: See `search`.
             filter: See `search`.
-            texts: The N queries' texts, which `mode="hybrid"` and `rerank` need.
+            texts: The N queries' texts, which `mode="hybrid"`, `rerank` and `evidence` need.
             options: See `search`.
         """
         self._check_open()
         queries = validation.unit_vectors(vectors, self.dimension)
         search = self._checked(k, filter, options)
         words = None if texts is None else _checked_texts(texts)
-        if words is None and (search.mode != "vector" or search.rerank is not None):
-            raise InputError(f"mode={search.mode!r} and rerank need texts=[…], the text of each query")
+        if words is None and (search.mode != "vector" or search.rerank is not None or search.evidence):
+            raise InputError(f"mode={search.mode!r}, rerank and evidence need texts=[…], the text of each query")
         if words is not None and len(words) != len(queries):
             raise InputError(f"texts must be {len(queries)}, one for each vector, got {len(words)}")
-        return self._searcher.run(Queries(words, queries), search)
+        return self._run(words, queries, search)
+
+    def _run(self, texts: Sequence[str] | None, vectors: Vectors | None, search: Search) -> list[list[Hit]]:
+        explain = self._explain() if search.evidence else None
+        found = self._searcher.run(Queries(texts, vectors), search)
+        if explain is not None and texts is not None:
+            for text, hits in zip(texts, found, strict=True):
+                for hit in hits:
+                    hit.evidence = explain(hit.text, text)
+        return found
+
+    def _explain(self) -> Callable[[str, str], Evidence]:
+        if "explain" not in getattr(self.encoder, "capabilities", ()):
+            raise InputError(
+                f"evidence needs an encoder that can explain, this index has {type(self.encoder).__name__}"
+            )
+        explain: Callable[[str, str], Evidence] = self.encoder.explain  # type: ignore[union-attr]
+        return explain
 
     # -- reading
 

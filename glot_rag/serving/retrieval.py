@@ -141,12 +141,12 @@ async def search(request: Request, body: SearchRequest) -> Response:
     index = service.index
     (tokens,) = await service.count_tokens([body.query], "query")
     k = max(body.k, COMPARED) if body.compare else body.k
-    if body.mode == "vector":
-        vectors = await service.encode(request, [body.query], [tokens], "query")
-        (hits,) = await asyncio.to_thread(index.search_vectors, vectors, k, body.filter)
+    if body.mode == "keyword":
+        hits = await asyncio.to_thread(index.search, body.query, k, body.filter, mode="keyword")
     else:
-        hits = await service.call(
-            request, lambda: index.search(body.query, k=k, filter=body.filter, mode=body.mode), tokens
+        vectors = await service.encode(request, [body.query], [tokens], "query")
+        (hits,) = await asyncio.to_thread(
+            index.search_vectors, vectors, k, body.filter, texts=[body.query], mode=body.mode
         )
     reply: dict[str, Any] = {"mode": body.mode, "hits": [_hit(each) for each in hits[: body.k]]}
     if body.compare:

@@ -42,17 +42,18 @@ def from_store(stored: IndexDocument) -> Document:
     return Document(id=stored.id, page_content=stored.text, metadata=dict(stored.metadata))
 
 
-def from_hit(hit: Hit, explain_with: Embeddings | None, clean: bool) -> Document:
+def from_hit(hit: Hit, explain_with: Embeddings | None, clean: bool, query: str | None = None) -> Document:
     """A document that was found.
 
     Args:
         hit: What the index found.
         explain_with: Embeddings whose evidence is put among the metadata; None: none is.
         clean: Give the text without what the store's denoiser dropped.
+        query: What it was found for, if that was a text: the evidence says which lines match it.
     """
     metadata = dict(hit.metadata)
     if explain_with is not None:
-        metadata[EVIDENCE] = evidence_of(explain_with, hit.text)
+        metadata[EVIDENCE] = evidence_of(explain_with, hit.text, query)
     return Document(id=hit.id, page_content=clean_text(hit.text, metadata) if clean else hit.text, metadata=metadata)
 
 

@@ -25,9 +25,15 @@ def check_evidence(embeddings: Embeddings) -> None:
         )
 
 
-def evidence_of(embeddings: Embeddings, text: str) -> dict[str, Any]:
-    """The kept words, their spans in the text and their share, as JSON holds them; after `check_evidence`."""
+def evidence_of(embeddings: Embeddings, text: str, query: str | None) -> dict[str, Any]:
+    """The kept words, their spans in the text and their share, as JSON holds them; after `check_evidence`.
+
+    With a query also `best`: the lines or sentences that add most to its score, as [start, end, part of the score].
+    """
     glot = glot_inside(embeddings)
     assert glot is not None
     (denoised,) = glot.encoder.denoise([text])
-    return {"text": denoised.text, "spans": [list(span) for span in denoised.spans], "kept": denoised.kept}
+    found = {"text": denoised.text, "spans": [list(span) for span in denoised.spans], "kept": denoised.kept}
+    if query is not None:
+        found["best"] = [list(span) for span in glot.encoder.explain(text, query).best_spans()]
+    return found

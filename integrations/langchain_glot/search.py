@@ -55,8 +55,9 @@ class SearchesIndex(VectorStore):
             k: How many.
             filter: Only documents whose metadata match.
             evidence: Put into the metadata of each, as `"glot_evidence"`, what the head takes for signal in it:
-                `{"text": the kept words, "spans": [[start, end], …] in page_content, "kept": their share}`. The
-                backbone reads each document found again for it. The stored metadata stay as they are.
+                `{"text": the kept words, "spans": [[start, end], …] in page_content, "kept": their share}`;
+                where the query is a text, also `"best"`, the lines that match it best as [[start, end, part of the
+                score], …]. The backbone reads each document found again for it. The stored metadata stay as they are.
             clean: Give the texts without what the store's denoiser dropped from them before they were embedded (see
                 `GlotVectorStore.from_texts`): for a language model's prompt, say. Other texts are given as they are.
             mode: "vector", "keyword" (BM25 over the words) or "hybrid" (both, made into one ranking).
@@ -89,7 +90,8 @@ class SearchesIndex(VectorStore):
         """
         refuse_unknown(kwargs)
         explain_with = self._explain_with(evidence)
-        return [(from_hit(hit, explain_with, clean), hit.score) for hit in self._search(query, k, filter, mode, fusion)]
+        found = self._search(query, k, filter, mode, fusion)
+        return [(from_hit(hit, explain_with, clean, query), hit.score) for hit in found]
 
     def similarity_search_by_vector(
         self,

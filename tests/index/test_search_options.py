@@ -35,6 +35,20 @@ def test_only_hits_above_a_score(filled, encoder):
     assert len(filled.search("query", 5, min_score=-1)) == 5
 
 
+def test_evidence_is_the_encoders_for_each_hit(filled, monkeypatch):
+    with pytest.raises(InputError, match="evidence needs an encoder that can explain, this index has HashEncoder"):
+        filled.search("query", evidence=True)
+    monkeypatch.setattr(filled.encoder, "capabilities", {"explain"}, raising=False)
+    monkeypatch.setattr(filled.encoder, "explain", lambda text, query: (text, query), raising=False)
+    for hits in (filled.search("query", 3, evidence=True), filled.search("query", 3, mode="keyword", evidence=True)):
+        assert [hit.evidence for hit in hits] == [(hit.text, "query") for hit in hits]
+    assert [hit.evidence for hit in filled.search("query", 3)] == [None] * 3
+    vectors = filled.encoder.encode_queries(["query"])
+    assert filled.search_vectors(vectors, 1, texts=["query"], evidence=True)[0][0].evidence[1] == "query"
+    with pytest.raises(InputError, match="rerank and evidence need texts"):
+        filled.search_vectors(vectors, evidence=True)
+
+
 @pytest.mark.parametrize("mmr", [0.0, 0.3, 0.7, 1.0])
 def test_mmr_chooses_as_its_definition_says(filled, encoder, mmr):
     near = brute_force(encoder, DOCUMENTS, "query", 20)

@@ -44,6 +44,20 @@ def test_nodes_come_back_as_they_went_in_with_their_cosine(store: GlotVectorStor
     assert found.nodes == [originals[name] for name in found.ids]
 
 
+def test_evidence_names_the_lines_that_match(store: GlotVectorStore, embedding: GlotEmbedding) -> None:
+    store.add(nodes_of(embedding))
+    question = "how fast does it heat water"
+    vector = embedding.get_query_embedding(question)
+    query = VectorStoreQuery(query_embedding=vector, query_str=question, similarity_top_k=1)
+    (node,) = store.query(query, evidence=True).nodes or []
+    spans = embedding.encoder.explain(KETTLE, question).best_spans()
+    assert [each[:2] for each in node.metadata["glot_evidence"]] == [[span.start, span.end] for span in spans]
+    assert KETTLE in node.get_content()
+    assert "glot_evidence" not in store.get_nodes(["kettle"])[0].metadata
+    with pytest.raises(InputError, match="evidence=True needs the query's text"):
+        store.query(VectorStoreQuery(query_embedding=vector), evidence=True)
+
+
 def test_kinds_of_nodes_survive(store: GlotVectorStore) -> None:
     unit = [1.0] + [0.0] * 383
     nodes = [

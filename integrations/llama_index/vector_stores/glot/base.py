@@ -231,6 +231,8 @@ class GlotVectorStore(BasePydanticVectorStore):
                 `ImageNode`, it sends the ids of those alone; make a `VectorIndexRetriever(index)` to search all nodes.)
             kwargs: For "mmr": `mmr_threshold`, from 0 (as unlike as can be) to 1 (by nearness alone), 0.5 if neither
                 it nor the query says; `mmr_prefetch_k`, the nodes to choose from (4 times `similarity_top_k`).
+                `evidence=True` puts into each node's metadata, as `"glot_evidence"`, its lines that match the query's
+                text best: [start, end, part of the score].
 
         Returns:
             Nodes without their embeddings, scores (cosines, BM25, or from 0 to 1 for "hybrid"), ids.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode, VectorStoreQueryResult
 from llama_index.vector_stores.glot.filters import all_of, one_of, to_filter
 from llama_index.vector_stores.glot.nodes import NODE_ID, SOURCE_ID, to_node
@@ -16,6 +17,7 @@ from glot_rag.index.filters import Filter
 from glot_rag.index.options import Mode
 from glot_rag.index.validation import check_count
 
+EVIDENCE = "glot_evidence"
 MODES: Mapping[VectorStoreQueryMode, Mode] = {
     VectorStoreQueryMode.DEFAULT: "vector",
     VectorStoreQueryMode.TEXT_SEARCH: "keyword",
@@ -30,6 +32,10 @@ def search(
     """As `GlotVectorStore.query`; all arguments are checked even where there is no index yet."""
     k, filter = check_count(query.similarity_top_k), _filter_of(query)
     extra: SearchOptions = {}
+    options = dict(options)
+    evidence = options.pop("evidence", False) is True
+    if evidence and not query.query_str:
+        raise InputError("evidence=True needs the query's text: the query has none")
     if query.mode == VectorStoreQueryMode.MMR:
         extra = _mmr_options(query, k, options)
     elif query.mode in MODES:
@@ -47,8 +53,8 @@ def search(
     if by_words and not query.query_str:
         raise InputError(f"the query mode {query.mode.value!r} needs query_str, the query's text")
     if query.mode == VectorStoreQueryMode.TEXT_SEARCH:
-        index = get_index()
-        return _result([] if index is None else index.search(query.query_str or "", k, filter, mode="keyword"))
+        index, text = get_index(), query.query_str or ""
+        return _result([] if index is None else index.search(text, k, filter, mode="keyword", evidence=evidence))
     by_filter_alone = filter is not None and not query.query_str and query.mode == VectorStoreQueryMode.DEFAULT
     if query.query_embedding is None and not by_filter_alone:
         raise InputError("the query has no embedding; give the index or the retriever an embed_model")
@@ -59,7 +65,9 @@ def search(
         found = list(islice(index.documents(filter), k))
         nodes = [to_node(document.id, document.text, document.metadata) for document in found]
         return VectorStoreQueryResult(nodes=nodes, ids=[document.id for document in found])
-    texts = [query.query_str or ""] if by_words else None
+    texts = [query.query_str or ""] if by_words or evidence else None
+    if evidence:
+        extra["evidence"] = True
     return _result(index.search_vectors([query.query_embedding], k, filter, texts=texts, **extra)[0])
 
 
@@ -91,7 +99,17 @@ def _mmr_options(query: VectorStoreQuery, k: int, options: Mapping[str, Any]) ->
 
 def _result(hits: Sequence[Hit]) -> VectorStoreQueryResult:
     return VectorStoreQueryResult(
-        nodes=[to_node(hit.id, hit.text, hit.metadata) for hit in hits],
+        nodes=[_node(hit) for hit in hits],
         similarities=[hit.score for hit in hits],
         ids=[hit.id for hit in hits],
     )
+
+
+def _node(hit: Hit) -> BaseNode:
+    """With evidence: the lines that match best, as [start, end, part of the score], among the node's metadata."""
+    node = to_node(hit.id, hit.text, hit.metadata)
+    if hit.evidence is not None:
+        node.metadata[EVIDENCE] = [list(span) for span in hit.evidence.best_spans()]
+        node.excluded_embed_metadata_keys = [*node.excluded_embed_metadata_keys, EVIDENCE]
+        node.excluded_llm_metadata_keys = [*node.excluded_llm_metadata_keys, EVIDENCE]
+    return node
