@@ -30,7 +30,7 @@ import numpy as np
 from glot_rag import GlotEncoder
 from glot_rag.evaluation import load_stdlib
 
-ROUNDS, TEXTS, PER_REQUEST, CLIENTS = 5, 256, 16, 8
+ROUNDS, TEXTS, PER_REQUEST, CLIENTS = 5, 128, 8, 8
 SERVER = """
 import socket, sys
 import uvicorn
@@ -119,7 +119,7 @@ def waiting(port: int, texts: list[str]) -> list[dict[str, float]]:
         times: list[float] = []
 
         def client(to: http.client.HTTPConnection, number: int, times: list[float] = times) -> None:
-            for each in texts[number * 15 : number * 15 + 15]:
+            for each in texts[number * 8 : number * 8 + 8]:
                 start = time.perf_counter()
                 assert embed(to, [each[:60]], "query")[0] == 200
                 times.append(1000 * (time.perf_counter() - start))
@@ -130,7 +130,7 @@ def waiting(port: int, texts: list[str]) -> list[dict[str, float]]:
     return found
 
 
-def overload(port: int, pid: int, texts: list[str], seconds: float = 15) -> dict[str, Any]:
+def overload(port: int, pid: int, texts: list[str], seconds: float = 10) -> dict[str, Any]:
     statuses: Counter[int] = Counter()
     memory = [resident(pid)]
     end = time.perf_counter() + seconds

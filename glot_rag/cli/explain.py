@@ -24,7 +24,7 @@ def explain(
     from glot_rag.encoder.base import GlotEncoder
 
     document = _text(text)
-    encoder = GlotEncoder.from_pretrained("minilm", denoise=True)
+    encoder = GlotEncoder.from_pretrained("minilm")
     evidence = encoder.explain(document, query)
     mean = encoder.with_pooling("mean").explain(document, query)  # type: ignore[attr-defined]  # it runs through torch
     evidence.save_html(out, mean)
