@@ -28,8 +28,8 @@ class GlotEmbeddings(BaseModel, Embeddings):
         max_tokens: longest input; None is the model's own limit.
         query_prompt: put before queries.
         document_prompt: put before documents.
-        denoise: True drops what looks like noise from documents before they are embedded; None is the saved encoder's
-            choice, or no.
+        denoise: True drops noisy lines and words from documents before they are embedded, False nothing; None is the
+            saved encoder's choice, or what the model's head says: that of "minilm" drops noisy lines.
         show_progress: draw a progress bar for `embed_documents`.
 
     Raises:

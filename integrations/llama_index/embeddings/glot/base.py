@@ -30,8 +30,8 @@ class GlotEmbedding(BaseEmbedding):
         max_tokens: longest input; None is the model's own limit.
         query_prompt: put before queries.
         document_prompt: put before documents.
-        denoise: True drops what looks like noise from documents before they are embedded; None is the saved encoder's
-            choice, or no.
+        denoise: True drops noisy lines and words from documents before they are embedded, False nothing; None is the
+            saved encoder's choice, or what the model's head says: that of "minilm" drops noisy lines.
         show_progress: draw LlamaIndex's progress bar for every list of texts, not only where a call asks for it.
         embeddings_cache: LlamaIndex's cache of vectors. It knows a vector by its text alone, so that a query that is
             also a document's text would get the document's vector: only an encoder that treats both alike may have one.
