@@ -34,7 +34,9 @@ def index(
     paths: Annotated[list[Path], typer.Argument(help="Files or folders; .zip and .gz are looked into.")],
     out: Annotated[Path, typer.Option(help="Directory of the index; made if missing, added to if it is one.")],
     backbone: Annotated[str | None, typer.Option(help=f"{ENCODER_HELP} minilm if not given.")] = None,
-    pooling: Annotated[str | None, typer.Option(help="glot, adapool, mean, max, cls or last.")] = None,
+    pooling: Annotated[
+        str | None, typer.Option(help="glot, adapool, mean, max, cls or last; mean of denoised chunks if not given.")
+    ] = None,
     denoise: Annotated[
         bool | None,
         typer.Option(
@@ -60,7 +62,7 @@ def index(
     # What is wrong with a path is told first.
     reader = read_documents(paths, html=cast("HtmlText", html), encoding=encoding)
     with ExitStack() as stack:
-        opened, encoder = _open(out, backbone, pooling)
+        opened, encoder = _open(out, backbone, pooling, clean=denoise is not False)
         stack.enter_context(opened)
         tokens = _chunk_tokens(encoder, chunk_tokens)
         denoiser = _kept_denoiser(out, denoise, len(opened))
@@ -83,20 +85,31 @@ def index(
         raise typer.Exit(130)
 
 
-def _open(out: Path, backbone: str | None, pooling: str | None) -> tuple[GlotIndex, GlotEncoder]:
-    """The index, made if missing, and its encoder. It does not denoise: chunks have been through the denoiser.
+def _open(out: Path, backbone: str | None, pooling: str | None, clean: bool) -> tuple[GlotIndex, GlotEncoder]:
+    """The index, made if missing, and its encoder, which does not denoise.
+
+    Args:
+        out: Directory of the index.
+        backbone: As asked for.
+        pooling: As asked for; if not, a new index of clean chunks gets mean pooling: GLOT would look for noise in them
+            once more.
+        clean: Whether the chunks of a new index have been through a denoiser.
 
     Raises:
         InputError: The index was made by another encoder than asked for.
     """
     from glot_rag.encoder.base import GlotEncoder
+    from glot_rag.encoder.loading import is_bundle
     from glot_rag.errors import IndexNotFoundError
     from glot_rag.index import GlotIndex
 
     try:
         GlotIndex.open(out, read_only=True, check=False).close()  # the checks come with the real opening
     except IndexNotFoundError:
-        encoder = GlotEncoder.from_pretrained(backbone or "minilm", pooling=pooling, denoise=False)
+        name = backbone or "minilm"
+        if clean and pooling is None and not is_bundle(name) and not (Path(name) / "encoder.json").is_file():
+            pooling = "mean"
+        encoder = GlotEncoder.from_pretrained(name, pooling=pooling, denoise=False)
         return GlotIndex.create(out, encoder=encoder, save_encoder=True), encoder
     _check_asked(out, backbone, pooling)
     encoder = index_encoder(out)
