@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from glot_rag.denoise.block_noise import MOST_BLOCKS, MOST_CHARACTERS, find_noise
+from glot_rag.denoise.block_noise import MOST_BLOCKS, MOST_CHARACTERS, SKIM, find_noise
 from glot_rag.denoise.block_states import early_states
 from glot_rag.denoise.networks import BlockScorer, StateReader
 
@@ -79,7 +79,7 @@ def block_evidence(
     """
     if len(text) > MOST_CHARACTERS:
         return None
-    states = early_states(backbone, [text], head.layer)
+    states = early_states(backbone, [text], head.layer, skim=SKIM)
     given = None if counts is None else [counts]
     (found,) = find_noise(head, [text], states, given)
     if not 0 < len(found.blocks) <= MOST_BLOCKS:

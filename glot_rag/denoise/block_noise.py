@@ -23,6 +23,8 @@ from glot_rag.documents.layout import layout_features
 
 # Read at once: memory grows with the states of the tokens, and with the square of the blocks of one document.
 MOST_CHARACTERS, MOST_BLOCKS = 200_000, 1_000
+# Tokens of a block that are read: of 92 validation pages 16 to 64 give the same F1, and 24 are 79% of all tokens.
+SKIM = 24
 WINDOW = 128  # tokens; the token graph joins tokens of a block within a window
 _WORD = re.compile(r"\S+")
 WORD_MARGIN = 0.35  # a word departs from its block if its noise probability is this far beyond the threshold
@@ -112,7 +114,7 @@ def find_noisy_blocks(
     for batch in _batches(blocks):
         parts = [_section(texts[row], blocks[row][first:end]) for row, first, end in batch]
         sections, own = [text for text, _ in parts], [each for _, each in parts]
-        states = early_states(backbone, sections, head.layer, batch_tokens)
+        states = early_states(backbone, sections, head.layer, batch_tokens, skim=SKIM, blocks=own)
         counts = None
         if recurrence is not None:
             names = [""] * len(texts) if groups is None else groups

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glot_rag.denoise.networks import StateReader
+from glot_rag.documents.blocks import Block, split_blocks
 
 
 class TokenStates(NamedTuple):
@@ -24,42 +26,53 @@ class TokenStates(NamedTuple):
 
 
 def early_states(
-    backbone: StateReader, texts: Sequence[str], layer: int, batch_tokens: int | None = None
+    backbone: StateReader,
+    texts: Sequence[str],
+    layer: int,
+    batch_tokens: int | None = None,
+    *,
+    skim: int | None = None,
+    blocks: Sequence[Sequence[Block]] | None = None,
 ) -> list[TokenStates]:
     """Run the backbone up to `layer` over texts of any length.
 
-    A text longer than the backbone reads comes as windows; a token that stands in two of them has its state from the
-    first.
+    A text longer than the backbone reads comes as windows, of which none repeats another.
 
     Args:
         backbone: the frozen transformer.
         texts: N strings.
         layer: index into transformers' `hidden_states`.
         batch_tokens: tokens a batch may hold; None is `Backbone.batch_tokens`.
+        skim: read no more than so many tokens of each block, its first; None reads all.
+        blocks: of each text; None is `split_blocks` of it.
     """
-    windows = [(row, window) for row, text in enumerate(texts) for window in backbone.tokenizer.windows(text)]
-    new: list[NDArray[np.bool_]] = []  # of each window, the tokens that no earlier window of the text has
+    tokenizer = backbone.tokenizer
+    before, after = tokenizer.ends
     spans: list[NDArray[np.int64]] = []
-    seen = np.zeros(len(texts), np.int64)  # first character that is still to come
-    for row, window in windows:
-        span = np.array(window.spans, np.int64).reshape(-1, 2)
-        new.append((span[:, 1] > span[:, 0]) & (span[:, 1] > seen[row]))
-        spans.append(span[new[-1]])
-        seen[row] = max(int(seen[row]), int(span[:, 1].max(initial=0)))
-    found: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(windows)
-    for batch in backbone.pack([window.ids for _, window in windows], batch_tokens):
+    windows: list[list[int]] = []
+    owner: list[tuple[int, int]] = []  # of each window: its text, and its first token there
+    for row, (ids, span) in enumerate(tokenizer.spanned(texts)):
+        read = span[:, 1] > span[:, 0]
+        if skim is not None:
+            read &= _first_tokens(span, split_blocks(texts[row]) if blocks is None else blocks[row], skim)
+        ids, span = ids[read], span[read]
+        spans.append(span)
+        for start, end in pairwise(tokenizer.cuts(len(ids)) or ([0, len(ids)] if len(ids) else [])):
+            windows.append(tokenizer.around(ids[start:end].tolist()))
+            owner.append((row, start))
+    found = [np.zeros((len(span), backbone.state_size), np.float32) for span in spans]
+    for batch in backbone.pack(windows, batch_tokens):
         states = backbone.states(batch, (layer,))
         for place, number in enumerate(batch.rows):
-            found[number] = states[place, : len(new[number])][new[number]]
-    out = []
-    at = 0
-    for row in range(len(texts)):
-        until = at
-        while until < len(windows) and windows[until][0] == row:
-            until += 1
-        if until == at:
-            out.append(TokenStates(np.zeros((0, backbone.state_size), np.float32), np.zeros((0, 2), np.int64)))
-        else:
-            out.append(TokenStates(np.concatenate(found[at:until]), np.concatenate(spans[at:until])))
-        at = until
-    return out
+            row, start = owner[number]
+            count = len(windows[number]) - len(before) - len(after)
+            found[row][start : start + count] = states[place, len(before) : len(before) + count]
+    return [TokenStates(*each) for each in zip(found, spans, strict=True)]
+
+
+def _first_tokens(spans: NDArray[np.int64], blocks: Sequence[Block], most: int) -> NDArray[np.bool_]:
+    """Which tokens are among the first of their block: (L,)."""
+    starts = np.array([block.start for block in blocks], np.int64)
+    home = np.searchsorted(starts, spans[:, 1] - 1, side="right")
+    first: NDArray[np.bool_] = np.arange(len(home)) - np.searchsorted(home, home) < most
+    return first

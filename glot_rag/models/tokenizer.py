@@ -189,38 +189,49 @@ class Tokenizer:
         found = [[ids] for ids in self(texts)]
         long = [row for row, (ids,) in enumerate(found) if len(ids) >= self.max_tokens]
         for row, ids in zip(long, self.whole([texts[row] for row in long]), strict=True):
-            if cuts := self._cuts(len(ids)):
-                found[row] = [self._around(ids[start:end]) for start, end in pairwise(cuts)]
+            if cuts := self.cuts(len(ids)):
+                found[row] = [self.around(ids[start:end]) for start, end in pairwise(cuts)]
         return found
 
     def in_full_with_offsets(self, text: str) -> list[TokenisedText]:
         """The windows that `in_full` has of a text, with token strings and character spans."""
-        windows = [window for window in self.windows(text) if len(window.ids) > len(self._ends[0] + self._ends[1])]
-        tokens: list[tuple[int, str, tuple[int, int]]] = []
-        for number, window in enumerate(windows):
-            own = list(zip(*window, strict=True))[len(self._ends[0]) : len(window.ids) - len(self._ends[1])]
-            tokens += own[self._stride if number else 0 :]
-        if len(windows) < 2 or not (cuts := self._cuts(len(tokens))):
+        ((ids, spans),) = self.spanned([text])
+        if not (cuts := self.cuts(len(ids))):
             return self.with_offsets([text])
-        before, after = ([(i, self.core.id_to_token(i) or "", (0, 0)) for i in ends] for ends in self._ends)
-        return [
-            TokenisedText(*map(list, zip(*before, *tokens[start:end], *after, strict=True)))
-            for start, end in pairwise(cuts)
-        ]
+        before, after = ([(0, 0)] * len(ends) for ends in self.ends)
+        windows = []
+        for start, end in pairwise(cuts):
+            own = self.around(ids[start:end].tolist())
+            tokens = [self.core.id_to_token(i) or "" for i in own]
+            windows.append(TokenisedText(own, tokens, [*before, *map(tuple, spans[start:end].tolist()), *after]))
+        return windows
 
-    def _cuts(self, count: int) -> list[int]:
+    def spanned(self, texts: Sequence[str]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Token ids (L,) and character spans (L, 2) of each text, of any length, without special tokens."""
+        found = []
+        for encoding in self.core.encode_batch(list(texts)):
+            ids, spans = [], []
+            for number, window in enumerate((encoding, *encoding.overflowing)):
+                own = np.flatnonzero(np.array(window.special_tokens_mask) == 0)[self._stride if number else 0 :]
+                ids.append(np.array(window.ids, np.int64)[own])
+                spans.append(np.array(window.offsets, np.int64).reshape(-1, 2)[own])
+            found.append((np.concatenate(ids), np.concatenate(spans)))
+        return found
+
+    def cuts(self, count: int) -> list[int]:
         """Where so many tokens are cut; nowhere if they fit, or if special tokens leave no room for any."""
-        room = self.max_tokens - len(self._ends[0]) - len(self._ends[1])
+        room = self.max_tokens - len(self.ends[0]) - len(self.ends[1])
         if count <= room or room < 1:
             return []
         parts = -(-count // room)
         return [round(part * count / parts) for part in range(parts + 1)]
 
-    def _around(self, ids: list[int]) -> list[int]:
-        return [*self._ends[0], *ids, *self._ends[1]]
+    def around(self, ids: list[int]) -> list[int]:
+        """The ids of a part of a text with the special tokens that stand before and after a text."""
+        return [*self.ends[0], *ids, *self.ends[1]]
 
     @cached_property
-    def _ends(self) -> tuple[list[int], list[int]]:
+    def ends(self) -> tuple[list[int], list[int]]:
         """The special tokens before and after a text."""
         (encoding,) = self.core.encode_batch(["a"])
         special = encoding.special_tokens_mask

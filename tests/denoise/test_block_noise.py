@@ -46,10 +46,22 @@ def test_states_of_a_long_text_hold_each_token_once(minilm: Backbone) -> None:
     assert long.states.shape == (len(long.spans), minilm.state_size)
     assert short.spans.tolist() == [[0, 1], [2, 7], [8, 11]]
     assert empty.states.shape == (0, minilm.state_size)
-    # The first window's states are those of the text's beginning alone.
-    (window, *_) = minilm.tokenizer.windows(text)
-    (again,) = early_states(minilm, [text[: window.spans[-2][1]]], 2)
-    np.testing.assert_allclose(long.states[: len(again.states)], again.states, atol=2e-2)
+    # Each window is read alone: the last one as its part of the text is.
+    (*_, before, end) = minilm.tokenizer.cuts(len(long.spans))
+    (again,) = early_states(minilm, [text[long.spans[before][0] :]], 2)
+    assert len(again.states) == end - before
+    np.testing.assert_allclose(long.states[before:], again.states, atol=1e-4)
+
+
+def test_of_each_block_the_first_tokens_are_read(minilm: Backbone) -> None:
+    text = "one two three four five\n\nsix seven\neight nine ten eleven"
+    (whole,) = early_states(minilm, [text], 2)
+    (skimmed,) = early_states(minilm, [text], 2, skim=3)
+    read = [text[start:end] for start, end in skimmed.spans.tolist()]
+    assert read == ["one", "two", "three", "six", "seven", "eight", "nine", "ten"]
+    (alone,) = early_states(minilm, [" ".join(read)], 2)
+    np.testing.assert_allclose(skimmed.states, alone.states, atol=1e-5)
+    assert len(whole.spans) == 11
 
 
 def test_a_document_alone_and_among_others(minilm: Backbone) -> None:

@@ -239,3 +239,22 @@ def test_real_texts_are_tokenised_as_if_they_were_read_to_the_end(
             assert tokenizer([text[start:]]) == [core.encode(text[start:]).ids], name
     assert len(sizes) == 3 * 15  # the first cut was far enough
     assert max(sizes) < 5_000  # of 30,000 tokens and more
+
+
+def test_texts_in_full_are_cut_into_windows_of_like_length(minilm: Backbone) -> None:
+    tokenizer = minilm.tokenizer
+    long = " ".join(f"word{number}" for number in range(400))
+    texts = ["a short one", long, ""]
+    found = tokenizer.in_full(texts)
+    assert [found[0][0], found[2][0]] == [tokenizer(texts)[0], tokenizer(texts)[2]]
+    before, after = tokenizer.ends
+    inside = [window[len(before) : len(window) - len(after)] for window in found[1]]
+    assert [window[0] for window in found[1]] == [before[0]] * len(inside)
+    assert [i for window in inside for i in window] == tokenizer.whole([long])[0]
+    assert max(map(len, found[1])) <= minilm.max_tokens
+    assert max(map(len, inside)) - min(map(len, inside)) <= 1
+    with_offsets = tokenizer.in_full_with_offsets(long)
+    assert [window.ids for window in with_offsets] == found[1]
+    pieces = [long[a:b] for window in with_offsets for a, b in window.spans if b > a]
+    assert "".join(pieces) == long.replace(" ", "")
+    assert tokenizer.in_full_with_offsets("a short one")[0].ids == found[0][0]
