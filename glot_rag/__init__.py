@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from glot_rag.classification.estimator import GlotClassifier
     from glot_rag.denoise.denoised import Denoised
     from glot_rag.denoise.denoiser import Denoiser
+    from glot_rag.denoise.torch_denoiser import TorchDenoiser
     from glot_rag.encoder.base import GlotEncoder
     from glot_rag.encoder.together import encode_documents_together, encode_queries_together
     from glot_rag.encoder.torch_encoder import TorchEncoder
     from glot_rag.index import Document, GlotIndex, Hit
+    from glot_rag.onnx.denoiser import OnnxDenoiser
     from glot_rag.onnx.encoder import OnnxEncoder
 
 __version__ = "0.2.0"
@@ -26,7 +28,9 @@ __all__ = [
     "GlotEncoder",
     "GlotIndex",
     "Hit",
+    "OnnxDenoiser",
     "OnnxEncoder",
+    "TorchDenoiser",
     "TorchEncoder",
     "__version__",
     "encode_documents_together",
@@ -41,7 +45,9 @@ _HOMES = {
     "GlotEncoder": "glot_rag.encoder.base",
     "GlotIndex": "glot_rag.index",
     "Hit": "glot_rag.index",
+    "OnnxDenoiser": "glot_rag.onnx.denoiser",
     "OnnxEncoder": "glot_rag.onnx.encoder",
+    "TorchDenoiser": "glot_rag.denoise.torch_denoiser",
     "TorchEncoder": "glot_rag.encoder.torch_encoder",
     "encode_documents_together": "glot_rag.encoder.together",
     "encode_queries_together": "glot_rag.encoder.together",

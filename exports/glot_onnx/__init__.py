@@ -9,6 +9,7 @@ try:
     import onnxscript as _  # noqa: F401 (torch's exporter needs it, and says so only when it is called)
 
     from glot_onnx.bundle import export_encoder
+    from glot_onnx.denoiser import DenoiserParity, export_denoiser
     from glot_onnx.graphs import export_head
     from glot_onnx.parity import ParityError, ParityReport, check_bundle, measure
 except ModuleNotFoundError as error:
@@ -18,4 +19,13 @@ except ModuleNotFoundError as error:
         raise MissingExtraError(error.name, "export") from error
     raise
 
-__all__ = ["ParityError", "ParityReport", "check_bundle", "export_encoder", "export_head", "measure"]
+__all__ = [
+    "DenoiserParity",
+    "ParityError",
+    "ParityReport",
+    "check_bundle",
+    "export_denoiser",
+    "export_encoder",
+    "export_head",
+    "measure",
+]

@@ -13,13 +13,16 @@ from pathlib import Path
 import onnx
 import torch
 
-from glot_onnx.graphs import OPSET, export_graph, fitted_of, save_graph
+from glot_onnx.denoiser import export_denoiser
+from glot_onnx.graphs import OPSET, export_graph, fitted_of, reading_output, save_graph
 from glot_onnx.parity import REPORT, ParityReport, measure, to_json
 from glot_onnx.precision import PRECISIONS, convert
 from glot_onnx.serving import write_server_files
 from glot_rag.checks import choose
 from glot_rag.denoise.corpus_statistics import FEATURES
+from glot_rag.denoise.denoiser import Denoiser
 from glot_rag.denoise.storage import save_fitted_head
+from glot_rag.denoise.torch_denoiser import TorchDenoiser
 from glot_rag.encoder.base import GlotEncoder
 from glot_rag.encoder.loading import BUNDLE_RECORD as RECORD
 from glot_rag.encoder.loading import is_bundle
@@ -28,7 +31,7 @@ from glot_rag.errors import InputError
 from glot_rag.files import replace_directory
 from glot_rag.head import AdaPool, GlotHead
 from glot_rag.onnx import corpus_features
-from glot_rag.onnx.encoder import FORMAT, FORMAT_VERSION, MODEL, TOKENIZER, OnnxEncoder
+from glot_rag.onnx.encoder import DENOISER, FORMAT, FORMAT_VERSION, MODEL, TOKENIZER, OnnxEncoder
 
 
 def export_encoder(
@@ -51,6 +54,9 @@ def export_encoder(
     which `OnnxEncoder` computes from the corpus statistics in `head/` (`glot_rag.onnx.corpus_features`). Other servers
     cannot, so the files for them are left out.
 
+    An encoder that denoises documents first also gets `denoiser/` (`glot_onnx.denoiser`). Other servers do not read it:
+    give them clean texts, or export the encoder with denoise=False.
+
     Args:
         encoder: over a backbone in float32 on the CPU.
         path: the directory; new, empty or a bundle.
@@ -67,8 +73,8 @@ def export_encoder(
 
     Raises:
         InputError: the directory holds something else, the backbone is in another dtype or elsewhere, or the encoder
-            denoises or embeds queries with a head fitted to another corpus than the documents'; no such precision;
-            `graph_of` is another encoder's or in another precision.
+            embeds queries with a head fitted to another corpus than the documents'; no such precision; `graph_of` is
+            another encoder's or in another precision.
         ParityError: the graph does not give the encoder's vectors.
     """
     choose("precision", precision, PRECISIONS)
@@ -103,6 +109,8 @@ def export_encoder(
         if isinstance(encoder.pooling, (GlotHead, AdaPool)):
             details = {"backbone": backbone.source.name, "backbone_fingerprint": backbone.fingerprint}
             save_fitted_head(encoder.pooling, encoder.classifier, made / "head", details)
+        if encoder.denoiser is not None:
+            _put_denoiser(encoder.denoiser, made / DENOISER)
         if fitted_of(encoder.pooling) is None:
             write_server_files(encoder, made)
         _write_record(encoder, made, precision, encoder.fingerprint)
@@ -115,6 +123,13 @@ def export_encoder(
         (made / REPORT).write_bytes(to_json(report))
         replace_directory(made, target)
     return report
+
+
+def _put_denoiser(denoiser: Denoiser, path: Path) -> None:
+    if isinstance(denoiser, TorchDenoiser):
+        export_denoiser(denoiser, path)
+    else:
+        denoiser.save(path)
 
 
 def _write_record(encoder: TorchEncoder, made: Path, precision: str, fingerprint: str) -> None:
@@ -138,6 +153,9 @@ def _write_record(encoder: TorchEncoder, made: Path, precision: str, fingerprint
             "pooling": encoder.pooling.name,
             "fingerprint": encoder.fingerprint,
         },
+        "whole": encoder.whole,
+        "reads": reading_output(encoder),
+        "denoiser": None if encoder.denoiser is None else encoder.denoiser.fingerprint,
         **({corpus_features.INPUT: list(FEATURES)} if fitted else {}),
         "opset": OPSET,
         "ir_version": onnx.load(made / MODEL, load_external_data=False).ir_version,

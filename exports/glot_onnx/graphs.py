@@ -23,7 +23,7 @@ from glot_rag.errors import InputError
 from glot_rag.head import AdaPool, GlotHead, Pooled, Pooling
 from glot_rag.head.pooling import TrainedPooling
 from glot_rag.onnx import corpus_features
-from glot_rag.onnx.encoder import DOCUMENTS, QUERIES
+from glot_rag.onnx.encoder import DOCUMENTS, NORM, QUERIES
 
 OPSET = 20
 _FREE = 1 << 20  # a bound on the sequence length where the model has none
@@ -54,6 +54,8 @@ class _Given(FittedClassifier):
 class EncoderGraph(nn.Module):
     """Token ids and mask -> a document's unit vector, a query's where it differs, and the tokens' part in it.
 
+    For an encoder that reads whole documents, in windows, also the length of the vector before it was made a unit one.
+
     For a fitted encoder the corpus features come with them.
     """
 
@@ -63,6 +65,8 @@ class EncoderGraph(nn.Module):
         self.documents = dense_copy(encoder.pooling)
         self.queries = None if encoder.query_pooling is encoder.pooling else dense_copy(encoder.query_pooling)
         self._backbone = encoder.backbone
+        # Windows of a document are added up by their vectors' lengths, too.
+        self._reads = _read_by(encoder) if encoder.whole else None
         self._given: _Given | None = None
         if (fitted := fitted_of(encoder.pooling)) is not None:
             assert isinstance(self.documents, TrainedPooling)
@@ -80,6 +84,8 @@ class EncoderGraph(nn.Module):
         read = pool_ids(self._backbone, poolings, input_ids, mask, shorten=False)
         vector, *rest = _outputs(read["documents"].pooled, mask)
         queries = [] if self.queries is None else [unit(read["queries"].pooled.vector)]
+        if self._reads is not None:
+            rest.append(read[self._reads].pooled.vector.float().norm(dim=-1, keepdim=True))
         return (vector, *queries, *rest)
 
 
@@ -119,13 +125,8 @@ def export_graph(encoder: TorchEncoder, path: Path) -> None:
     That of a fitted encoder also takes `corpus_features` (batch, seq, F).
 
     Raises:
-        InputError: the encoder denoises documents, which is more than one pass through one graph, or embeds queries
-            with a head fitted to another corpus than the documents'.
+        InputError: queries are embedded with a head fitted to another corpus than the documents'.
     """
-    if encoder.denoiser is not None:
-        raise InputError(
-            "an encoder that denoises reads every text twice, which one graph cannot hold: export it with denoise=False"
-        )
     if encoder.query_pooling is not encoder.pooling and fitted_of(encoder.query_pooling) is not None:
         raise InputError(
             "queries have a fitted head of their own, and a graph has a place for one corpus: use the documents' "
@@ -137,6 +138,8 @@ def export_graph(encoder: TorchEncoder, path: Path) -> None:
     names.append("token_weights")
     if isinstance(encoder.pooling, (GlotHead, AdaPool)):
         names.append("noise_probability")
+    if encoder.whole:
+        names.append(NORM)
     ids = torch.full((2, 7), encoder.backbone.tokenizer.stand_in)
     mask = torch.tensor([[1] * 7, [1] * 5 + [0] * 2])
     metadata = {
@@ -214,6 +217,16 @@ def fitted_of(pooling: Pooling) -> FittedClassifier | None:
     adjustment = pooling.adjustment if isinstance(pooling, TrainedPooling) else None
     assert adjustment is None or isinstance(adjustment, FittedClassifier)
     return adjustment
+
+
+def _read_by(encoder: TorchEncoder) -> str:
+    """Which pooling reads documents."""
+    return "documents" if encoder.reading_pooling is encoder.pooling else "queries"
+
+
+def reading_output(encoder: TorchEncoder) -> str:
+    """The output that has documents' vectors."""
+    return DOCUMENTS if _read_by(encoder) == "documents" else QUERIES
 
 
 def dense_copy(pooling: Pooling) -> Pooling:

@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from glot_onnx.edges import compare_batches
+from glot_rag.denoise.torch_denoiser import TorchDenoiser
 from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.errors import BundleError, GlotError, InputError
 from glot_rag.evaluation import load_stdlib, search
 from glot_rag.evaluation import measure as measure_ranking
 from glot_rag.models.tokenizer import check_texts
-from glot_rag.onnx.encoder import OnnxEncoder
+from glot_rag.onnx.denoiser import SAVED
+from glot_rag.onnx.encoder import DENOISER, OnnxEncoder
 
 REPORT = "parity.json"
 _WORDS = """
@@ -193,8 +195,10 @@ def check_bundle(path: str | os.PathLike[str], texts: int | None = None, documen
     """
     exported = OnnxEncoder(path)
     source = exported.record["source"]
+    denoiser = Path(path) / DENOISER / SAVED
     encoder = TorchEncoder.from_pretrained(
         source["backbone"],
+        denoise=TorchDenoiser.load(denoiser, dtype="float32", device="cpu") if exported.denoiser is not None else False,
         pooling=source["pooling"],
         head=Path(path) / "head" if (Path(path) / "head").is_dir() else None,
         dtype="float32",

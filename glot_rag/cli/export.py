@@ -38,7 +38,7 @@ def export(
         from glot_rag.encoder.base import GlotEncoder
 
         assert out is not None
-        encoder = GlotEncoder.from_pretrained(backbone, dtype="float32", device="cpu", denoise=False)
+        encoder = GlotEncoder.from_pretrained(backbone, dtype="float32", device="cpu")
         path, report = out, exporter.export_encoder(encoder, out, precision=precision)
     typer.echo(
         f"{path}: {report.texts} texts, torch float32 against ONNX Runtime {report.precision}: largest difference "

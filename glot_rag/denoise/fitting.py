@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 
 from glot_rag.denoise.classifier import FittedClassifier, NoiseClassifier
 from glot_rag.denoise.corpus_statistics import CorpusStatistics
-from glot_rag.errors import InputError
 from glot_rag.head import AdaPool, GlotHead
 from glot_rag.models.backbone import Backbone
-from glot_rag.models.tokenizer import check_texts, sample_positions
+from glot_rag.models.tokenizer import check_groups, check_texts, sample_positions
 from glot_rag.progress import bar
 
 MOST_COUNTED = 20_000  # documents that are counted at most, evenly spread
@@ -87,19 +86,6 @@ def in_float32(backbone: Backbone) -> Backbone:
     return Backbone.load(
         backbone.source.name, device=str(backbone.device), dtype="float32", max_tokens=backbone.max_tokens
     )
-
-
-def check_groups(groups: Sequence[str] | None, count: int) -> list[str] | None:
-    """Return the groups' names as a list.
-
-    Raises:
-        InputError: not a list of strings, or not one for each text.
-    """
-    if groups is None:
-        return None
-    if isinstance(groups, str) or len(groups) != count or not all(isinstance(each, str) for each in groups):
-        raise InputError(f"groups must name one group (a string) for each of the {count} texts; got {groups!r:.80}")
-    return list(groups)
 
 
 def _token_ids(backbone: Backbone, texts: Sequence[str], show_progress: bool) -> Iterator[list[int]]:

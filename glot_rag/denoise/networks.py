@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,12 +33,43 @@ class StateReader(Protocol):
         ...
 
 
+class WordScorer(Protocol):
+    """Runs a word head: `glot_rag.denoise.word_scorer.TorchWordScorer` is one.
+
+    Attributes:
+        layers: the backbone layers that it reads.
+        min_keep_ratio: at least this share of a text's words stays.
+        min_drop_ratio: a text that would lose less than this share of its words is left whole.
+    """
+
+    layers: tuple[int, ...]
+    min_keep_ratio: float
+    min_drop_ratio: float
+
+    def score(
+        self, states: NDArray[np.float32], batch: TokenBatch, groups: Sequence[str] | None = None
+    ) -> NDArray[np.float32]:
+        """How much each token looks like signal: the states of its layers, (B, L, S·D) -> (B, L).
+
+        Args:
+            states: of the batch.
+            batch: its token ids and mask.
+            groups: the name of the group of each text, for a head that is fitted to a corpus.
+        """
+        ...
+
+
 class BlockScorer(Protocol):
     """Runs a block head: `glot_rag.head.block_graph.BlockGraphHead` is one."""
 
     @property
     def layer(self) -> int:
         """The backbone layer that it reads."""
+        ...
+
+    @property
+    def noise_threshold(self) -> float:
+        """Blocks with a higher noise probability are dropped, unless another threshold is asked for."""
         ...
 
     def score(
@@ -60,3 +91,17 @@ class BlockScorer(Protocol):
             (N,) and (W, L).
         """
         ...
+
+
+class Networks(NamedTuple):
+    """What runs the networks of a denoiser.
+
+    Attributes:
+        reader: the backbone's lower layers.
+        words: the word head, or None.
+        blocks: the block head, or None.
+    """
+
+    reader: StateReader
+    words: WordScorer | None
+    blocks: BlockScorer | None

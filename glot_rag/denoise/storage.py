@@ -24,7 +24,7 @@ from glot_rag.head.block_storage import load_block_head, save_block_head
 from glot_rag.head.storage import FORMAT, FORMAT_VERSION
 
 if TYPE_CHECKING:
-    from glot_rag.denoise.denoiser import Denoiser
+    from glot_rag.denoise.torch_denoiser import TorchDenoiser
 
 RECORD = "denoiser.json"
 WORDS, BLOCKS = "words", "blocks"  # folders
@@ -102,7 +102,7 @@ def is_saved_denoiser(path: str | os.PathLike[str]) -> bool:
     return (Path(path) / RECORD).is_file()
 
 
-def save_denoiser(denoiser: Denoiser, path: str | os.PathLike[str]) -> None:
+def save_denoiser(denoiser: TorchDenoiser, path: str | os.PathLike[str]) -> None:
     """Write a denoiser into a directory: `Denoiser.save`.
 
     Raises:

@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from glot_rag.denoise.classifier import FittedClassifier
 from glot_rag.denoise.denoised import WORD, Span
-from glot_rag.head import AdaPool, GlotHead
-from glot_rag.models.backbone import Backbone
+from glot_rag.denoise.networks import StateReader, WordScorer
 
 _LARGEST_SCORE = 30.0  # beyond, the exponential would overflow
 
@@ -29,10 +26,9 @@ class NoisyWords(NamedTuple):
     noise: NDArray[np.float32]
 
 
-@torch.inference_mode()
 def find_noisy_words(
-    backbone: Backbone,
-    head: GlotHead | AdaPool,
+    backbone: StateReader,
+    head: WordScorer,
     texts: Sequence[str],
     groups: Sequence[str] | None = None,
     batch_tokens: int | None = None,
@@ -50,20 +46,13 @@ def find_noisy_words(
         groups: the name of each text's group, for a fitted head.
         batch_tokens: tokens a batch may hold; None is `Backbone.batch_tokens`.
     """
-    plain, adjustment = head.without_adjustment(), head.adjustment
     words = [[match.span() for match in WORD.finditer(text)] for text in texts]
     starts = [np.array([start for start, _ in spans], np.int64) for spans in words]
     windows = [(row, window) for row, text in enumerate(texts) for window in backbone.tokenizer.windows(text)]
     sums, counts = ([np.zeros(len(spans)) for spans in words] for _ in range(2))
     for batch in backbone.pack([window.ids for _, window in windows], batch_tokens):
-        states, mask = backbone.hidden_states(batch, plain.layers)
-        logits = plain(torch.cat(states, dim=-1), mask).logits
-        assert logits is not None
-        if adjustment is not None:
-            names = None if groups is None else [groups[windows[row][0]] for row in batch.rows]
-            assert isinstance(adjustment, FittedClassifier)
-            logits = adjustment(logits, torch.from_numpy(batch.ids), mask, names)
-        values = logits.float().cpu().numpy()
+        names = None if groups is None else [groups[windows[row][0]] for row in batch.rows]
+        values = head.score(backbone.states(batch, head.layers), batch, names)
         for place, number in enumerate(batch.rows):
             row, window = windows[number]
             word = window.words(starts[row])

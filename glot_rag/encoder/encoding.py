@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from glot_rag.embedder import Vectors
@@ -15,7 +14,7 @@ from glot_rag.head import Pooled, Pooling
 from glot_rag.head.pooling import real_states
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.pruning import Pruning, mix
-from glot_rag.models.tokenizer import TokenBatch, check_texts
+from glot_rag.models.tokenizer import TokenBatch, check_texts, window_shares
 from glot_rag.progress import bar
 
 # Texts tokenised and sorted at a time: enough for even batches, few enough that memory does not grow with the corpus.
@@ -59,21 +58,13 @@ def pool_texts(
         for start in range(0, len(checked), _WINDOW):
             part = checked[start : start + _WINDOW]
             windows = backbone.tokenizer.in_full(part) if whole else [[ids] for ids in backbone.tokenizer(part)]
-            rows, shares = _shares(windows)
+            rows, shares = window_shares(windows)
             for batch in backbone.pack([ids for each in windows for ids in each], batch_tokens):
                 for name, read in pool_batch(backbone, poolings, batch).items():
                     vectors = read.pooled.vector.float().cpu().numpy() * shares[batch.rows, None]
                     np.add.at(out[name], start + rows[batch.rows], vectors)
                 progress.advance(task, float(shares[batch.rows].sum()))
     return {name: unit(torch.from_numpy(vectors)).numpy() for name, vectors in out.items()}
-
-
-def _shares(windows: Sequence[Sequence[Sequence[int]]]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The text of each window of some texts, and its share of the text's tokens."""
-    rows = np.repeat(np.arange(len(windows)), [len(each) for each in windows])
-    sizes = np.array([len(ids) for each in windows for ids in each], np.float64)
-    totals = np.bincount(rows, sizes, minlength=len(windows))
-    return rows, (sizes / totals[rows]).astype(np.float32)
 
 
 class Read(NamedTuple):

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from glot_rag.denoise.block_evidence import BlockEvidence, block_evidence
+from glot_rag.denoise.torch_denoiser import TorchDenoiser
 from glot_rag.documents.blocks import has_lines, split_blocks
 from glot_rag.encoder.encoding import pool_batch
 from glot_rag.encoder.evidence import Evidence, ReadTokens, character_places, dropped_parts, token_evidence
@@ -91,7 +92,7 @@ def _graph(windows: list[_Window]) -> NDArray[np.bool_] | None:
 
 def _blocks(encoder: TorchEncoder, text: str) -> BlockEvidence | None:
     denoiser = encoder.denoiser
-    if denoiser is None or denoiser.block_head is None or not has_lines(text):
+    if not isinstance(denoiser, TorchDenoiser) or denoiser.block_head is None or not has_lines(text):
         return None
     counts = None if denoiser.recurrence is None else denoiser.recurrence.features(text, split_blocks(text))
     return block_evidence(

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from glot_rag.denoise.classifier import NoiseClassifier
-from glot_rag.denoise.denoiser import Denoiser
+from glot_rag.denoise.denoiser import Denoiser, is_exported
 from glot_rag.denoise.storage import load_fitted_head, save_fitted_head
+from glot_rag.denoise.torch_denoiser import TorchDenoiser
 from glot_rag.errors import BundleError, InputError, ModelNotFoundError
 from glot_rag.files import read_json_record, write_atomically
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooling
@@ -119,7 +120,7 @@ def load_parts(
         else:
             poolings = poolings._replace(queries=BaselinePooling(saved["query_pooling"], backbone.state_size))
     if denoise is None and as_saved:
-        denoise = Denoiser.load(directory / DENOISER, backbone) if saved["denoiser"] else False
+        denoise = _saved_denoiser(directory / DENOISER, backbone) if saved["denoiser"] else False
     own = backbone.settings.prompts
     where = (backbone.device, backbone.dtype)
     logger.info("loaded '%s' with pooling %s on %s in %s", backbone.source.name, pooling, *where)
@@ -175,11 +176,15 @@ def denoiser_for(denoise: bool | Denoiser | None, backbone: Backbone, poolings: 
         return None
     block_head = shipped_block_head(backbone.source.name, backbone)
     if denoise is None:  # the pooling itself drops words, inside the backbone
-        return None if block_head is None else Denoiser(backbone, None, block_head=block_head)
+        return None if block_head is None else TorchDenoiser(backbone, None, block_head=block_head)
     if not isinstance(poolings.documents, (GlotHead, AdaPool)):
         poolings = load_poolings("glot", find_head(backbone.source.name, "glot", None), backbone)
     assert isinstance(poolings.documents, (GlotHead, AdaPool))
-    return Denoiser(backbone, poolings.documents, poolings.classifier, block_head)
+    return TorchDenoiser(backbone, poolings.documents, poolings.classifier, block_head)
+
+
+def _saved_denoiser(directory: Path, backbone: Backbone) -> Denoiser:
+    return Denoiser.from_pretrained(directory) if is_exported(directory) else TorchDenoiser.load(directory, backbone)
 
 
 def save_encoder(encoder: TorchEncoder, path: str | os.PathLike[str]) -> None:
@@ -203,7 +208,7 @@ def save_encoder(encoder: TorchEncoder, path: str | os.PathLike[str]) -> None:
             "backbone": encoder.backbone.source.name,
             "backbone_fingerprint": encoder.backbone.fingerprint,
             "max_tokens": encoder.max_tokens,
-            "denoise": denoiser is not None and denoiser.head is None,
+            "denoise": denoiser is not None and not denoiser.drops_words,
         }
         save_fitted_head(documents, encoder.classifier, directory / HEAD, details)
     if denoiser is not None:

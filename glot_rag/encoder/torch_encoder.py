@@ -10,6 +10,7 @@ from glot_rag.denoise.classifier import NoiseClassifier
 from glot_rag.denoise.denoised import Denoised
 from glot_rag.denoise.denoiser import Denoiser
 from glot_rag.denoise.fitting import fit_head
+from glot_rag.denoise.torch_denoiser import TorchDenoiser
 from glot_rag.embedder import Vectors
 from glot_rag.encoder.base import GlotEncoder
 from glot_rag.encoder.encoding import pool_texts
@@ -131,8 +132,10 @@ class TorchEncoder(GlotEncoder):
         pooling, denoiser = self._pooling, self._denoiser
         if self._classifier is not None and isinstance(pooling, (GlotHead, AdaPool)):
             pooling = fitted(self._backbone, pooling, self._classifier, documents, groups)
-        if denoiser is not None and denoiser.can_be_fitted:
+        if isinstance(denoiser, TorchDenoiser) and denoiser.can_be_fitted:
             denoiser = denoiser.fit_with(partial(fitted, denoiser.backbone), documents, groups)
+        elif denoiser is not None and denoiser.can_be_fitted:
+            denoiser = denoiser.fit(documents, groups, show_progress=show_progress)
         queries = pooling if self._query_pooling is self._pooling else self._query_pooling
         return self._with(Poolings(pooling, queries, self._classifier), denoiser)
 
@@ -206,7 +209,7 @@ class TorchEncoder(GlotEncoder):
     @property
     def reading_pooling(self) -> Pooling:
         """What pools what the denoiser left of documents: the queries' pooling, if words were dropped, too."""
-        words_dropped = self._denoiser is not None and self._denoiser.head is not None
+        words_dropped = self._denoiser is not None and self._denoiser.drops_words
         return self._query_pooling if words_dropped else self._pooling
 
     @property
@@ -334,16 +337,12 @@ class TorchEncoder(GlotEncoder):
     def denoise(self, texts: Sequence[str], groups: Sequence[str] | None = None) -> list[Denoised]:
         """Documents without noise, by the encoder's denoiser or else its own head: see `Denoiser.denoise`."""
         denoiser = self._denoiser
-        if (denoiser is None or denoiser.head is None) and isinstance(self._pooling, (GlotHead, AdaPool)):
+        if isinstance(self._pooling, (GlotHead, AdaPool)):
             # The pooling's head drops words here: inside the backbone nobody would see it.
-            denoiser = Denoiser(
-                self._backbone,
-                self._pooling,
-                self._classifier,
-                None if denoiser is None else denoiser.block_head,
-                threshold=None if denoiser is None else denoiser.threshold,
-                recurrence=None if denoiser is None else denoiser.recurrence,
-            )
+            if denoiser is None:
+                denoiser = TorchDenoiser(self._backbone, self._pooling, self._classifier)
+            elif isinstance(denoiser, TorchDenoiser) and denoiser.head is None:
+                denoiser = denoiser.with_words(self._pooling, self._classifier)
         if denoiser is None:
             raise self._unsupported("denoise", "denoise")
         return denoiser.denoise(texts, groups)

@@ -151,6 +151,11 @@ class BlockGraphHead(nn.Module):
         """The backbone layer that it reads."""
         return self.config.layer
 
+    @property
+    def noise_threshold(self) -> float:
+        """Blocks with a higher noise probability are dropped, unless another threshold is asked for."""
+        return self.config.noise_threshold
+
     def forward(
         self,
         states: Tensor,

@@ -80,6 +80,19 @@ def check_texts(texts: Sequence[str]) -> list[str]:
     ]
 
 
+def check_groups(groups: Sequence[str] | None, count: int) -> list[str] | None:
+    """Return the groups' names as a list.
+
+    Raises:
+        InputError: not a list of strings, or not one for each text.
+    """
+    if groups is None:
+        return None
+    if isinstance(groups, str) or len(groups) != count or not all(isinstance(each, str) for each in groups):
+        raise InputError(f"groups must name one group (a string) for each of the {count} texts; got {groups!r:.80}")
+    return list(groups)
+
+
 def sample_positions(count: int, most: int) -> list[int]:
     """At most so many positions of `count`, evenly spread.
 
@@ -269,6 +282,14 @@ def _is_settled(encoding: Any) -> bool:
     last_words = [word for word in encoding.overflowing[-1].word_ids if word is not None]
     words = [word for word in encoding.word_ids if word is not None]
     return bool(words and last_words) and max(words) + _WORDS_BEFORE_A_CUT <= max(last_words)
+
+
+def window_shares(windows: Sequence[Sequence[Sequence[int]]]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The text of each window of some texts, and its share of the text's tokens."""
+    rows = np.repeat(np.arange(len(windows)), [len(each) for each in windows])
+    sizes = np.array([len(ids) for each in windows for ids in each], np.float64)
+    totals = np.bincount(rows, sizes, minlength=len(windows))
+    return rows, (sizes / totals[rows]).astype(np.float32)
 
 
 def pack(

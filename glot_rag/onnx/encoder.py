@@ -17,15 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glot_rag.checks import choose
+from glot_rag.denoise.denoised import Denoised
 from glot_rag.embedder import Vectors
 from glot_rag.encoder.base import GlotEncoder
 from glot_rag.encoder.loading import BUNDLE_RECORD as RECORD
 from glot_rag.encoder.loading import is_bundle
 from glot_rag.errors import BundleError, InputError, MissingExtraError
 from glot_rag.files import read_json_record
-from glot_rag.models.tokenizer import TokenBatch, Tokenizer, check_texts, pack
+from glot_rag.models.tokenizer import TokenBatch, Tokenizer, check_texts, pack, window_shares
 from glot_rag.onnx import corpus_features
 from glot_rag.onnx.corpus_features import CorpusFeatures
+from glot_rag.onnx.denoiser import OnnxDenoiser
 from glot_rag.onnx.runtimes import DTYPES, RUNTIMES, load_graph
 from glot_rag.progress import bar
 
@@ -33,6 +35,8 @@ FORMAT = "glot-rag/onnx"
 FORMAT_VERSION = 1
 MODEL, TOKENIZER = "model.onnx", "tokenizer.json"
 DOCUMENTS, QUERIES = "sentence_embedding", "query_embedding"  # outputs of the graph
+NORM = "document_norm"  # (batch, 1), of a document's vector before it was made a unit one; for windows of documents
+DENOISER = "denoiser"  # the folder of an exported denoiser
 # B·L and B·L² of a batch, fewer than in torch: here every head's attention scores are held, L² floats each, and stay in
 # the caches. With twice as many of either, a text takes a tenth to a fifth longer.
 _BATCH_TOKENS = 1_024
@@ -40,7 +44,7 @@ _BATCH_PAIRS = 1 << 17
 _WINDOW = 4_096  # texts tokenised and sorted at a time: memory does not grow with the corpus
 _FIELDS = {
     **{"dimension": int, "max_tokens": int, "pad_id": int, "stand_in": int, "special_ids": list},
-    **{"fingerprint": str, "query_prompt": str, "document_prompt": str, "sha256": dict},
+    **{"fingerprint": str, "query_prompt": str, "document_prompt": str, "sha256": dict, "whole": bool, "reads": str},
 }
 
 
@@ -110,6 +114,15 @@ class OnnxEncoder(GlotEncoder):
         self._query_output = QUERIES if QUERIES in self._graph.outputs else DOCUMENTS
         fitted = corpus_features.INPUT in self._graph.inputs
         self._corpus_features = CorpusFeatures(self.path, record) if fitted else None
+        if record["reads"] not in self._graph.outputs or (record["whole"] and NORM not in self._graph.outputs):
+            raise BundleError(f"{self.path / MODEL} lacks an output that {RECORD} names: export the encoder again")
+        self.denoiser: OnnxDenoiser | None = None
+        if record.get("denoiser") is not None:
+            self.denoiser = OnnxDenoiser(self.path / DENOISER, threads=threads, runtime=runtime)
+            if self.denoiser.fingerprint != record["denoiser"]:
+                raise BundleError(
+                    f"{self.path / DENOISER} was not exported with the encoder beside it: export the encoder again"
+                )
 
     @property
     def backend(self) -> str:
@@ -118,8 +131,8 @@ class OnnxEncoder(GlotEncoder):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """None beside encoding: a bundle is one graph from token ids to vectors."""
-        return frozenset()
+        """Beside encoding "denoise", if it has a denoiser."""
+        return frozenset() if self.denoiser is None else frozenset({"denoise"})
 
     @property
     def dimension(self) -> int:
@@ -158,7 +171,8 @@ class OnnxEncoder(GlotEncoder):
     @property
     def embeds_alike(self) -> bool:
         """Whether a text has the same vector as a query and as a document."""
-        return self._query_output == DOCUMENTS and self.query_prompt == self.document_prompt
+        same = self._query_output == self.record["reads"] and not self.record["whole"]
+        return same and self.query_prompt == self.document_prompt
 
     def __repr__(self) -> str:
         told = f"dimension={self.dimension}, precision={self.precision!r}"
@@ -168,13 +182,23 @@ class OnnxEncoder(GlotEncoder):
         self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int | None = None
     ) -> Vectors:
         """N texts -> (N, D) float32 with rows of norm 1: see `GlotEncoder.encode_documents`."""
-        return self._encode(texts, self.document_prompt, DOCUMENTS, show_progress, batch_tokens)
+        read, reads = texts, self.record["reads"]
+        if self.denoiser is not None:
+            denoised = self.denoiser.denoise(texts, show_progress=show_progress, batch_tokens=batch_tokens)
+            read = [each.text for each in denoised]
+        return self._encode(read, self.document_prompt, reads, show_progress, batch_tokens, whole=self.record["whole"])
 
     def encode_queries(
         self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int | None = None
     ) -> Vectors:
         """As `encode_documents`, with the query's prompt and pooling."""
         return self._encode(texts, self.query_prompt, self._query_output, show_progress, batch_tokens)
+
+    def denoise(self, texts: Sequence[str], groups: Sequence[str] | None = None) -> list[Denoised]:
+        """Documents without noise, by the bundle's denoiser: see `Denoiser.denoise`."""
+        if self.denoiser is None:
+            raise self._unsupported("denoise", "denoise")
+        return self.denoiser.denoise(texts, groups)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Copy what running the bundle needs into a directory.
@@ -188,6 +212,8 @@ class OnnxEncoder(GlotEncoder):
         if target.exists() and not is_bundle(target) and any(target.iterdir()):
             raise InputError(f"{target} is not empty and not an exported encoder: choose another directory")
         target.mkdir(parents=True, exist_ok=True)
+        if self.denoiser is not None:
+            self.denoiser.save(target / DENOISER)
         for name in (*_files(self.record["sha256"]), RECORD):  # the record comes last: without it there is no bundle
             (target / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(self.path / name, target / name)
@@ -201,7 +227,13 @@ class OnnxEncoder(GlotEncoder):
         return feed
 
     def _encode(
-        self, texts: Sequence[str], prompt: str, output: str, show_progress: bool, batch_tokens: int | None
+        self,
+        texts: Sequence[str],
+        prompt: str,
+        output: str,
+        show_progress: bool,
+        batch_tokens: int | None,
+        whole: bool = False,
     ) -> Vectors:
         checked = check_texts(texts)
         batch_tokens = _BATCH_TOKENS if batch_tokens is None else batch_tokens
@@ -209,16 +241,24 @@ class OnnxEncoder(GlotEncoder):
             raise InputError(f"batch_tokens must be at least 1; got {batch_tokens}")
         if prompt:
             checked = [prompt + text for text in checked]
-        out = np.empty((len(checked), self.dimension), np.float32)
+        out = np.zeros((len(checked), self.dimension), np.float32)
         with bar(disable=not show_progress) as progress:
             task = progress.add_task("embedding", total=len(checked))
             for start in range(0, len(checked), _WINDOW):
-                sequences = self._tokenizer(checked[start : start + _WINDOW])
+                part = checked[start : start + _WINDOW]
+                windows = self._tokenizer.in_full(part) if whole else [[ids] for ids in self._tokenizer(part)]
+                rows, shares = window_shares(windows)
+                sequences = [ids for each in windows for ids in each]
                 batches = list(pack(sequences, self._tokenizer.pad_id, batch_tokens, _BATCH_PAIRS))
                 feeds = (self.feed(batch, output) for batch in batches)
-                for batch, vectors in zip(batches, self._graph.run(output, feeds, len(batches)), strict=True):
-                    out[start + batch.rows] = vectors
-                    progress.advance(task, len(batch.rows))
+                outputs = [output, NORM] if whole else [output]
+                found = self._graph.run(outputs, feeds, len(batches))
+                for batch, (vectors, *norms) in zip(batches, found, strict=True):
+                    weights = shares[batch.rows, None] * (norms[0] if whole else 1)
+                    np.add.at(out, start + rows[batch.rows], vectors * weights)
+                    progress.advance(task, float(shares[batch.rows].sum()))
+        if whole:
+            out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
         return out
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ DTYPES = ("float32", "bfloat16")  # what OpenVINO computes in, whatever the weig
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 Feed = Mapping[str, NDArray[Any]]
-Vectors = NDArray[np.float32]
+Values = NDArray[np.float32]
 
 
 class GraphRuntime(Protocol):
@@ -35,11 +35,11 @@ class GraphRuntime(Protocol):
     outputs: list[str]
     dtype: str
 
-    def run(self, output: str, feeds: Iterable[Feed], count: int) -> Iterator[Vectors]:
-        """One output for each feed, in order.
+    def run(self, outputs: Sequence[str], feeds: Iterable[Feed], count: int) -> Iterator[tuple[Values, ...]]:
+        """Some outputs for each feed, in order.
 
         Args:
-            output: its name.
+            outputs: their names.
             feeds: input name -> array; taken as they are needed.
             count: how many there are.
         """
@@ -77,10 +77,9 @@ class _OnnxRuntime:
         self.inputs = [each.name for each in self._session.get_inputs()]
         self.outputs = [each.name for each in self._session.get_outputs()]
 
-    def run(self, output: str, feeds: Iterable[Feed], count: int) -> Iterator[Vectors]:
+    def run(self, outputs: Sequence[str], feeds: Iterable[Feed], count: int) -> Iterator[tuple[Values, ...]]:
         for feed in feeds:
-            (vectors,) = self._session.run([output], dict(feed))
-            yield vectors
+            yield tuple(self._session.run(list(outputs), dict(feed)))
 
 
 class _OpenVino:
@@ -100,11 +99,11 @@ class _OpenVino:
         self._options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": _HINTS[self.dtype]}
         if threads is not None:
             self._options["INFERENCE_NUM_THREADS"] = threads
-        self._compiled: dict[tuple[str, str], Any] = {}
+        self._compiled: dict[tuple[tuple[str, ...], str], Any] = {}
         self._lock = threading.Lock()
 
-    def run(self, output: str, feeds: Iterable[Feed], count: int) -> Iterator[Vectors]:
-        compiled = self._compile(output, "LATENCY" if count == 1 else "THROUGHPUT")
+    def run(self, outputs: Sequence[str], feeds: Iterable[Feed], count: int) -> Iterator[tuple[Values, ...]]:
+        compiled = self._compile(tuple(outputs), "LATENCY" if count == 1 else "THROUGHPUT")
         # One more than can run, and as many again waiting: batches take different times.
         streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         free = deque(compiled.create_infer_request() for _ in range(min(count, 2 * streams)))
@@ -119,21 +118,22 @@ class _OpenVino:
             yield self._result(running, free)
 
     @staticmethod
-    def _result(running: deque[Any], free: deque[Any]) -> Vectors:
+    def _result(running: deque[Any], free: deque[Any]) -> tuple[Values, ...]:
         request = running.popleft()
         request.wait()
-        vectors: Vectors = request.get_output_tensor(0).data.copy()
+        values = tuple(tensor.data.copy() for tensor in request.output_tensors)
         free.append(request)
-        return vectors
+        return values
 
-    def _compile(self, output: str, hint: str) -> Any:
+    def _compile(self, outputs: tuple[str, ...], hint: str) -> Any:
         with self._lock:
-            if (output, hint) not in self._compiled:
-                # Only what this output needs: a query does not run the documents' branch.
-                part = self._openvino.Model([self._model.output(output)], self._model.get_parameters())
+            if (outputs, hint) not in self._compiled:
+                # Only what these outputs need: a query does not run the documents' branch.
+                wanted = [self._model.output(name) for name in outputs]
+                part = self._openvino.Model(wanted, self._model.get_parameters())
                 options = {**self._options, "PERFORMANCE_HINT": hint}
-                self._compiled[output, hint] = self._core.compile_model(part, "CPU", options)
-            return self._compiled[output, hint]
+                self._compiled[outputs, hint] = self._core.compile_model(part, "CPU", options)
+            return self._compiled[outputs, hint]
 
 
 @cache

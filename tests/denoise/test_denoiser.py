@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from glot_rag import Denoiser, TorchEncoder
+from glot_rag import TorchDenoiser, TorchEncoder
 from glot_rag.denoise import denoiser as module
 from glot_rag.denoise.denoised import WORD
 from glot_rag.denoise.word_noise import NoisyWords
@@ -32,11 +32,11 @@ def head(make_head: MakeHead) -> GlotHead:
 
 
 def denoising(minilm: Backbone, head: GlotHead) -> TorchEncoder:
-    return TorchEncoder(minilm, head, query_pooling=BaselinePooling("mean", 384), denoiser=Denoiser(minilm, head))
+    return TorchEncoder(minilm, head, query_pooling=BaselinePooling("mean", 384), denoiser=TorchDenoiser(minilm, head))
 
 
 @pytest.fixture
-def capitals(minilm: Backbone, head: GlotHead, monkeypatch: pytest.MonkeyPatch) -> Denoiser:
+def capitals(minilm: Backbone, head: GlotHead, monkeypatch: pytest.MonkeyPatch) -> TorchDenoiser:
     """A denoiser whose scores are -3 for words in capitals and 3 for all others."""
 
     def find(backbone: object, head: object, texts: list[str], *rest: object) -> list[NoisyWords]:
@@ -48,7 +48,7 @@ def capitals(minilm: Backbone, head: GlotHead, monkeypatch: pytest.MonkeyPatch) 
         ]
 
     monkeypatch.setattr(module, "find_noisy_words", find)
-    return Denoiser(minilm, head)
+    return TorchDenoiser(minilm, head)
 
 
 def test_what_stays_by_hand() -> None:
@@ -68,7 +68,7 @@ def test_what_stays_by_hand() -> None:
     assert stays(1.0)[1] == [True] * 4 + [False]
 
 
-def test_kept_words_keep_their_layout(capitals: Denoiser) -> None:
+def test_kept_words_keep_their_layout(capitals: TorchDenoiser) -> None:
     (denoised,) = capitals.denoise([TEXT])
     pieces = ["The  wing has\ta finite span.", "It lies in", "slipstream."]
     assert [TEXT[start:end] for start, end in denoised.spans] == [
@@ -81,7 +81,7 @@ def test_kept_words_keep_their_layout(capitals: Denoiser) -> None:
     assert denoised.kept == pytest.approx(11 / 17)
 
 
-def test_blocks_are_the_lines_with_their_noise(capitals: Denoiser) -> None:
+def test_blocks_are_the_lines_with_their_noise(capitals: TorchDenoiser) -> None:
     (denoised,) = capitals.denoise([TEXT])
     assert [block.text for block in denoised.blocks] == [
         "HOME ABOUT",
@@ -95,7 +95,7 @@ def test_blocks_are_the_lines_with_their_noise(capitals: Denoiser) -> None:
     assert [block.noise for block in denoised.blocks] == pytest.approx(expected)
 
 
-def test_blocks_of_text_without_lines_are_its_sentences(capitals: Denoiser) -> None:
+def test_blocks_of_text_without_lines_are_its_sentences(capitals: TorchDenoiser) -> None:
     text = "The kettle boils. BUY NOW AND SAVE! 水が沸く。三分です。"
     (denoised,) = capitals.denoise([text])
     assert [block.text for block in denoised.blocks] == [
@@ -111,7 +111,7 @@ def test_blocks_of_text_without_lines_are_its_sentences(capitals: Denoiser) -> N
 def test_spans_are_where_the_kept_words_stand(minilm: Backbone, head: GlotHead, prose: list[tuple[str, str]]) -> None:
     texts = [" \n".join(text.split()) + "  \n" for _, text in prose[:30]]
     kept_shares = []
-    for text, denoised in zip(texts, Denoiser(minilm, head).denoise(texts), strict=True):
+    for text, denoised in zip(texts, TorchDenoiser(minilm, head).denoise(texts), strict=True):
         pieces = [text[start:end] for start, end in denoised.spans]
         assert "\n".join(pieces).split() == denoised.text.split()
         assert all(piece == piece.strip() for piece in pieces)
@@ -123,7 +123,7 @@ def test_spans_are_where_the_kept_words_stand(minilm: Backbone, head: GlotHead, 
 def test_a_text_that_keeps_all_is_as_it_was(minilm: Backbone, make_head: MakeHead) -> None:
     head = make_head(layers=(2,), form="drop", min_keep_ratio=1.0)
     text = "  two   spaces\n\tand a tab "
-    (denoised,) = Denoiser(minilm, head).denoise([text])
+    (denoised,) = TorchDenoiser(minilm, head).denoise([text])
     assert denoised.text == text
     assert denoised.spans == ((2, len(text) - 1),)
     mean = TorchEncoder(minilm, BaselinePooling("mean", 384))
@@ -137,12 +137,12 @@ def test_odd_texts(text: str, minilm: Backbone, head: GlotHead) -> None:
     assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1], abs=1e-5)
 
 
-def test_spans_count_the_characters_that_were_given(capitals: Denoiser, minilm: Backbone, head: GlotHead) -> None:
+def test_spans_count_the_characters_that_were_given(capitals: TorchDenoiser, minilm: Backbone, head: GlotHead) -> None:
     """A surrogate pair is two characters of the text, though the tokeniser reads one."""
     text = "\ud83d\ude00 a kettle NOISE boils"
     (denoised,) = capitals.denoise([text])
     assert [text[start:end] for start, end in denoised.spans] == ["\ud83d\ude00 a kettle", "boils"]
-    (scored,) = Denoiser(minilm, head).denoise([text])
+    (scored,) = TorchDenoiser(minilm, head).denoise([text])
     assert scored.blocks[0].text == text
 
 
@@ -169,7 +169,7 @@ def test_the_whole_of_a_long_text_is_looked_at(
     scores = [torch.stack(padded)]
     monkeypatch.setattr(GlotHead, "forward", forward)
     head = make_head(layers=(2,), form="drop", hidden_size=16, min_keep_ratio=0.01)
-    (denoised,) = Denoiser(minilm, head).denoise([text])
+    (denoised,) = TorchDenoiser(minilm, head).denoise([text])
     assert set(denoised.text.split()) == {"aerofoil"}
     assert len(denoised.text.split()) == 40
 
@@ -177,7 +177,7 @@ def test_the_whole_of_a_long_text_is_looked_at(
 def test_a_text_does_not_depend_on_its_neighbours(
     minilm: Backbone, head: GlotHead, prose: list[tuple[str, str]]
 ) -> None:
-    denoiser = Denoiser(minilm, head)
+    denoiser = TorchDenoiser(minilm, head)
     texts = [text for _, text in prose[:12]]
     together = denoiser.denoise(texts)
     assert [denoiser.denoise([text])[0].kept for text in texts] == pytest.approx([each.kept for each in together])
@@ -193,7 +193,7 @@ def test_denoised_and_plain_side_by_side(minilm: Backbone, head: GlotHead, prose
         assert np.allclose(together[name], encoder.encode_documents(texts), atol=1e-5)
     assert encoders["denoised"].fingerprint != plain.fingerprint
     mean = TorchEncoder(minilm, BaselinePooling("mean", 384))
-    kept = [each.text for each in Denoiser(minilm, head).denoise(texts)]
+    kept = [each.text for each in TorchDenoiser(minilm, head).denoise(texts)]
     assert np.allclose(together["denoised"], mean.encode_documents(kept), atol=1e-5)
     assert [each.text for each in plain.denoise(texts)] == kept
 
@@ -203,9 +203,9 @@ def test_any_embedder_can_have_its_documents_denoised(minilm: Backbone, head: Gl
     with pytest.raises(UnsupportedError, match=r"has no denoise\(\).*Denoiser.from_pretrained\(\), which serves any"):
         TorchEncoder(minilm, BaselinePooling("mean", 384)).denoise(["a"])
     with pytest.raises(InputError, match="needs a trained head that tells noise; got BaselinePooling"):
-        Denoiser(minilm, BaselinePooling("mean", 384))  # type: ignore[arg-type]
+        TorchDenoiser(minilm, BaselinePooling("mean", 384))  # type: ignore[arg-type]
     mean = TorchEncoder(minilm, BaselinePooling("mean", 384))
-    shipped = Denoiser.from_pretrained("minilm", dtype="float32")
+    shipped = TorchDenoiser.from_pretrained("minilm", dtype="float32")
     noisy = "Home > News | Sign in Accept cookies Menu " * 3 + "The Danube flows through ten countries."
     with_shipped = mean.with_pooling("mean", denoise=True)
     assert "fit" in with_shipped.capabilities
@@ -227,7 +227,7 @@ def test_a_saved_encoder_denoises_again(minilm: Backbone, head: GlotHead, tmp_pa
     assert mean.denoiser is None
     assert mean.fingerprint == TorchEncoder(minilm, BaselinePooling("mean", 384)).fingerprint
     # A denoiser with another head than the pooling's has a folder of its own.
-    other = TorchEncoder(minilm, BaselinePooling("mean", 384), denoiser=Denoiser(minilm, head))
+    other = TorchEncoder(minilm, BaselinePooling("mean", 384), denoiser=TorchDenoiser(minilm, head))
     other.save(tmp_path / "other")
     loaded = TorchEncoder.from_pretrained(tmp_path / "other", dtype="float32")
     assert loaded.fingerprint == other.fingerprint
@@ -236,17 +236,17 @@ def test_a_saved_encoder_denoises_again(minilm: Backbone, head: GlotHead, tmp_pa
 
 
 def test_a_saved_denoiser(pages: list[str], tmp_path: Path) -> None:
-    denoiser = Denoiser.from_pretrained("minilm", dtype="float32")
-    assert repr(denoiser) == "Denoiser('minilm', heads='blocks+glot', fitted=False)"
+    denoiser = TorchDenoiser.from_pretrained("minilm", dtype="float32")
+    assert repr(denoiser) == "TorchDenoiser('minilm', heads='blocks+glot', fitted=False)"
     fitted = denoiser.fit(pages)
     assert fitted.fingerprint != denoiser.fingerprint
     fitted.save(tmp_path / "saved")
-    again = Denoiser.from_pretrained(tmp_path / "saved", dtype="float32")
+    again = TorchDenoiser.from_pretrained(tmp_path / "saved", dtype="float32")
     assert again.fingerprint == fitted.fingerprint
     assert again.fitted
     assert again.denoise(pages[:2]) == fitted.denoise(pages[:2])
     with pytest.raises(InputError, match="is a saved denoiser, which has its heads: leave head= out"):
-        Denoiser.from_pretrained(tmp_path / "saved", head=PRETRAINED / "minilm")
+        TorchDenoiser.from_pretrained(tmp_path / "saved", head=PRETRAINED / "minilm")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="is not empty and not a saved denoiser"):
@@ -257,11 +257,11 @@ def test_a_denoiser_without_a_classifier_cannot_be_fitted(minilm: Backbone, head
     with pytest.raises(
         UnsupportedError, match=r"no noise classifier and no block head that reads counts, one of which fit\(\) needs"
     ):
-        Denoiser(minilm, head).fit(pages)
+        TorchDenoiser(minilm, head).fit(pages)
 
 
 def test_groups_are_one_for_each_text(minilm: Backbone, head: GlotHead) -> None:
-    denoiser = Denoiser(minilm, head)
+    denoiser = TorchDenoiser(minilm, head)
     for wrong in (["a"], "ab", ["a", 1]):
         with pytest.raises(InputError, match=r"groups must name one group .* for each of the 2 texts"):
             denoiser.denoise(["one", "two"], wrong)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from glot_rag import Denoiser, TorchEncoder
+from glot_rag import TorchDenoiser, TorchEncoder
 from glot_rag.denoise.classifier import NoiseClassifier
 from glot_rag.denoise.corpus_statistics import FEATURES
 from glot_rag.denoise.storage import load_fitted_head
@@ -199,8 +199,8 @@ def test_small_groups_say_what_recurs_in_them(prose: list[tuple[str, str]]) -> N
     texts = [" ".join(text.split()[:40]) for _, text in prose[:350]]
     documents = [f"{text[: len(text) // 2]}\n{notice}\n{text[len(text) // 2 :]}" for text in texts[:7]] + texts[7:]
     groups = ["harbour.example"] * 7 + ["python.example"] * (len(texts) - 7)
-    shipped = Denoiser.from_pretrained("minilm", dtype="float32")
-    fitted = Denoiser(shipped.backbone, shipped.head, shipped.classifier).fit(documents, groups)
+    shipped = TorchDenoiser.from_pretrained("minilm", dtype="float32")
+    fitted = TorchDenoiser(shipped.backbone, shipped.head, shipped.classifier).fit(documents, groups)
 
     def noise(names: list[str] | None) -> tuple[float, float]:
         """Of the notice, and of the other lines."""

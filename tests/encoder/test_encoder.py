@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from glot_rag.denoise.denoiser import Denoiser
+from glot_rag.denoise.torch_denoiser import TorchDenoiser
 from glot_rag.embedder import Embedder, Vectors
 from glot_rag.encoder import storage as encoder_module
 from glot_rag.encoder.together import encode_documents_together, encode_queries_together
@@ -425,7 +425,7 @@ def test_explain_shows_the_text_that_was_read(encoders: dict[str, TorchEncoder])
 def test_explain_shows_what_was_left_of_the_text(minilm: Backbone, make_head: MakeHead, mixed_texts: list[str]) -> None:
     """An encoder that denoises reads another text; weights make its vector, spans are those of the text itself."""
     head = make_head(layers=(2,), form="drop", convolution="transformer", norm="layer", hidden_size=16, scale=2.0)
-    denoiser = Denoiser(minilm, head)
+    denoiser = TorchDenoiser(minilm, head)
     mean = BaselinePooling("mean", 384)
     encoder = TorchEncoder(minilm, head, query_pooling=mean, denoiser=denoiser, document_prompt="passage: ")
     text = next(text for text in mixed_texts if len(text) > 300 and len(denoiser.denoise([text])[0].spans) > 3)

@@ -23,7 +23,7 @@ from glot_rag.models.backbone import Backbone
 from glot_rag.models.tokenizer import check_texts, sample_positions
 
 SMOOTHING = 1e-3  # the paper's a
-MOST_ENCODED = 1_000  # documents whose common direction is looked for
+MOST_ENCODED = 500  # documents whose common direction is looked for
 
 
 class SifPooling(Pooling):
@@ -65,7 +65,7 @@ def sif_over(encoder: Embedder, *, common_component: bool) -> Callable[[Sequence
     Args:
         encoder: runs through torch; its backbone and prompts are used.
         common_component: take the first singular vector of the documents' vectors out of every vector, as the paper
-            does; the vectors of up to 1,000 documents, evenly spread, are looked at.
+            does; the vectors of up to 500 documents, evenly spread, are looked at.
 
     Raises:
         InputError: the encoder has no backbone.

@@ -20,7 +20,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from sentence_transformers_glot import GlotPooling, GlotTransformer, from_encoder, load
 from sentence_transformers_glot.layer_states import LAYER_STATES
 
-from glot_rag.denoise.denoiser import Denoiser
+from glot_rag.denoise.torch_denoiser import TorchDenoiser
 from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.errors import BundleError, InputError, MissingExtraError, ModelNotFoundError, TrainingError
 from glot_rag.head import BaselinePooling, save_head
@@ -228,7 +228,7 @@ def test_what_does_not_fit_is_refused(
     with pytest.raises(ModelNotFoundError, match="no trained glot head for 'nothing'"):
         GlotPooling.from_head("nothing")
     with pytest.raises(InputError, match="denoise=False"):
-        from_encoder(TorchEncoder(minilm, make_head(), denoiser=Denoiser(minilm, make_head())))
+        from_encoder(TorchEncoder(minilm, make_head(), denoiser=TorchDenoiser(minilm, make_head())))
     with pytest.raises(InputError, match="queries are pooled by 'cls'"):
         from_encoder(TorchEncoder(minilm, make_head(), query_pooling=BaselinePooling("cls", 384)))
 
