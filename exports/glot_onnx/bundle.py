@@ -156,6 +156,7 @@ def _write_record(encoder: TorchEncoder, made: Path, precision: str, fingerprint
         "whole": encoder.whole,
         "reads": reading_output(encoder),
         "denoiser": None if encoder.denoiser is None else encoder.denoiser.fingerprint,
+        "plain": encoder.with_pooling(encoder.pooling.name, denoise=False).fingerprint,
         **({corpus_features.INPUT: list(FEATURES)} if fitted else {}),
         "opset": OPSET,
         "ir_version": onnx.load(made / MODEL, load_external_data=False).ir_version,

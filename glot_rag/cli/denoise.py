@@ -98,11 +98,10 @@ def _denoise_files(paths: list[Path], out: Path, model: str, fit: bool, html: st
 
 def fitted(denoiser: Denoiser, documents: DocumentSpool) -> Denoiser:
     """The denoiser fitted to documents, by their groups; unchanged where they are too few or the head cannot be."""
-    from glot_rag.denoise.corpus_statistics import FEWEST_DOCUMENTS
-    from glot_rag.denoise.fitting import MOST_COUNTED
+    from glot_rag.denoise.corpus_statistics import FEWEST_DOCUMENTS, MOST_COUNTED
 
     if not denoiser.can_be_fitted:
-        typer.echo("Not fitted: this head reads no counts of what recurs.", err=True)
+        typer.echo("Not fitted: this denoiser cannot be (it was exported, or its head reads no counts).", err=True)
         return denoiser
     if len(documents) < FEWEST_DOCUMENTS:
         typer.echo(

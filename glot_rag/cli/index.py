@@ -69,7 +69,7 @@ def index(
         files: DocumentReader | DocumentSpool = reader
         if denoiser is None and denoise is not False and not len(opened):
             files = spool = stack.enter_context(DocumentSpool(reader, show_progress=True))
-            denoiser = _new_denoiser(out, spool)
+            denoiser = _new_denoiser(out, spool, backbone)
         options = ChunkOptions(tokens, overlap=min(32, tokens // 8), keep_noise=keep_noise)
         chunker = Chunker(encoder.token_spans, options, denoiser)
         folders = [path for path in paths if path.is_dir()] if sync else []
@@ -138,12 +138,16 @@ def _kept_denoiser(out: Path, asked: bool | None, stored: int) -> Denoiser | Non
     return kept
 
 
-def _new_denoiser(out: Path, documents: DocumentSpool) -> Denoiser:
-    """A denoiser that is fitted to the documents, if they are enough, and kept with the index."""
-    from glot_rag.denoise.denoiser import Denoiser
+def _new_denoiser(out: Path, documents: DocumentSpool, backbone: str | None) -> Denoiser:
+    """A denoiser that is fitted to the documents, if they are enough, and kept with the index.
+
+    It is that of an exported encoder, which needs no torch, or else the shipped one.
+    """
+    from glot_rag.denoise.denoiser import Denoiser, is_exported
     from glot_rag.index.kept_denoiser import keep_denoiser
 
-    denoiser = fitted(Denoiser.from_pretrained(), documents)
+    exported = Path(backbone or "") / "denoiser"
+    denoiser = fitted(Denoiser.from_pretrained(exported if is_exported(exported) else "minilm"), documents)
     keep_denoiser(denoiser, out)
     return denoiser
 

@@ -39,6 +39,7 @@ COUNTED = ("phrase", "share", "excess", "burst")
 FEATURES = (*COUNTED, "token_prior")
 STATISTICS_FILE = "corpus_statistics.safetensors"
 FEWEST_DOCUMENTS = 50  # below, little can be said of what recurs
+MOST_COUNTED = 20_000  # documents that are counted at most, evenly spread
 _LARGEST_VOCABULARY = 1 << 21  # three token ids side by side are a 63-bit number
 _LARGEST_FILE = 1 << 30
 _CHUNK = 1 << 20  # phrases merged at a time, so that memory follows the distinct ones

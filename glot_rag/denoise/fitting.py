@@ -18,13 +18,12 @@ import torch
 from numpy.typing import NDArray
 
 from glot_rag.denoise.classifier import FittedClassifier, NoiseClassifier
-from glot_rag.denoise.corpus_statistics import CorpusStatistics
+from glot_rag.denoise.corpus_statistics import MOST_COUNTED, CorpusStatistics
 from glot_rag.head import AdaPool, GlotHead
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.tokenizer import check_groups, check_texts, sample_positions
 from glot_rag.progress import bar
 
-MOST_COUNTED = 20_000  # documents that are counted at most, evenly spread
 MOST_READ = 1_000  # documents that the head reads; a token that none of them has gets the mean's prior
 _PRIOR_JUDGEMENTS = 3.0  # judgements that a token has from the start, of the corpus's mean
 _SUREST = 0.997  # a probability beyond is not to be trusted

@@ -7,6 +7,7 @@ corpus statistics of a fitted encoder (`glot_rag.onnx.corpus_features`).
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from glot_rag.encoder.base import GlotEncoder
 from glot_rag.encoder.loading import BUNDLE_RECORD as RECORD
 from glot_rag.encoder.loading import is_bundle
 from glot_rag.errors import BundleError, InputError, MissingExtraError
-from glot_rag.files import read_json_record
+from glot_rag.files import read_json_record, write_atomically
 from glot_rag.models.tokenizer import TokenBatch, Tokenizer, check_texts, pack, window_shares
 from glot_rag.onnx import corpus_features
 from glot_rag.onnx.corpus_features import CorpusFeatures
@@ -55,6 +56,7 @@ class OnnxEncoder(GlotEncoder):
 
     Args:
         path: the bundle's directory.
+        denoise: False leaves the bundle's denoiser out: the encoder is then the one of `denoise=False`.
         threads: to compute with; None takes the physical cores.
         runtime: "onnxruntime", or "openvino", which embeds many texts faster.
         dtype: for OpenVINO, what it computes in: "float32" or "bfloat16", whose cosines to float32 are about 0.999;
@@ -70,6 +72,7 @@ class OnnxEncoder(GlotEncoder):
         self,
         path: str | os.PathLike[str],
         *,
+        denoise: bool = True,
         threads: int | None = None,
         runtime: str = "onnxruntime",
         dtype: str | None = None,
@@ -87,6 +90,8 @@ class OnnxEncoder(GlotEncoder):
             raise InputError(f"threads must be at least 1; got {threads}")
         self.path = Path(path)
         record = read_json_record(self.path / RECORD, FORMAT, FORMAT_VERSION)
+        if not denoise and record.get("denoiser") is not None:
+            record |= {"denoiser": None, "whole": False, "reads": DOCUMENTS, "fingerprint": record.get("plain")}
         wrong = [key for key, kind in _FIELDS.items() if not isinstance(record.get(key), kind)]
         if wrong:
             raise BundleError(f"{self.path / RECORD} lacks {', '.join(wrong)}: export the encoder again")
@@ -214,9 +219,11 @@ class OnnxEncoder(GlotEncoder):
         target.mkdir(parents=True, exist_ok=True)
         if self.denoiser is not None:
             self.denoiser.save(target / DENOISER)
-        for name in (*_files(self.record["sha256"]), RECORD):  # the record comes last: without it there is no bundle
+        for name in _files(self.record["sha256"]):
             (target / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(self.path / name, target / name)
+        # The record comes last: without it there is no bundle.
+        write_atomically(target / RECORD, json.dumps(self.record, indent=2).encode() + b"\n")
 
     def feed(self, batch: TokenBatch, output: str = DOCUMENTS) -> dict[str, NDArray[Any]]:
         """The graph's inputs for a batch: ids, mask and, for a fitted encoder, the corpus features of each token."""
@@ -263,18 +270,30 @@ class OnnxEncoder(GlotEncoder):
 
 
 def load(
-    name_or_path: str | os.PathLike[str], backend: str, *, dtype: str | None = None, **settings: object
+    name_or_path: str | os.PathLike[str],
+    backend: str,
+    *,
+    dtype: str | None = None,
+    denoise: object = None,
+    **settings: object,
 ) -> OnnxEncoder:
     """Load a bundle for `GlotEncoder.from_pretrained`, whose arguments and errors these are."""
-    built_in = settings if backend == "openvino" else {**settings, "dtype": dtype}
+    built_in = {**settings, **({} if backend == "openvino" else {"dtype": dtype})}
+    if denoise is None or isinstance(denoise, bool):
+        if denoise and not (Path(name_or_path) / DENOISER).is_dir():
+            raise InputError(
+                f"{name_or_path} was exported without a denoiser: export an encoder that has one"
+            )
+    else:
+        built_in["denoise"] = denoise
     if given := [name for name, value in built_in.items() if value is not None]:
         raise InputError(
             f"an exported encoder has its settings built in; got {', '.join(given)}: leave them out, or export one "
             f"with them (`glot-rag export`)"
         )
     if backend == "openvino":
-        return OnnxEncoder(name_or_path, runtime="openvino", dtype=dtype)
-    return OnnxEncoder(name_or_path)
+        return OnnxEncoder(name_or_path, denoise=denoise is not False, runtime="openvino", dtype=dtype)
+    return OnnxEncoder(name_or_path, denoise=denoise is not False)
 
 
 def _files(sha256: Mapping[str, object]) -> dict[str, object]:

@@ -208,6 +208,16 @@ def test_an_encoder_takes_its_denoiser_along(denoising: Exported, site: list[str
     assert [each.spans for each in exported.denoise(texts)] == [each.spans for each in encoder.denoise(texts)]
     exported.save(tmp_path / "copy")
     assert np.array_equal(GlotEncoder.from_pretrained(tmp_path / "copy").encode_documents(texts[:2]), vectors[:2])
+    without = GlotEncoder.from_pretrained(path, denoise=False)
+    bare = encoder.with_pooling("glot", denoise=False)
+    assert without.fingerprint == bare.fingerprint != exported.fingerprint
+    assert np.abs(without.encode_documents(texts) - bare.encode_documents(texts)).max() < 1e-5
+    without.save(tmp_path / "bare")
+    assert GlotEncoder.from_pretrained(tmp_path / "bare").fingerprint == bare.fingerprint
+    with pytest.raises(InputError, match="was exported without a denoiser: export an encoder that has one"):
+        GlotEncoder.from_pretrained(tmp_path / "bare", denoise=True)
+    with pytest.raises(InputError, match="has its settings built in; got denoise"):
+        GlotEncoder.from_pretrained(path, denoise=OnnxDenoiser(path / "denoiser"))
     shutil.copytree(path, tmp_path / "other")
     other = changed(path / "denoiser", tmp_path / "denoiser", fingerprint="another")
     shutil.copyfile(other / "onnx_denoiser.json", tmp_path / "other" / "denoiser" / "onnx_denoiser.json")
