@@ -281,9 +281,7 @@ def load(
     built_in = {**settings, **({} if backend == "openvino" else {"dtype": dtype})}
     if denoise is None or isinstance(denoise, bool):
         if denoise and not (Path(name_or_path) / DENOISER).is_dir():
-            raise InputError(
-                f"{name_or_path} was exported without a denoiser: export an encoder that has one"
-            )
+            raise InputError(f"{name_or_path} was exported without a denoiser: export an encoder that has one")
     else:
         built_in["denoise"] = denoise
     if given := [name for name, value in built_in.items() if value is not None]:
