@@ -73,7 +73,7 @@ def main() -> None:
     documents = [noisy(text, source) for text in notes.values()]
     print(f"One of {len(documents)} notes:\n{documents[7]}\n")
 
-    encoder = TorchEncoder.from_pretrained()
+    encoder = TorchEncoder.from_pretrained(denoise=False)
     models = {
         "mean": from_encoder(encoder.with_pooling("mean")),
         "glot": from_encoder(encoder),

@@ -59,9 +59,10 @@ class GlotEncoder(ABC):
                 backbone or `head` is given. For other backbones it is the one that the model's sentence-transformers
                 files name: the vectors are those of `SentenceTransformer`, scaled to norm 1, and a warning says so.
             head: directory of a trained head (`glot-rag train --out`); None takes the one shipped for the backbone.
-            denoise: True drops noise from documents before they are encoded, with the encoder's own head or, for a
-                pooling that has none, the shipped one; a `Denoiser` does it in its own way. None is the saved encoder's
-                choice if its pooling is not replaced, else no.
+            denoise: None drops noisy lines and sentences from documents that have lines, where the head says so (the
+                shipped one for minilm), or does as the saved encoder did if its pooling is not replaced. True drops
+                single words, too, from texts without lines: with the encoder's own head, or the shipped one where the
+                pooling has none. A `Denoiser` does it in its own way. False encodes documents as they are.
             device: "cpu", "cuda", …; None chooses.
             dtype: "float32", "float16", "bfloat16"; None is bfloat16 where the hardware multiplies faster in it. For
                 OpenVINO "float32" or "bfloat16".
@@ -149,8 +150,9 @@ class GlotEncoder(ABC):
         """Embed documents.
 
         Args:
-            texts: N strings. An empty or all-white text has the vector of the special tokens around it; what a text has
-                beyond `max_tokens` is cut.
+            texts: N strings. An empty or all-white text has the vector of the special tokens around it. An encoder that
+                denoises reads all of what it keeps, in windows, whose vectors are averaged by their tokens; another one
+                cuts what a text has beyond `max_tokens`.
             show_progress: draw a progress bar on stderr.
             batch_tokens: tokens a batch may hold, padding included; None chooses.
 

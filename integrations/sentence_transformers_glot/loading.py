@@ -41,7 +41,7 @@ def from_encoder(encoder: GlotEncoder) -> SentenceTransformer:
 
     Example:
         >>> from glot_rag import GlotEncoder
-        >>> model = from_encoder(GlotEncoder.from_pretrained())  # doctest: +SKIP
+        >>> model = from_encoder(GlotEncoder.from_pretrained(denoise=False))  # doctest: +SKIP
         >>> model.save("my-model")  # doctest: +SKIP
         >>> model = load("my-model")  # doctest: +SKIP
     """

@@ -42,7 +42,7 @@ COMMON: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def encoder() -> TorchEncoder:
-    return TorchEncoder.from_pretrained(device="cpu", dtype="float32")
+    return TorchEncoder.from_pretrained(denoise=False, device="cpu", dtype="float32")
 
 
 @pytest.fixture(scope="module")
