@@ -20,12 +20,14 @@ from index_data import (
     document,
     peak_mib,
     percentiles,
+    query_text,
     recall,
     share_of,
 )
 
 from glot_rag.index import GlotIndex, index_types
 from glot_rag.index.index_types import Plan
+from glot_rag.index.options import Mode
 from glot_rag.index.vectors.faiss_index import load_faiss, make
 
 SINGLE = 300  # queries asked one by one
@@ -55,6 +57,7 @@ def against_raw(folder: Path, index_type: str, rows: int, dimension: int, rounds
     yield "peak_mib", peaks | ({"of_raw": peaks["glot"] / peaks["raw"]} if all(peaks.values()) else {})
     yield "search", alone(searching, folder, rounds)
     yield "filtered", alone(filtering, folder)
+    yield "words", alone(by_words, folder)
 
 
 def build_raw(folder: Path, plan: Plan, rows: int, dimension: int) -> Figures:
@@ -160,6 +163,27 @@ def searching(folder: Path, rounds: int) -> Figures:
         "batch_of_raw": float(np.median(np.array(batch["raw"]) / np.array(batch["glot"]))),
         "recall_at_10": {"raw": recall(found_raw, expected), "glot": recall(found, expected)},
     }
+
+
+def by_words(folder: Path) -> Figures:
+    """Latency of searches by keywords and by both, each with payloads, beside those by vectors."""
+    vectors = np.load(folder / "queries.npy")[:SINGLE]
+    texts = [query_text(number) for number in range(len(vectors))]
+    with GlotIndex.open(folder / "glot", read_only=True, check=False) as index:
+        modes: tuple[Mode, ...] = ("vector", "keyword", "hybrid")
+        for mode in modes:
+            index.search_vectors(vectors[:1], K, texts=texts[:1], mode=mode)
+        seconds = alternated(
+            {
+                mode: lambda i, mode=mode: index.search_vectors(  # type: ignore[misc]
+                    vectors[i : i + 1], K, texts=texts[i : i + 1], mode=mode
+                )
+                for mode in modes
+            },
+            range(len(vectors)),
+        )
+    size = (folder / "glot" / "index.keywords").stat().st_size
+    return {"keyword_file_mib": size / 2**20, **{mode: percentiles(values) for mode, values in seconds.items()}}
 
 
 def filtering(folder: Path) -> Figures:

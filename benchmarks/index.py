@@ -185,6 +185,8 @@ def table_of_types(raw: dict[str, Figures]) -> Table:
         "overhead p50 ms": lambda r: f"{r['search']['single_overhead_p50_ms']:.2f}",
         "batch, share of raw": lambda r: f"{r['search']['batch_of_raw']:.2f}",
         "recall@10": lambda r: f"{r['search']['recall_at_10']['glot']:.3f}",
+        "keywords, p50 ms": lambda r: f"{r['words']['keyword']['p50_ms']:.2f}",
+        "hybrid, p50 ms": lambda r: f"{r['words']['hybrid']['p50_ms']:.2f}",
         "open, raw s": lambda r: f"{r['open_s']['raw']:.2f}",
         "open, s": lambda r: f"{r['open_s']['glot']:.2f}",
         "open, mapped, s": lambda r: f"{r['open_s']['mapped']:.2f}",

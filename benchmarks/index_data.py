@@ -22,7 +22,10 @@ CLUSTERS = 1_000
 SPREAD = 0.8  # length of the noise around a centre, which has length 1
 BLOCK = 20_000  # rows in memory at once
 SHARES = {"50%": 5_000, "1%": 100, "0.01%": 1}  # of 10,000
-FILLER = "what a passage of some two hundred characters says about its subject, its cause and its use; " * 2
+WORDS, WORDS_A_TEXT, WORDS_A_QUERY = 100_000, 40, 5
+# Word number n is drawn as often as 1/n, as in a language; queries leave out the most frequent ones, as people do.
+_CHANCES = np.cumsum(1 / np.arange(1, WORDS + 1))
+_FREQUENT = 50
 
 
 class Given:
@@ -75,10 +78,22 @@ def share_of(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return rows * 7919 % 10_000
 
 
+def words(seed: int, count: int, first: int = 0) -> str:
+    """Words drawn as a language's are, from word number `first` on."""
+    start = _CHANCES[first - 1] if first else 0.0
+    drawn = np.random.default_rng(seed).uniform(start, _CHANCES[-1], count)
+    return " ".join(f"w{number}" for number in np.searchsorted(_CHANCES, drawn).tolist())
+
+
+def query_text(number: int) -> str:
+    """Query number so and so."""
+    return words(1 << 40 | number, WORDS_A_QUERY, _FREQUENT)
+
+
 def document(number: int) -> Document:
-    """Payload number so and so."""
+    """Payload number so and so: a text of some two hundred characters, and metadata."""
     share = int(share_of(np.array(number)))
-    return Document(f"passage {number}: {FILLER}", f"d{number}", {"share": share, "lang": "en"})
+    return Document(f"passage {number}: {words(number, WORDS_A_TEXT)}", f"d{number}", {"share": share, "lang": "en"})
 
 
 def truth(parts: Iterator[tuple[int, Vectors]], queries: Vectors, share: int = 10_000) -> NDArray[np.int64]:
