@@ -5,6 +5,7 @@
 Every fusion is compared with the better of its two parts on each set: Cranfield's even and CISI's odd queries, pages of
 validation hosts with their headlines as queries, and packages' descriptions with their synopses as queries; clean, and
 with noise in Cranfield and CISI. Vectors are mean-pooled, and GLOT's where nothing was put in. Prints nDCG@10 × 100.
+`--part report` takes the other queries and the pages of report hosts, on which nothing was chosen.
 """
 
 from __future__ import annotations
@@ -45,16 +46,19 @@ class Set(NamedTuple):
 
 def collections(options: argparse.Namespace) -> Iterator[tuple[str, Collection]]:
     """The sets' names and collections, clean."""
-    yield "cranfield", load_collection(str(options.cranfield), "even")
-    yield "cisi", load_collection(str(options.cisi), "odd")
-    pages = [page for page in read(options.pages) if part_of(page["host"]) == "validation" and headline(page)]
+    validation = options.part == "validation"
+    yield "cranfield", load_collection(str(options.cranfield), "even" if validation else "odd")
+    yield "cisi", load_collection(str(options.cisi), "odd" if validation else "even")
+    pages = [page for page in read(options.pages) if part_of(page["host"]) == options.part and headline(page)]
     asked = {page["id"]: headline(page) for page in pages}
     texts = {page["id"]: without(page["text"], asked[page["id"]]) or " " for page in pages}
     yield "pages", MemoryCollection("pages", texts, asked, {key: {key: 1} for key in asked})
     packages = read(options.packages)
     chosen = np.random.default_rng(0).choice(len(packages), PACKAGES, replace=False)
     texts = {f"p{i}": packages[i]["text"] for i in chosen}
-    asked = {f"p{i}": packages[i]["title"] for i in chosen[:SYNOPSES]}
+    asked = {
+        f"p{i}": packages[i]["title"] for i in (chosen[:SYNOPSES] if validation else chosen[SYNOPSES : 2 * SYNOPSES])
+    }
     yield "packages", MemoryCollection("packages", texts, asked, {key: {key: 1} for key in asked})
 
 
@@ -119,6 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("cranfield", "cisi", "pages", "packages"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--part", default="validation", choices=["validation", "report"])
     parser.add_argument("--cache", type=Path, help="directory of vectors")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -130,7 +135,7 @@ def main() -> None:
         }
         for name, each in measured.items()
     }
-    report: dict[str, Any] = {"sets": parts, "default": vars(Fusion()), "fusions": []}
+    report: dict[str, Any] = {"part": options.part, "sets": parts, "default": vars(Fusion()), "fusions": []}
     for fusion in fusions():
         values = {name: ndcg(each, fused(each, fusion)) for name, each in measured.items()}
         over = [values[name] - max(part.values()) for name, part in parts.items()]

@@ -182,9 +182,31 @@ def index_rows(record: Record) -> Rows:
     return rows
 
 
+def fusion_rows(record: Record) -> Rows:
+    """Of `fusion.py`: a fusion a row; the sets by what the better of the two parts is."""
+    rows = [
+        ["fusion", "weight of vectors", "depth", "at worst", "on average", "pages", "Cranfield, clean", "80% words"]
+    ]
+    best = {name: max(parts.values()) for name, parts in record["sets"].items()}
+    shown = ("pages, none, mean", "cranfield, none, mean", "cranfield, words:0.8, mean")
+    for each in record["fusions"]:
+        chosen = all(each[key] == value for key, value in record["default"].items())
+        cells = [
+            each["method"],
+            f"{each['weight']}",
+            f"{each['depth']}",
+            f"{each['worst']:+.1f}",
+            f"{each['mean']:+.1f}",
+        ]
+        cells += [f"{each['ndcg@10'][name] - best[name]:+.1f}" for name in shown]
+        rows.append([f"**{cell}**" if chosen else cell for cell in cells])
+    return rows
+
+
 # What a file has that the others have not -> its rows.
 KINDS: tuple[tuple[Callable[[Record], bool], Callable[[Record], Rows]], ...] = (
     (lambda record: "against_raw_faiss" in record, index_rows),
+    (lambda record: "fusions" in record, fusion_rows),
     (lambda record: "system" in _first(record), encode_rows),
     (lambda record: "shape" in _first(record), head_rows),
     (lambda record: "root" in _first(record), import_rows),

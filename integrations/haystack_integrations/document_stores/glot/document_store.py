@@ -1,0 +1,282 @@
+"""`GlotDocumentStore`: Haystack's document store over a `GlotIndex`."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary, finalize
+
+import numpy as np
+from haystack import Document, default_from_dict, default_to_dict
+from haystack.document_stores.errors import DuplicateDocumentError
+from haystack.document_stores.types import DuplicatePolicy
+from haystack_integrations.document_stores.glot.filters import to_filter
+
+from glot_rag.embedder import Vectors
+from glot_rag.errors import IndexNotFoundError, InputError
+from glot_rag.index import Document as IndexDocument
+from glot_rag.index import Fusion, GlotIndex, Hit, SearchOptions
+from glot_rag.index.filters import Filter
+from glot_rag.index.validation import check_count
+
+OWN = "_haystack"  # among the metadata: what a document of Haystack lacks that one of the index has
+WITH_EMBEDDING: Filter = {f"{OWN}.no_embedding": {"$exists": False}}
+
+
+class GlotDocumentStore:
+    """Documents with their metadata, embeddings and words in a `GlotIndex`: kept on disk, crash-safe.
+
+    Filters go by metadata, and are applied before a search. Embeddings come back scaled to norm 1; a document without
+    one is found by keywords only. A document's score is not stored, and neither a blob nor a sparse embedding can be.
+    Stores of one path share one open index, so a pipeline that was read from a file may have several of them.
+
+    Args:
+        path: Directory of an index, opened at the first use if there is one and else made.
+        embedding_dim: Length of the embeddings.
+        fingerprint: A name that changes whenever the embeddings do, e.g. the model's. An index that was made under
+            another one is refused.
+        language: Of the keywords, for an index that is made; see `GlotIndex.create`.
+        read_only: Only read the index at `path`, which has to exist, also while another process writes to it.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        embedding_dim: int = 384,
+        fingerprint: str = "haystack",
+        language: str = "english",
+        read_only: bool = False,
+    ) -> None:
+        self.path = os.fspath(path)
+        self.embedding_dim = check_count(embedding_dim, "embedding_dim")
+        self.fingerprint = fingerprint
+        self.language = language
+        self.read_only = read_only
+        self._opened: _Opened | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a pipeline that is written to a file."""
+        return default_to_dict(
+            self,
+            path=self.path,
+            embedding_dim=self.embedding_dim,
+            fingerprint=self.fingerprint,
+            language=self.language,
+            read_only=self.read_only,
+        )
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> GlotDocumentStore:
+        """What `to_dict` gave."""
+        return default_from_dict(cls, data)
+
+    @property
+    def index(self) -> GlotIndex:
+        """The index, for `verify`, `stats`, `facets` and the rest of what it does."""
+        if self._opened is None:
+            self._opened = _open(self)
+        return self._opened.index
+
+    def close(self) -> None:
+        """Let go of the index, which is closed once no store of its path has it; the next use opens it again."""
+        self._opened = None
+
+    # -- Haystack's protocol
+
+    def count_documents(self) -> int:
+        """How many documents there are."""
+        return len(self.index)
+
+    def filter_documents(self, filters: dict[str, Any] | None = None) -> list[Document]:
+        """The documents whose metadata match, in the order in which they were added.
+
+        Args:
+            filters: As Haystack's; None for all documents.
+
+        Raises:
+            FilterError: A filter that cannot be used.
+        """
+        found = list(self.index.documents(to_filter(filters)))
+        vectors = self.index.vectors([document.id or "" for document in found])
+        return [
+            _from_index(document.id or "", document.text, document.metadata, vector)
+            for document, vector in zip(found, vectors, strict=True)
+        ]
+
+    def write_documents(self, documents: list[Document], policy: DuplicatePolicy = DuplicatePolicy.NONE) -> int:
+        """Write documents in one commit.
+
+        Args:
+            documents: N of them.
+            policy: What becomes of a document whose id is there: FAIL (and NONE), SKIP or OVERWRITE.
+
+        Returns:
+            How many were written.
+
+        Raises:
+            ValueError: Something that is no document, or cannot be stored; nothing was.
+            DuplicateDocumentError: With FAIL; nothing was written.
+        """
+        if not isinstance(documents, list) or not all(isinstance(document, Document) for document in documents):
+            raise ValueError("write_documents takes a list of haystack Documents")
+        by_id = {document.id: document for document in documents}
+        if policy != DuplicatePolicy.OVERWRITE:
+            there = {document.id for document in self.index.get(list(by_id))}
+            repeated = there or (set(by_id) if len(by_id) < len(documents) else set())
+            if repeated and policy != DuplicatePolicy.SKIP:
+                raise DuplicateDocumentError(f"{len(repeated)} documents are there already, such as {min(repeated)!r}")
+            by_id = {id: document for id, document in by_id.items() if id not in there}
+        stored = [_to_index(document) for document in by_id.values()]
+        vectors = [_vector(document, self.embedding_dim) for document in by_id.values()]
+        if stored:
+            self.index.add_vectors(stored, vectors)
+        return len(documents) if policy == DuplicatePolicy.OVERWRITE else len(stored)
+
+    def delete_documents(self, document_ids: list[str]) -> None:
+        """Delete documents; ids that do not exist mean nothing."""
+        self.index.delete(document_ids)
+
+    # -- beyond the protocol, by the names of Haystack's own stores
+
+    def delete_all_documents(self) -> None:
+        """Delete all documents."""
+        self.index.delete(self.index.ids())
+
+    def delete_by_filter(self, filters: dict[str, Any]) -> int:
+        """Delete the documents that match; gives how many."""
+        return self.index.delete(filter=_required(filters))
+
+    def update_by_filter(self, filters: dict[str, Any], meta: dict[str, Any]) -> int:
+        """Set metadata fields of the documents that match; gives how many."""
+        return self.index.set_metadata(meta, filter=_required(filters))
+
+    # -- searching
+
+    def embedding_retrieval(
+        self, query_embedding: Sequence[float], filters: dict[str, Any] | None = None, top_k: int = 10
+    ) -> list[Document]:
+        """The documents nearest to an embedding, best first, with their cosines as scores."""
+        filter = _both(to_filter(filters), WITH_EMBEDDING)
+        return self._documents(self.index.search_vectors([query_embedding], top_k, filter)[0])
+
+    def keyword_retrieval(self, query: str, filters: dict[str, Any] | None = None, top_k: int = 10) -> list[Document]:
+        """The documents with a query's words, best first, with BM25 as scores."""
+        return self._documents(self.index.search(query, top_k, to_filter(filters), mode="keyword"))
+
+    def hybrid_retrieval(
+        self,
+        query: str,
+        query_embedding: Sequence[float],
+        filters: dict[str, Any] | None = None,
+        top_k: int = 10,
+        weight: float | None = None,
+    ) -> list[Document]:
+        """The best documents by both, with scores from 0 to 1; those without an embedding are left out.
+
+        Args:
+            query: The text.
+            query_embedding: Its embedding.
+            filters: As Haystack's.
+            top_k: How many.
+            weight: Of the embeddings, from 0 to 1; the index's default if not given.
+        """
+        options: SearchOptions = {} if weight is None else {"fusion": Fusion(weight=weight)}
+        filter = _both(to_filter(filters), WITH_EMBEDDING)
+        found = self.index.search_vectors([query_embedding], top_k, filter, texts=[query], mode="hybrid", **options)
+        return self._documents(found[0])
+
+    def _documents(self, hits: Sequence[Hit]) -> list[Document]:
+        return [_from_index(hit.id, hit.text, hit.metadata, None, hit.score) for hit in hits]
+
+
+class _Opened:
+    """An open index, closed when the last store lets go of it."""
+
+    def __init__(self, index: GlotIndex) -> None:
+        self.index = index
+        finalize(self, GlotIndex.close, index)
+
+
+class _Given:
+    """Stands for the encoder: embeddings come from elsewhere."""
+
+    def __init__(self, dimension: int, fingerprint: str) -> None:
+        self.dimension, self.fingerprint = dimension, fingerprint
+
+    def encode_documents(self, texts: Sequence[str], *, show_progress: bool = False) -> Vectors:
+        raise InputError("a GlotDocumentStore takes documents with embeddings: run an embedder before it")
+
+    encode_queries = encode_documents
+
+
+_open_indexes: WeakValueDictionary[tuple[str, bool, int, str], _Opened] = WeakValueDictionary()
+_guard = threading.Lock()
+
+
+def _open(store: GlotDocumentStore) -> _Opened:
+    key = os.path.realpath(store.path), store.read_only, store.embedding_dim, store.fingerprint
+    with _guard:
+        opened = _open_indexes.get(key)
+        if opened is None:
+            encoder = _Given(store.embedding_dim, store.fingerprint)
+            try:
+                index = GlotIndex.open(store.path, encoder, read_only=store.read_only)
+            except IndexNotFoundError:
+                if store.read_only:
+                    raise
+                index = GlotIndex.create(Path(store.path), encoder, language=store.language)
+            opened = _open_indexes[key] = _Opened(index)
+        return opened
+
+
+def _to_index(document: Document) -> IndexDocument:
+    for name in ("blob", "sparse_embedding"):
+        if getattr(document, name, None) is not None:
+            raise InputError(f"document {document.id!r} has a {name}, which this store cannot keep; take it out")
+    if OWN in document.meta:
+        raise InputError(f"document {document.id!r} has the metadata field {OWN!r}, which the store needs; rename it")
+    lacks = {
+        **({"no_content": True} if document.content is None else {}),
+        **({"no_embedding": True} if document.embedding is None else {}),
+    }
+    metadata = {**document.meta, OWN: lacks} if lacks else dict(document.meta)
+    return IndexDocument(document.content or "", document.id, metadata)
+
+
+def _vector(document: Document, dimension: int) -> Sequence[float]:
+    """The embedding; a placeholder, which no search compares, where there is none."""
+    if document.embedding is not None:
+        if len(document.embedding) != dimension:
+            raise InputError(
+                f"document {document.id!r} has an embedding of {len(document.embedding)} numbers, this store takes "
+                f"{dimension} (embedding_dim)"
+            )
+        return document.embedding
+    return [1.0] + [0.0] * (dimension - 1)
+
+
+def _from_index(
+    id: str, text: str, metadata: Mapping[str, Any], vector: Vectors | None, score: float | None = None
+) -> Document:
+    lacks = metadata.get(OWN, {})
+    return Document(
+        id=id,
+        content=None if "no_content" in lacks else text,
+        meta={key: value for key, value in metadata.items() if key != OWN},
+        embedding=None if vector is None or "no_embedding" in lacks else np.asarray(vector).tolist(),
+        score=score,
+    )
+
+
+def _both(first: Filter | None, second: Filter) -> Filter:
+    return second if first is None else {"$and": [first, second]}
+
+
+def _required(filters: dict[str, Any]) -> Filter:
+    filter = to_filter(filters)
+    if filter is None:
+        raise InputError("an empty filter matches every document; for that there is delete_all_documents")
+    return filter
