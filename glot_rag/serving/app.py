@@ -49,7 +49,8 @@ def create_app(
         encoder: makes the vectors.
         name: what clients call the model.
         index: what is searched; closed with the application. None serves embeddings alone.
-        denoiser: cleans documents for `/v1/denoise`; None is the encoder's own.
+        denoiser: the one that the index's documents went through before they were cut into chunks, which files that
+            are added and `/v1/denoise` go through, too. None is the encoder's own, chunk by chunk.
         keys: who may call; None lets everybody.
         limits: what a request may ask for.
         loopback: refuse requests that name another host than this machine.
@@ -106,6 +107,7 @@ def _add_operations(app: FastAPI) -> None:
                 "model": service.name,
                 "keys": service.keys is not None,
                 "index": service.has_index,
+                "cleaned": service.index_denoiser is not None,
                 "writable": service.has_index and not service.index.read_only,
                 "capabilities": sorted(service.encoder.capabilities),
             }

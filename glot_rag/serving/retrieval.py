@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from starlette.responses import HTMLResponse, Response
 
-from glot_rag.documents import Document, chunk_document, read_documents
+from glot_rag.documents import Document, read_documents
 from glot_rag.errors import UnsupportedError
 from glot_rag.index import Hit
+from glot_rag.index.chunking import Chunker, ChunkOptions, NoiseReport
 from glot_rag.serving.keys import may_read, may_write
 from glot_rag.serving.replies import ERRORS, ApiError, JsonReply
 from glot_rag.serving.service import Service, service_of
+
+if TYPE_CHECKING:
+    from glot_rag.denoise.denoised import Denoised
 
 readers = APIRouter(dependencies=[Depends(may_read)], responses=ERRORS, tags=["documents"])
 writers = APIRouter(dependencies=[Depends(may_write)], responses=ERRORS, tags=["documents"])
@@ -222,7 +226,12 @@ async def add_file(
     """Read a file of any known format, cut it into chunks, and add them in place of those of the same name."""
     service = service_of(request)
     index = service.index
-    documents, notes = await asyncio.to_thread(_chunks, service, name, content)
+    read, notes = await asyncio.to_thread(_read_file, name, content)
+    room = min(_CHUNK_TOKENS, service.encoder.max_tokens - _SPECIAL_TOKENS)
+    options = ChunkOptions(room, overlap=min(32, room // 8))
+    chunker = Chunker(service.encoder.token_spans, options, service.index_denoiser)
+    kept = await service.call(request, lambda: chunker.denoise(read), sum(len(each.text) // 4 for each in read))
+    documents = await asyncio.to_thread(_chunks, chunker, name, read, kept)
     if documents:
         await _add(request, service, documents)
 
@@ -244,34 +253,26 @@ async def _add(request: Request, service: Service, documents: list[Document]) ->
     return ids
 
 
-def _chunks(service: Service, name: str, content: bytes) -> tuple[list[Document], list[str]]:
-    """The chunks of a file, and what a user should know about it."""
+def _read_file(name: str, content: bytes) -> tuple[list[Document], list[str]]:
+    """The documents in a file, and what a user should know about it."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.name in ("", "..") or "\0" in name:
         raise ApiError(400, f"{name!r:.80} is no file's name", param="name")
-    room = min(_CHUNK_TOKENS, service.encoder.max_tokens - _SPECIAL_TOKENS)
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / ("file" + path.suffix[:20].replace(os.sep, ""))
+        file = Path(folder) / ("file" + path.suffix[:20])
         file.write_bytes(content)
         reader = read_documents([file])
-        found: list[Document] = []
-        for document in reader:
-            for chunk in chunk_document(
-                document,
-                service.encoder.token_spans,
-                max_tokens=room,
-                overlap=min(32, room // 8),
-                first_number=len(found),
-            ):
-                metadata = {
-                    "file": name,
-                    "source": name,
-                    "title": chunk.title or path.name,
-                    "headings": list(chunk.headings),
-                    "start": chunk.start,
-                    "end": chunk.end,
-                }
-                found.append(Document(chunk.text, f"{name}#{chunk.number}", metadata))
+        found = list(reader)
         shown = str(file.resolve())
         notes = [line.strip().replace(shown, name) for line in reader.report.lines()[1:]]
     return found, notes
+
+
+def _chunks(chunker: Chunker, name: str, read: Sequence[Document], kept: Sequence[Denoised | None]) -> list[Document]:
+    noise = NoiseReport()
+    found: list[Document] = []
+    for document, denoised in zip(read, kept, strict=True):
+        for chunk in chunker.cut(document, denoised, document.source, noise):
+            where = {"file": name, "source": name, "title": document.title or PurePosixPath(name).name}
+            found.append(Document(chunk.text, f"{name}#{len(found)}", {**chunk.metadata, **where}))
+    return found

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glot_rag.errors import IndexNotFoundError, InputError, MissingExtraError
+from glot_rag.index.kept_denoiser import kept_denoiser
 from glot_rag.serving.app import create_app
 from glot_rag.serving.keys import Keys
 from glot_rag.serving.limits import Limits
@@ -58,6 +59,7 @@ def load_app(
         encoder,
         name=Path(name).name or name,
         index=opened,
+        denoiser=None if index is None else kept_denoiser(index),
         keys=loaded,
         limits=limits,
         loopback=loopback,

@@ -38,7 +38,7 @@ class Service:
         encoder: makes the vectors.
         name: what clients call the model.
         index: what is searched; None for embeddings alone.
-        denoiser: cleans documents for `/v1/denoise`; None is the encoder's own.
+        denoiser: the one that the index's documents went through; None where the encoder cleans each text itself.
         keys: who may call; None lets everybody.
         limits: what a request may ask for.
     """
@@ -59,7 +59,7 @@ class Service:
         self.limits = limits
         self.metrics = Metrics()
         self._index = index
-        self._denoiser = denoiser
+        self.index_denoiser = denoiser
         self._mean: GlotEncoder | None = None
         self._mean_vectors: OrderedDict[bytes, Vectors] = OrderedDict()
         self._special = len(encoder.tokenizer([""])[0])
@@ -129,8 +129,8 @@ class Service:
         return await while_connected(request, self.batcher.call(function, tokens), self.limits.seconds)
 
     def denoise(self, texts: Sequence[str]) -> list[Denoised]:
-        """Documents without noise, by the denoiser that the server was given, or the encoder's own."""
-        return self.encoder.denoise(texts) if self._denoiser is None else self._denoiser.denoise(texts)
+        """Documents without noise, by the index's denoiser, or the encoder's own."""
+        return self.encoder.denoise(texts) if self.index_denoiser is None else self.index_denoiser.denoise(texts)
 
     def mean_encoder(self) -> GlotEncoder:
         """Mean pooling over the same backbone.

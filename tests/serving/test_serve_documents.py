@@ -77,6 +77,17 @@ def test_a_file_replaces_the_one_of_its_name(client: TestClient, index: GlotInde
     assert document.metadata["file"] == "docs/tea.md"
 
 
+def test_a_file_goes_through_the_indexs_denoiser(served_encoder: GlotEncoder, index: GlotIndex) -> None:
+    denoiser = served_encoder.denoiser  # type: ignore[attr-defined]
+    with TestClient(create_app(served_encoder, index=index, denoiser=denoiser)) as client:
+        assert client.get("/ready").json()["cleaned"] is True
+        client.post("/files", params={"name": "wal.txt"}, content=TEXT.encode())
+        (document,) = index.get(["wal.txt#0"])
+    assert document.text == denoiser.denoise([TEXT])[0].text
+    assert (document.metadata["source"], document.metadata["title"]) == ("wal.txt", "wal.txt")
+    assert document.metadata["kept"] < 1
+
+
 @pytest.mark.parametrize(("name", "note"), [("a.xyz", "kinds that are not read"), ("empty.txt", "without text")])
 def test_a_file_that_gives_nothing_says_why(client: TestClient, name: str, note: str) -> None:
     reply = client.post(

@@ -40,6 +40,7 @@ try {
   $("key-label").hidden = !ready.keys;
   $("files-open").hidden = !ready.writable;
   $("files-closed").hidden = ready.writable;
+  if (ready.cleaned) $("compared").textContent = "This index holds clean passages: mean pooling reads no noise here, either.";
   say($("served"), `Model ${ready.model}${ready.index ? "" : "; no index: only the noise can be looked at"}`);
   choose(named ?? tabs[ready.index ? 0 : 1]);
 } catch (error) {

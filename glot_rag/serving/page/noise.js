@@ -2,12 +2,16 @@ import { $, call, element, say } from "./common.js";
 
 const EXAMPLE = `Home | Products | Pricing | Log in
 We use cookies to improve your experience. Accept all
+Search this site
 Write-ahead logging
-WAL is significantly faster in most scenarios, and provides more concurrency, as readers do not block writers and a writer does not block readers.
+The default method by which SQLite implements atomic commit and rollback is a rollback journal. Since version 3.7.0 there is a write-ahead log as well.
+It is significantly faster in most scenarios. It also provides more concurrency, because readers do not block writers and a writer does not block readers.
+Disk writes tend to be more sequential, and there are many fewer calls that wait for the disk, so it is less troubled by systems where those calls are broken.
+There are disadvantages, too. All processes that use a database must be on the same computer, as the log does not work over a network filesystem.
+The log can grow large if a reader never ends, because only pages that nobody needs any more are copied back into the database.
 Related articles
 10 tips for faster databases
 Share on Twitter | Share on Facebook
-All processes that use a database must be on the same computer: WAL does not work over a network filesystem.
 © 2026 Example Corp. All rights reserved. Privacy | Terms`;
 
 let blocks = []; // of the document that was cleaned last: { text, noise, lineBreak }
