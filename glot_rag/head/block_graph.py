@@ -2,8 +2,9 @@
 
 GLOT's token graph (arXiv 2603.03389, section 3) with a second level. Tokens of one block are joined where their states
 are alike, run through a graph layer and read out to the block's state. Blocks (lines, sentences) of a document are
-joined where their mean states are alike, and each also hears its neighbours on the page. A few hundred blocks stand
-for thousands of tokens, so the whole document is seen at once.
+joined where their mean states are alike, and each also hears its neighbours on the page and what the document is on
+the whole: a line among prose means something else in an article than on a product page. A few hundred blocks stand for
+thousands of tokens, so the whole document is seen at once.
 """
 
 from __future__ import annotations
@@ -138,6 +139,7 @@ class BlockGraphHead(nn.Module):
             nn.Conv1d(size, size, WIDTH, padding=(WIDTH // 2) << depth, dilation=1 << depth)
             for depth in range(config.block_layers)
         )
+        self.whole = nn.ModuleList(nn.Linear(2 * size, size, bias=False) for _ in range(config.block_layers))
         self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(config.block_layers))
         graph = config.block_graph and config.state_size
         self.blocks = nn.ModuleList(
@@ -197,7 +199,7 @@ class BlockGraphHead(nn.Module):
             nodes = nodes + self.count_in(counts) * present
         nodes = nodes * real
         for depth, convolution in enumerate(self.neighbours):
-            heard = convolution(nodes.transpose(1, 2)).transpose(1, 2)
+            heard = convolution(nodes.transpose(1, 2)).transpose(1, 2) + self.whole[depth](_whole(nodes, mask))
             if edges is not None:
                 heard = heard + dense(self.blocks[depth], nodes, graph, edges)
             nodes = nodes + self.dropout(torch.relu(self.norms[depth](heard)))
@@ -230,7 +232,7 @@ class BlockGraphHead(nn.Module):
 
     def _tokens(self, states: Tensor, block: Tensor) -> Tensor:
         """(W, L, H): the states made small, and what the tokens of a block tell each other."""
-        tokens: Tensor = self.dropout(torch.relu(self.token_in(states)))
+        tokens: Tensor = self.dropout(torch.relu(self.token_in(self.dropout(states))))
         if len(self.token_graph):
             together = block[:, :, None] == block[:, None, :]
             adjacency = token_graph(states, block >= 0, self.config.token_threshold) & together
@@ -250,6 +252,14 @@ def _mean_by_block(values: Tensor, weights: Tensor, block: Tensor, mask: Tensor)
     total = total.index_put(place, (values * weights).reshape(-1, width), accumulate=True)
     weight = values.new_zeros(mask.numel(), 1).index_put(place, weights.reshape(-1, 1), accumulate=True)
     return (total / weight.clamp(min=1e-6)).reshape(*mask.shape, width)
+
+
+def _whole(nodes: Tensor, mask: Tensor) -> Tensor:
+    """The mean and the maximum of each document's blocks: (B, N, H) -> (B, 1, 2·H)."""
+    real = mask[..., None]
+    mean = (nodes * real).sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp(min=1)
+    most = torch.where(real, nodes, torch.finfo(nodes.dtype).min).amax(1, keepdim=True) * real.any(1, keepdim=True)
+    return torch.cat([mean, most], dim=-1)
 
 
 def _at(nodes: Tensor, block: Tensor) -> Tensor:

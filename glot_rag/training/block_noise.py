@@ -6,13 +6,14 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from glot_rag.documents.blocks import split_blocks
 from glot_rag.documents.layout import layout_features
@@ -22,6 +23,7 @@ from glot_rag.training.block_labels import noise_at
 logger = logging.getLogger(__name__)
 
 MIXED_WEIGHT = 10.0
+AVERAGING = 0.98  # of the weights, from step to step: the average of about 50 steps is steadier than the last one
 WINDOW = 128  # tokens; the token graph joins tokens of a block within a window
 
 
@@ -187,7 +189,7 @@ class BlockTraining:
     """Settings of a training run.
 
     Args:
-        epochs: passes over all documents.
+        epochs: passes over the documents.
         learning_rate: of AdamW at its peak; it falls to zero along a cosine.
         weight_decay: of AdamW.
         batch_tokens: tokens a step, and the longest run of a document that is seen at once.
@@ -211,8 +213,9 @@ def train_blocks(
     settings: BlockTraining,
     after_epoch: Callable[[int, BlockGraphHead], None] | None = None,
     start: BlockGraphHead | None = None,
+    chances: Sequence[float] | None = None,
 ) -> BlockGraphHead:
-    """Train a head.
+    """Train a head: the one that is returned has the running average of the weights.
 
     Args:
         config: the head's.
@@ -220,18 +223,23 @@ def train_blocks(
         settings: of the run.
         after_epoch: called with the epoch and the head, in evaluation mode.
         start: a head of the same configuration that is trained on, in place; None begins with fresh parameters.
+        chances: of each document, the chance that an epoch shows it; None shows all of them in every epoch.
     """
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     head = BlockGraphHead(config) if start is None else start
     optimizer = torch.optim.AdamW(head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    total = sum(min(len(each.block), settings.batch_tokens) for each in documents)
+    average = AveragedModel(head, multi_avg_fn=get_ema_multi_avg_fn(AVERAGING))
+    shown = np.ones(len(documents)) if chances is None else np.array(chances)
+    sizes = np.array([min(len(each.block), settings.batch_tokens) for each in documents])
+    total = float((sizes * shown).sum())
     expected = settings.epochs * max(1, round(1.15 * total / settings.batch_tokens))
     step = 0
     for epoch in range(settings.epochs):
         head.train()
         losses = []
-        for group in batches(documents, rng, settings.batch_tokens):
+        drawn = [documents[row] for row in np.flatnonzero(rng.random(len(documents)) < shown)]
+        for group in batches(drawn, rng, settings.batch_tokens):
             batch = collate(group)
             for features, share in ((batch.layout, settings.layout_dropout), (batch.counts, settings.count_dropout)):
                 features[torch.from_numpy(rng.random(len(group)) < share)] = 0
@@ -244,13 +252,13 @@ def train_blocks(
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
             optimizer.step()
+            average.update_parameters(head)
             losses.append(float(loss.detach()))
             step += 1
-        head.eval()
         logger.info("epoch %d of %d: loss %.4f, %d steps", epoch + 1, settings.epochs, np.mean(losses), len(losses))
         if after_epoch is not None:
-            after_epoch(epoch, head)
-    return head.eval()
+            after_epoch(epoch, cast(BlockGraphHead, average.module).eval())
+    return cast(BlockGraphHead, average.module).eval()
 
 
 def block_means(document: BlockDocument) -> BlockDocument:

@@ -107,10 +107,12 @@ def by_loop(module: BlockGraphHead, batch: dict[str, Tensor]) -> tuple[Tensor, l
 
     for depth, convolution in enumerate(module.neighbours):
         layer = module.blocks[depth]
+        mean, most = sum(nodes) / number, torch.stack(nodes).max(0).values
+        whole = linear(module.whole[depth], torch.cat([mean, most]))
         per_head = size // 4
         after = []
         for i in range(number):
-            value = convolution.bias.clone()
+            value = convolution.bias + whole
             for k in range(5):
                 j = i + (k - 2) * (1 << depth)
                 if 0 <= j < number:
@@ -195,9 +197,28 @@ def test_every_block_hears_blocks_like_it_wherever_they_stand() -> None:
     changed = {**batch, "layout": batch["layout"].clone()}
     changed["layout"][0, 0] += 1
     with_graph, without = head(), head(block_graph=False)
+    for module in (with_graph, without):  # what the document is on the whole reaches everywhere, too
+        for layer in module.whole:
+            torch.nn.init.zeros_(layer.weight)
     assert (run(with_graph, changed).blocks - run(with_graph, batch).blocks)[0, 39].abs() > 1e-6
     assert (run(without, changed).blocks - run(without, batch).blocks)[0, 39].abs() == 0
     assert (run(without, changed).blocks - run(without, batch).blocks)[0, 4].abs() > 1e-6
+
+
+def test_every_block_hears_what_the_document_is_on_the_whole() -> None:
+    batch = document(0, [1] * 40)
+    changed = {**batch, "layout": batch["layout"].clone()}
+    changed["layout"][0, 0] += 1
+    module = head(block_graph=False)
+    assert (run(module, changed).blocks - run(module, batch).blocks)[0, 39].abs() > 1e-6
+
+
+def test_a_document_without_blocks_leaves_the_others_alone() -> None:
+    module, batch = head(), document(0, [3, 1, 9])
+    empty = {name: torch.cat([batch[name], torch.zeros_like(batch[name])]) for name in ("mask", "layout", "counts")}
+    out = run(module, {**batch, **empty})
+    assert out.blocks.isfinite().all()
+    torch.testing.assert_close(out.blocks[0], run(module, batch).blocks[0])
 
 
 def test_features_left_out_are_the_same_as_zeros() -> None:
