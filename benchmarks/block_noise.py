@@ -5,8 +5,9 @@
 The pages file has a JSON record a line: "text" (all visible text), "gold" (its main content), "kind", "host", and
 optionally "trafilatura" (what the extractor makes of the markup) and "title". Prints F1 of the words kept against the
 main content, a page and by kind; the calibration error; with --documents (what gather_blocks.py wrote) also what plain
-documents lose and the F1 of other noise; with --retrieval nDCG@10 of headline queries over mean-pooled pages.
-Heads are given as PATH or NAME=PATH.
+documents lose and the F1 of other noise; with --retrieval nDCG@10 and hit@10 of headline queries, over pages (mean
+pooling of the first window) and over chunks of 1,000 characters, 200 of which overlap (a page ranks by its best chunk).
+Blocks are kept or dropped whole, at each document's own threshold. Heads are given as PATH or NAME=PATH.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from glot_rag.denoise.block_noise import WORD_MARGIN, NoiseFound, find_noise
+from glot_rag.denoise.block_noise import NoiseFound, find_noise
 from glot_rag.denoise.block_states import TokenStates, early_states
+from glot_rag.denoise.block_threshold import best_threshold
 from glot_rag.denoise.recurrence import recurrence_features
 from glot_rag.documents.blocks import split_blocks
 from glot_rag.evaluation.block_measures import calibration_bins
@@ -39,6 +41,8 @@ from glot_rag.models.backbone import Backbone
 from glot_rag.training.block_labels import noise_at, noise_of_page
 
 PARTS = {0: "validation", 1: "report"}
+BLOCKS_WHOLE = 0.5  # no word is further beyond the threshold than that
+CHUNK, OVERLAP = 1000, 200  # characters
 Record = dict[str, Any]
 
 
@@ -71,8 +75,7 @@ class Looked:
         texts: N strings.
         states: of each.
         groups: of each, to count what recurs within a group; None counts nothing.
-        threshold: in the place of the head's own.
-        margin: of words that depart from their block.
+        threshold: in the place of each document's own.
     """
 
     def __init__(
@@ -82,15 +85,20 @@ class Looked:
         states: Sequence[TokenStates],
         groups: Sequence[str] | None,
         threshold: float | None,
-        margin: float,
     ) -> None:
         counts = None
         if groups is not None:
             counts = recurrence_features(texts, [split_blocks(text) for text in texts], groups)
         self.found: list[NoiseFound] = list(find_noise(head, texts, states, counts))
-        limit = head.config.noise_threshold if threshold is None else threshold
-        self.kept = [found.kept_words(limit, margin) for found in self.found]
+        self.kept = [found.kept_words(self._limit(head, found, threshold), BLOCKS_WHOLE) for found in self.found]
         self.texts = [found.text(text, kept) for found, text, kept in zip(self.found, texts, self.kept, strict=True)]
+
+    @staticmethod
+    def _limit(head: BlockGraphHead, found: NoiseFound, threshold: float | None) -> float:
+        if threshold is not None:
+            return threshold
+        words = np.bincount(found.word_block, minlength=len(found.blocks))
+        return max(head.config.noise_threshold, best_threshold(found.block_noise, words))
 
 
 def by_kind(values: Iterable[tuple[str, float]]) -> dict[str, float]:
@@ -124,20 +132,36 @@ def without(text: str, query: str) -> str:
     return re.sub(re.escape(query), " ", text, flags=re.I)
 
 
-def retrieval(backbone: Backbone, pages: Sequence[Record], ways: dict[str, Sequence[str]]) -> dict[str, float]:
-    """nDCG@10 × 100 of headline queries, a way of cleaning at a time; the headline is taken out of every text."""
+def chunks(text: str) -> list[str]:
+    """Pieces of `CHUNK` characters, each with the last `OVERLAP` of the one before; one at least."""
+    starts = range(0, max(1, len(text) - OVERLAP), CHUNK - OVERLAP)
+    return [text[start : start + CHUNK] for start in starts if text[start : start + CHUNK].strip()] or [" "]
+
+
+def retrieval(
+    backbone: Backbone, pages: Sequence[Record], ways: dict[str, Sequence[str]], *, by_chunk: bool
+) -> dict[str, dict[str, float]]:
+    """nDCG@10 and hit@10 (× 100) of headline queries, a way of cleaning at a time.
+
+    The headline is taken out of every text. A page's score is that of its best chunk, or of its first window.
+    """
     asked = [i for i, page in enumerate(pages) if headline(page)]
     queries = mean_vectors(backbone, [headline(pages[i]) for i in asked])
     qrels = {str(i): {str(i): 1} for i in asked}
     out = {}
     for name, texts in ways.items():
-        vectors = mean_vectors(backbone, [without(texts[i], headline(pages[i])) or " " for i in asked])
-        scores = queries @ vectors.T
+        cleaned = [without(texts[i], headline(pages[i])) or " " for i in asked]
+        pieces = [chunks(text) if by_chunk else [text] for text in cleaned]
+        vectors = mean_vectors(backbone, [piece for each in pieces for piece in each])
+        first = np.cumsum([0, *(len(each) for each in pieces[:-1])])
+        scores = np.maximum.reduceat(queries @ vectors.T, first, axis=1)
         run = {
             str(i): {str(j): float(s) for j, s in zip(asked, row, strict=True)}
             for i, row in zip(asked, scores, strict=True)
         }
-        out[name] = round(100 * measure(qrels, run, ["ndcg@10"])["ndcg@10"], 2)
+        hits = [float((row > row[place]).sum() < 10) for place, row in enumerate(scores)]
+        ndcg = measure(qrels, run, ["ndcg@10"])["ndcg@10"]
+        out[name] = {"ndcg@10": round(100 * ndcg, 2), "hit@10": round(100 * float(np.mean(hits)), 2)}
     return out
 
 
@@ -147,8 +171,7 @@ def main() -> None:
     parser.add_argument("--part", default="all", choices=["all", "train", "validation", "report"])
     parser.add_argument("--head", action="append", default=[], help="PATH or NAME=PATH; may be given again")
     parser.add_argument("--documents", type=Path, help="what gather_blocks.py wrote: plain documents, other noise")
-    parser.add_argument("--threshold", type=float, help="noise probability; default: each head's own")
-    parser.add_argument("--margin", type=float, default=WORD_MARGIN)
+    parser.add_argument("--threshold", type=float, help="noise probability; default: each document's own")
     parser.add_argument("--retrieval", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -170,7 +193,7 @@ def main() -> None:
     ways["best lines"] = [best_lines(page) for page in pages]
     for name, head in heads.items():
         start = time.perf_counter()
-        looked = Looked(head, texts, states, None, options.threshold, options.margin)
+        looked = Looked(head, texts, states, None, options.threshold)
         seconds = time.perf_counter() - start
         ways[name] = looked.texts
         probability = np.concatenate([found.block_noise for found in looked.found])
@@ -187,7 +210,11 @@ def main() -> None:
     }
     if options.retrieval:
         gold = [page["gold"] for page in pages]
-        report["ndcg@10"] = retrieval(backbone, pages, {**ways, "main content": gold})
+        asked = {**ways, "main content": gold}
+        report["retrieval"] = {
+            "pages": retrieval(backbone, pages, asked, by_chunk=False),
+            "chunks": retrieval(backbone, pages, asked, by_chunk=True),
+        }
     if options.documents:
         report["documents"] = of_documents(backbone, heads, read(options.documents), layer, options)
     print(json.dumps(report, indent=1))
@@ -224,7 +251,7 @@ def of_documents(
     for name, head in heads.items():
         ways = {name: None, f"{name}, fitted": [r["group"] for r in chosen]} if head.config.count_size else {name: None}
         for way, groups in ways.items():
-            looked = Looked(head, texts, states, groups, options.threshold, options.margin)
+            looked = Looked(head, texts, states, groups, options.threshold)
             lost: dict[str, list[int]] = defaultdict(lambda: [0, 0])
             f1: list[tuple[str, float]] = []
             for record, found, kept, text in zip(chosen, looked.found, looked.kept, looked.texts, strict=True):

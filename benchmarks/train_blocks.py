@@ -75,6 +75,11 @@ def states_of(documents: list[dict[str, Any]], folder: Path, layer: int) -> Hidd
     return cache
 
 
+def read(path: Path) -> list[dict[str, Any]]:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
 def prepared(documents: list[dict[str, Any]], cache: HiddenStateCache) -> list[BlockDocument]:
     """The documents as the head takes them."""
     states, spans, ends = cache.column("states"), np.array(cache.column("spans"), np.int64), cache.ends
@@ -149,7 +154,7 @@ def calibrated(head: BlockGraphHead, documents: list[BlockDocument], records: li
 
     noise, words = [each.noise for each in documents], [each.words for each in documents]
     scale, shift = calibrate(head, of(pages[0], found), of(pages[0], noise), of(pages[0], words))
-    before, found = found, predict(head, documents)
+    before, found = found, [1 / (1 + np.exp(-(scale * logit(each) + shift))) for each in found]
     errors = [
         round(calibration_error(of(pages[1], each), of(pages[1], noise), of(pages[1], words)), 4)
         for each in (before, found)
@@ -185,8 +190,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     without = set(filter(None, options.without.split(",")))
-    with gzip.open(options.documents, "rt", encoding="utf-8") as file:
-        records = [json.loads(line) for line in file]
+    records = read(options.documents)
     cache = states_of(records, options.cache, 2)
     documents = prepared(records, cache)
     config = BlockGraphConfig(

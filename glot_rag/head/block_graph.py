@@ -180,16 +180,14 @@ class BlockGraphHead(nn.Module):
         size = self.config.hidden_size
         real = mask[..., None].float()
         nodes = states.new_zeros(documents, number, size)
-        edges: AttentionBias | None = None
+        graph: Tensor | None = None
         tokens = states.new_zeros(*block.shape, size)
         if self.config.state_size:
             tokens = self._tokens(states, block)
-            weights = torch.sigmoid(self.readout(tokens))
-            nodes = self.dropout(_mean_by_block(tokens, weights, block, mask))
+            nodes = self.dropout(_mean_by_block(tokens, self._weights(tokens), block, mask))
             if len(self.blocks):
                 means = _mean_by_block(states, torch.ones_like(states[..., :1]), block, mask)
                 graph = token_graph(means, mask, self.config.block_threshold)
-                edges = AttentionBias(graph, nodes.dtype)
         if layout is not None and self.config.layout_size:
             # A document without layout features must not look like one whose features are all zero.
             present = (layout != 0).any(dim=-1, keepdim=True).any(dim=1, keepdim=True)
@@ -197,13 +195,7 @@ class BlockGraphHead(nn.Module):
         if counts is not None and self.config.count_size:
             present = (counts != 0).any(dim=-1, keepdim=True).any(dim=1, keepdim=True)
             nodes = nodes + self.count_in(counts) * present
-        nodes = nodes * real
-        for depth, convolution in enumerate(self.neighbours):
-            heard = convolution(nodes.transpose(1, 2)).transpose(1, 2) + self.whole[depth](_whole(nodes, mask))
-            if edges is not None:
-                heard = heard + dense(self.blocks[depth], nodes, graph, edges)
-            nodes = nodes + self.dropout(torch.relu(self.norms[depth](heard)))
-            nodes = nodes * real
+        nodes = self._rounds(nodes * real, mask, graph)
         blocks = self.block_out(nodes)[..., 0]
         if not self.config.state_size:
             return NoiseLogits(blocks, _at(blocks.reshape(-1, 1), block)[..., 0])
@@ -240,6 +232,21 @@ class BlockGraphHead(nn.Module):
             for layer in self.token_graph:
                 tokens = tokens + torch.relu(dense(layer, tokens, adjacency, edges))
         return tokens
+
+    def _weights(self, tokens: Tensor) -> Tensor:
+        """(W, L, 1): what each token counts for in its block's state."""
+        return torch.sigmoid(self.readout(tokens))
+
+    def _rounds(self, nodes: Tensor, mask: Tensor, graph: Tensor | None) -> Tensor:
+        """(B, N, H): the blocks after they have heard their neighbours, the whole document and blocks like them."""
+        real = mask[..., None].float()
+        edges = None if graph is None else AttentionBias(graph, nodes.dtype)
+        for depth, convolution in enumerate(self.neighbours):
+            heard = convolution(nodes.transpose(1, 2)).transpose(1, 2) + self.whole[depth](_whole(nodes, mask))
+            if graph is not None:
+                heard = heard + dense(self.blocks[depth], nodes, graph, edges)
+            nodes = (nodes + self.dropout(torch.relu(self.norms[depth](heard)))) * real
+        return nodes
 
 
 def _mean_by_block(values: Tensor, weights: Tensor, block: Tensor, mask: Tensor) -> Tensor:

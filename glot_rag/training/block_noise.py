@@ -229,7 +229,7 @@ def train_blocks(
     rng = np.random.default_rng(settings.seed)
     head = BlockGraphHead(config) if start is None else start
     optimizer = torch.optim.AdamW(head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    average = AveragedModel(head, multi_avg_fn=get_ema_multi_avg_fn(AVERAGING))
+    average = AveragedModel(head, multi_avg_fn=get_ema_multi_avg_fn(AVERAGING))  # type: ignore[no-untyped-call]
     shown = np.ones(len(documents)) if chances is None else np.array(chances)
     sizes = np.array([min(len(each.block), settings.batch_tokens) for each in documents])
     total = float((sizes * shown).sum())
@@ -238,7 +238,7 @@ def train_blocks(
     for epoch in range(settings.epochs):
         head.train()
         losses = []
-        drawn = [documents[row] for row in np.flatnonzero(rng.random(len(documents)) < shown)]
+        drawn = [each for each, chance in zip(documents, shown, strict=True) if rng.random() < chance]
         for group in batches(drawn, rng, settings.batch_tokens):
             batch = collate(group)
             for features, share in ((batch.layout, settings.layout_dropout), (batch.counts, settings.count_dropout)):
