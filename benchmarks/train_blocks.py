@@ -139,6 +139,12 @@ def summary(
     }
 
 
+def recalibrated(probability: NDArray[np.float32], scale: float, shift: float) -> NDArray[np.float32]:
+    clipped = probability.clip(1e-6, 1 - 1e-6)
+    changed: NDArray[np.float32] = 1 / (1 + np.exp(-(scale * np.log(clipped / (1 - clipped)) + shift)))
+    return changed
+
+
 def calibrated(head: BlockGraphHead, documents: list[BlockDocument], records: list[dict[str, Any]]) -> dict[str, Any]:
     """Calibrate the head on the pages of half of the validation hosts, and measure it on all validation documents.
 
@@ -154,7 +160,7 @@ def calibrated(head: BlockGraphHead, documents: list[BlockDocument], records: li
 
     noise, words = [each.noise for each in documents], [each.words for each in documents]
     scale, shift = calibrate(head, of(pages[0], found), of(pages[0], noise), of(pages[0], words))
-    before, found = found, [1 / (1 + np.exp(-(scale * logit(each) + shift))) for each in found]
+    before, found = found, [recalibrated(each, scale, shift) for each in found]
     errors = [
         round(calibration_error(of(pages[1], each), of(pages[1], noise), of(pages[1], words)), 4)
         for each in (before, found)
