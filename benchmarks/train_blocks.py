@@ -12,6 +12,7 @@ then all tokens for --epochs. For an ablation, leave parts out with --without.
 from __future__ import annotations
 
 import argparse
+import copy
 import gzip
 import json
 import logging
@@ -146,25 +147,30 @@ def recalibrated(probability: NDArray[np.float32], scale: float, shift: float) -
 
 
 def calibrated(head: BlockGraphHead, documents: list[BlockDocument], records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Calibrate the head on the pages of half of the validation hosts, and measure it on all validation documents.
+    """Calibrate the head on the validation pages, and measure it on all validation documents.
 
-    The calibration error is of the other half. The least threshold is the lowest at which clean documents lose at most
-    `MOST_LOST` of their words, all together, and each kind at most `MOST_LOST_OF_A_KIND`.
+    The calibration error is that of pages whose hosts a calibration has not seen: one on each half of the hosts,
+    measured on the other. The head gets the one on all of them. The least threshold is the lowest at which clean
+    documents lose at most `MOST_LOST` of their words, all together, and each kind at most `MOST_LOST_OF_A_KIND`.
     """
-    found = predict(head, documents)
-    half = [zlib.crc32(record["group"].encode()) // 5 % 2 for record in records]
-    pages = [[i for i, r in enumerate(records) if r["kind"] in WEB and half[i] == which] for which in (0, 1)]
+    before = predict(head, documents)
+    noise, words = [each.noise for each in documents], [each.words for each in documents]
+    pages = [i for i, record in enumerate(records) if record["kind"] in WEB]
+    halves = [[i for i in pages if zlib.crc32(records[i]["group"].encode()) // 5 % 2 == half] for half in (0, 1)]
 
     def of(rows: list[int], values: list[NDArray[np.float32]]) -> NDArray[np.float32]:
         return np.concatenate([values[row] for row in rows])
 
-    noise, words = [each.noise for each in documents], [each.words for each in documents]
-    scale, shift = calibrate(head, of(pages[0], found), of(pages[0], noise), of(pages[0], words))
-    before, found = found, [recalibrated(each, scale, shift) for each in found]
+    unseen = list(before)
+    for fitted, other in (halves, halves[::-1]):
+        values = calibrate(copy.deepcopy(head), of(fitted, before), of(fitted, noise), of(fitted, words))
+        for row in other:
+            unseen[row] = recalibrated(before[row], *values)
     errors = [
-        round(calibration_error(of(pages[1], each), of(pages[1], noise), of(pages[1], words)), 4)
-        for each in (before, found)
+        round(calibration_error(of(pages, each), of(pages, noise), of(pages, words)), 4) for each in (before, unseen)
     ]
+    scale, shift = calibrate(head, of(pages, before), of(pages, noise), of(pages, words))
+    found = [recalibrated(each, scale, shift) for each in before]
     tried = [summary(documents, records, found, least) for least in THRESHOLDS]
     for each in tried:
         logger.info(
