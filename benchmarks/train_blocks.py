@@ -36,6 +36,7 @@ from glot_rag.head.block_graph import BlockGraphConfig, BlockGraphHead
 from glot_rag.head.block_storage import load_block_head, save_block_head
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.state_cache import Column, HiddenStateCache
+from glot_rag.training.block_mixing import PageMixer
 from glot_rag.training.block_noise import (
     BlockDocument,
     BlockTraining,
@@ -218,6 +219,10 @@ def main() -> None:
     chosen = [i for i, r in enumerate(records) if r["part"] == "validation"]
     train, chosen = ([i for i in rows if len(documents[i].block)] for rows in (train, chosen))
     logger.info("%d documents to learn from, %d to choose on, %s", len(train), len(chosen), config)
+
+    def mixer(ready: list[BlockDocument]) -> PageMixer:
+        return PageMixer([each for each, row in zip(ready, train, strict=True) if records[row]["kind"] in WEB])
+
     chances = [1.0 if records[i]["kind"] in WEB else OTHERS for i in train]
     head = load_block_head(options.start)[0] if options.start else None
     if options.means_epochs:
@@ -231,11 +236,12 @@ def main() -> None:
                 found = summary(held, [records[i] for i in chosen], predict(average, held), 0.5)
                 logger.info("%s, clean lost %.4f", json.dumps(found["f1"]), found["lost"]["all"])
 
-        head = train_blocks(config, means, settings, log, head, chances)
+        head = train_blocks(config, means, settings, log, head, chances, mixer(means))
     if options.epochs:
         rate = options.learning_rate / 4 if head is not None else options.learning_rate
         settings = BlockTraining(options.epochs, rate, seed=options.seed)
-        head = train_blocks(config, [documents[i] for i in train], settings, start=head, chances=chances)
+        whole = [documents[i] for i in train]
+        head = train_blocks(config, whole, settings, start=head, chances=chances, view=mixer(whole))
     if head is None:
         parser.error("--epochs and --means-epochs are both 0: nothing to train")
     best = calibrated(head, [documents[i] for i in chosen], [records[i] for i in chosen])

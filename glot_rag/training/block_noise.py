@@ -214,6 +214,7 @@ def train_blocks(
     after_epoch: Callable[[int, BlockGraphHead], None] | None = None,
     start: BlockGraphHead | None = None,
     chances: Sequence[float] | None = None,
+    view: Callable[[BlockDocument, np.random.Generator], BlockDocument] | None = None,
 ) -> BlockGraphHead:
     """Train a head: the one that is returned has the running average of the weights.
 
@@ -224,6 +225,7 @@ def train_blocks(
         after_epoch: called with the epoch and the head, in evaluation mode.
         start: a head of the same configuration that is trained on, in place; None begins with fresh parameters.
         chances: of each document, the chance that an epoch shows it; None shows all of them in every epoch.
+        view: makes of a document what an epoch shows of it; None shows it as it is.
     """
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
@@ -239,6 +241,7 @@ def train_blocks(
         head.train()
         losses = []
         drawn = [each for each, chance in zip(documents, shown, strict=True) if rng.random() < chance]
+        drawn = drawn if view is None else [view(each, rng) for each in drawn]
         for group in batches(drawn, rng, settings.batch_tokens):
             batch = collate(group)
             for features, share in ((batch.layout, settings.layout_dropout), (batch.counts, settings.count_dropout)):
