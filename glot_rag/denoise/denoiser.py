@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glot_rag.denoise.block_noise import find_noisy_blocks
+import numpy as np
+
+from glot_rag.denoise.block_noise import NoisyBlocks, find_noisy_blocks
+from glot_rag.denoise.block_threshold import best_threshold
 from glot_rag.denoise.denoised import Denoised, keep_blocks, keep_words, left_whole
 from glot_rag.denoise.networks import BlockScorer, Networks, StateReader, WordScorer
 from glot_rag.denoise.recurrence import Recurrence
@@ -36,6 +39,7 @@ class Denoiser(ABC):
 
     A text with lines (`glot_rag.documents.blocks.has_lines`) is read by the block head, its layout included. Lines and
     sentences whose noise probability is above the threshold are dropped whole; the least noisy one stays in any case.
+    Unless a threshold is asked for, each document has its own: what is left of it then has the best F1 to be expected.
 
     A text without lines is read by the word head, which drops single words; the surest `HeadConfig.min_keep_ratio` of
     them stay in any case. Without a word head such texts stay whole. Without a block head the word head reads them all.
@@ -44,8 +48,8 @@ class Denoiser(ABC):
         reader: runs the backbone's lower layers.
         words: runs the word head; None leaves texts without lines whole.
         blocks: runs the block head; None looks at words alone.
-        threshold: a block or word with a higher noise probability is dropped: lower drops more. None is each head's own
-            (block heads have it in their settings, words 0.5).
+        threshold: a block or word with a higher noise probability is dropped: lower drops more. None is each
+            document's own for blocks (`glot_rag.denoise.block_threshold`), 0.5 for words.
         recurrence: what recurs in a corpus; `fit` counts it.
 
     Raises:
@@ -120,12 +124,12 @@ class Denoiser(ABC):
 
     @property
     def threshold(self) -> float | None:
-        """The noise probability above which a block or word is dropped; None is each head's own."""
+        """The noise probability above which a block or word is dropped; None is each document's own."""
         return self._threshold
 
     @property
     def block_threshold(self) -> float:
-        """The noise probability above which a block is dropped; 1 without a block head."""
+        """The noise probability that every dropped block exceeds; 1 without a block head."""
         if self._blocks is None:
             return 1.0
         return self._blocks.noise_threshold if self._threshold is None else self._threshold
@@ -241,9 +245,16 @@ class Denoiser(ABC):
             self._reader, self._blocks, list(map(_readable, texts)), groups, self._recurrence, batch_tokens
         )
         return [
-            keep_blocks(text, each.spans, each.noise, self.block_threshold)
+            keep_blocks(text, each.spans, each.noise, self._limit(text, each))
             for text, each in zip(texts, found, strict=True)
         ]
+
+    def _limit(self, text: str, found: NoisyBlocks) -> float:
+        """The threshold that was asked for, or the document's own."""
+        if self._threshold is not None:
+            return self._threshold
+        words = np.array([len(text[start:end].split()) for start, end in found.spans])
+        return max(self.block_threshold, best_threshold(found.noise, words))
 
     def _drop_words(
         self, texts: Sequence[str], groups: Sequence[str] | None, batch_tokens: int | None

@@ -42,7 +42,8 @@ class BlockGraphConfig:
         token_threshold: tokens of a block are joined where the cosine of their states is above it.
         block_threshold: blocks are joined where the cosine of their mean states is above it.
         dropout: share of the values set to zero in training.
-        noise_threshold: a block or word with a higher noise probability is dropped.
+        noise_threshold: a block with a lower noise probability is never dropped, whatever is best for the document
+            (`glot_rag.denoise.block_threshold`).
 
     Raises:
         InputError: a value out of its range.

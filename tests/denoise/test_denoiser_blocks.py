@@ -13,6 +13,7 @@ from glot_rag import TorchDenoiser, TorchEncoder
 from glot_rag.denoise import block_noise
 from glot_rag.denoise.block_noise import find_noise, find_noisy_blocks
 from glot_rag.denoise.block_states import early_states
+from glot_rag.denoise.block_threshold import best_threshold
 from glot_rag.documents.blocks import split_blocks
 from glot_rag.errors import BundleError, InputError
 from glot_rag.head.block_graph import BlockGraphConfig, BlockGraphHead
@@ -55,8 +56,10 @@ def test_blocks_and_what_is_kept_are_those_of_the_block_head(denoiser: TorchDeno
     (denoised,) = denoiser.denoise([PAGE])
     assert [(block.start, block.end) for block in denoised.blocks] == [block[:2] for block in found.blocks]
     np.testing.assert_allclose([block.noise for block in denoised.blocks], found.block_noise, atol=1e-5)
+    own = best_threshold(found.block_noise, np.bincount(found.word_block, minlength=len(found.blocks)))
+    assert own > head.config.noise_threshold
     # With this margin no word departs from its block.
-    kept = found.kept_words(head.config.noise_threshold, margin=0.5)
+    kept = found.kept_words(own, margin=0.5)
     assert denoised.text == found.text(PAGE, kept)
 
 
@@ -85,7 +88,8 @@ def test_the_threshold_is_the_users(denoiser: TorchDenoiser) -> None:
             TorchDenoiser.from_pretrained("minilm", threshold=wrong)  # type: ignore[arg-type]
 
 
-def test_the_least_noisy_block_stays_where_all_are_noise(denoiser: TorchDenoiser) -> None:
+def test_the_least_noisy_block_stays_where_all_are_above_the_threshold() -> None:
+    denoiser = TorchDenoiser.from_pretrained("minilm", threshold=0.5, dtype="float32")
     (denoised,) = denoiser.denoise(["\n".join([*MENU, *FOOTER])])
     assert denoised.text == min(denoised.blocks, key=lambda block: block.noise).text
 

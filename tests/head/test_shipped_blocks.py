@@ -9,6 +9,7 @@ import numpy as np
 import glot_rag
 from glot_rag.denoise.block_noise import find_noise
 from glot_rag.denoise.block_states import early_states
+from glot_rag.denoise.block_threshold import best_threshold
 from glot_rag.head.block_storage import load_block_head
 from glot_rag.models.backbone import Backbone
 
@@ -31,7 +32,8 @@ def test_navigation_is_more_likely_noise_than_every_line_of_the_article(minilm: 
     article = found.block_noise[len(MENU) : len(MENU) + len(ARTICLE)]
     around = np.concatenate([found.block_noise[: len(MENU)], found.block_noise[len(MENU) + len(ARTICLE) :]])
     assert article.max() < around.min()
-    kept = found.kept_words(head.config.noise_threshold)
+    own = best_threshold(found.block_noise, np.bincount(found.word_block, minlength=len(found.blocks)))
+    kept = found.kept_words(own, margin=0.5)
     assert set(ARTICLE) <= set(found.text(text, kept).split("\n"))
 
 
