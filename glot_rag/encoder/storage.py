@@ -107,7 +107,15 @@ def load_parts(
             f"{name_or_path} was saved over a backbone with fingerprint {saved.get('backbone_fingerprint')}, but "
             f"'{backbone_name}' here has {backbone.fingerprint}: use the same files, or train a head for these"
         )
-    pooling = pooling or ("glot" if head_path else own_pooling(backbone))
+    if pooling is None:
+        pooling = "glot" if head_path else own_pooling(backbone)
+        if head_path is None and denoise is None:
+            logger.warning(
+                "no trained head for '%s' ships with glot-rag: vectors are the model's own (pooling '%s'), noise and "
+                "all; denoise=Denoiser.from_pretrained() drops it from documents, denoise=False is content with them",
+                backbone.source.name,
+                pooling,
+            )
     poolings = load_poolings(pooling, head_path, backbone, dimensions)
     if as_saved:
         if saved.get("pooling_fingerprint") != pooling_fingerprint(poolings.documents):

@@ -65,12 +65,6 @@ def own_pooling(backbone: Backbone) -> str:
             f"(1_Pooling/config.json): train one with `glot-rag train --text FILE.jsonl --backbone "
             f"{backbone.source.name} --out DIR` and give head=DIR, or say pooling='mean', 'cls' or 'last'"
         )
-    logger.warning(
-        "no trained head for '%s' ships with glot-rag: vectors are the model's own (pooling '%s'), noise and all; "
-        "denoise=Denoiser.from_pretrained() drops it from documents, or train a head with `glot-rag train`",
-        backbone.source.name,
-        own,
-    )
     return own
 
 
