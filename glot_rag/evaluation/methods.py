@@ -191,13 +191,12 @@ def make_methods(encoders: Mapping[str, Embedder], settings: EvaluationSettings)
     ]
     methods: list[Method] = []
     for name, encoder in encoders.items():
-        methods.append(Method.of(name, encoder, split=split))
-        if methods[-1].denoised or (trained and name not in trained):
+        methods.append(plain := Method.of(name, encoder, split=split))
+        if trained and name not in trained:
             continue
-        fits = settings.fit and "fit" in _capabilities(encoder)
-        if fits:
+        if settings.fit and "fit" in _capabilities(encoder) and not plain.fitted:
             methods.append(Method.of(name, encoder, refit=True, split=split))
-        if settings.denoise and hasattr(encoder, "with_pooling"):
+        if settings.denoise and not plain.denoised and hasattr(encoder, "with_pooling"):
             denoising = encoder.with_pooling(encoder.pooling.name, denoise=True)  # type: ignore[attr-defined]
             refit = settings.fit and "fit" in _capabilities(denoising)
             methods.append(Method.of(name, denoising, refit=refit, split=split))

@@ -308,6 +308,20 @@ def test_hybrid_brings_bm25_along() -> None:
     assert EvaluationSettings(baselines=["hybrid"]).baselines == ("bm25", "hybrid")
 
 
+def test_encoders_that_denoise_are_fitted_too(minilm_folder: Path) -> None:
+    from glot_rag.encoder.torch_encoder import TorchEncoder
+    from glot_rag.evaluation.methods import make_methods
+
+    mean = TorchEncoder.from_pretrained(pooling="mean", denoise=False)
+    methods = make_methods({"mean": mean, "glot": TorchEncoder.from_pretrained()}, settings(fit=True, denoise=True))
+    found = {method.label: (method.refit, method.denoised) for method in methods}
+    assert found == {
+        "mean": (False, False),
+        "GLOT, denoised": (False, True),
+        "GLOT, fitted, denoised": (True, True),
+    }
+
+
 def test_encoders_that_do_not_fit_the_settings(collection: MemoryCollection, encoders: Encoders) -> None:
     with pytest.raises(InputError, match="at least one pooling"):
         evaluate(collection, {}, settings())
