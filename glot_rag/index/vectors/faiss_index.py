@@ -66,6 +66,7 @@ class FaissIndex:
         self._chosen: tuple[Keys | None, NDArray[np.uint8]]  # the last filter's keys and bits
         self._count_alive()
         self.exact = type(index).__name__ in _EXACT
+        self._at_hand = self.exact and not hasattr(index, "nlist")  # vectors in lists have to be looked for
         self.description = describe(index)
 
     @classmethod
@@ -168,6 +169,10 @@ class FaissIndex:
         keys: Keys = self._keys[self._alive]
         vectors = self._index.reconstruct_n(0, len(self._keys))[self._alive] if self.exact and len(keys) else None
         return keys, vectors
+
+    def vectors(self, keys: Keys) -> Vectors | None:
+        """The vectors of documents that are here, (N, D); None where FAISS does not have them at hand as they are."""
+        return self._index.reconstruct_batch(self._positions(keys)) if self._at_hand else None
 
     def search(
         self, queries: Vectors, k: int, keys: Keys | None, nprobe: int | None = None, ef_search: int | None = None

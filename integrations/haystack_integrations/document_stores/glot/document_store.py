@@ -183,9 +183,9 @@ class GlotDocumentStore:
             top_k: How many.
             weight: Of the embeddings, from 0 to 1; the index's default if not given.
         """
-        options: SearchOptions = {} if weight is None else {"fusion": Fusion(weight=weight)}
+        options: SearchOptions = {"mode": "hybrid", "fusion": Fusion() if weight is None else Fusion(weight=weight)}
         filter = _both(to_filter(filters), WITH_EMBEDDING)
-        found = self.index.search_vectors([query_embedding], top_k, filter, texts=[query], mode="hybrid", **options)
+        found = self.index.search_vectors([query_embedding], top_k, filter, texts=[query], **options)
         return self._documents(found[0])
 
     def _documents(self, hits: Sequence[Hit]) -> list[Document]:
