@@ -10,7 +10,7 @@ import typer
 
 from glot_rag.cli.denoise import fitted
 from glot_rag.cli.options import ENCODER_HELP, index_encoder
-from glot_rag.errors import InputError
+from glot_rag.errors import InputError, MissingExtraError
 from glot_rag.files import read_json_record
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def index(
         files: DocumentReader | DocumentSpool = reader
         if denoiser is None and denoise is not False and not len(opened):
             files = spool = stack.enter_context(DocumentSpool(reader, show_progress=True))
-            denoiser = _new_denoiser(out, spool, backbone)
+            denoiser = _new_denoiser(out, spool, backbone, asked=denoise is True)
         options = ChunkOptions(tokens, overlap=min(32, tokens // 8), keep_noise=keep_noise)
         chunker = Chunker(encoder.token_spans, options, denoiser)
         folders = [path for path in paths if path.is_dir()] if sync else []
@@ -138,16 +138,24 @@ def _kept_denoiser(out: Path, asked: bool | None, stored: int) -> Denoiser | Non
     return kept
 
 
-def _new_denoiser(out: Path, documents: DocumentSpool, backbone: str | None) -> Denoiser:
+def _new_denoiser(out: Path, documents: DocumentSpool, backbone: str | None, *, asked: bool) -> Denoiser | None:
     """A denoiser that is fitted to the documents, if they are enough, and kept with the index.
 
-    It is that of an exported encoder, which needs no torch, or else the shipped one.
+    It is that of an exported encoder, which needs no torch, or else the shipped one. Where that cannot run and was not
+    asked for by name, documents are indexed as they are, and that is said.
     """
     from glot_rag.denoise.denoiser import Denoiser, is_exported
     from glot_rag.index.kept_denoiser import keep_denoiser
 
     exported = Path(backbone or "") / "denoiser"
-    denoiser = fitted(Denoiser.from_pretrained(exported if is_exported(exported) else "minilm"), documents)
+    try:
+        denoiser = Denoiser.from_pretrained(exported if is_exported(exported) else "minilm")
+    except MissingExtraError as error:
+        if asked:
+            raise
+        typer.echo(f"Documents are indexed as they are, not denoised: {error}", err=True)
+        return None
+    denoiser = fitted(denoiser, documents)
     keep_denoiser(denoiser, out)
     return denoiser
 
