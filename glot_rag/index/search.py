@@ -200,7 +200,11 @@ def _diverse(found: Sequence[Found], vectors: dict[int, Vectors], search: Search
 
 
 def _hits(found: Found, rows: dict[int, Row]) -> list[Hit]:
-    return [Hit(row.id, score, row.text, row.metadata) for score, row in [(score, rows[key]) for score, key in found]]
+    hits = []
+    for score, key in found:
+        _, _, id, text, metadata = rows[key]
+        hits.append(Hit(id, score, text, metadata))
+    return hits
 
 
 def _reranked(rerank: Rerank, query: str, hits: list[Hit]) -> list[Hit]:

@@ -66,7 +66,8 @@ class FaissIndex:
         self._chosen: tuple[Keys | None, NDArray[np.uint8]]  # the last filter's keys and bits
         self._count_alive()
         self.exact = type(index).__name__ in _EXACT
-        self._at_hand = self.exact and not hasattr(index, "nlist")  # vectors in lists have to be looked for
+        if self.exact and hasattr(index, "make_direct_map"):
+            index.make_direct_map()  # which list a vector is in: eight bytes a vector, so that `vectors` finds it
         self.description = describe(index)
 
     @classmethod
@@ -171,8 +172,8 @@ class FaissIndex:
         return keys, vectors
 
     def vectors(self, keys: Keys) -> Vectors | None:
-        """The vectors of documents that are here, (N, D); None where FAISS does not have them at hand as they are."""
-        return self._index.reconstruct_batch(self._positions(keys)) if self._at_hand else None
+        """The vectors of documents that are here, (N, D); None where FAISS compresses them."""
+        return self._index.reconstruct_batch(self._positions(keys)) if self.exact else None
 
     def search(
         self, queries: Vectors, k: int, keys: Keys | None, nprobe: int | None = None, ef_search: int | None = None
