@@ -23,6 +23,7 @@ from train_blocks import MEANS_TOKENS, calibrated, prepared, read, states_of
 
 from glot_rag.evaluation.block_measures import WEB
 from glot_rag.head.block_graph import BlockGraphConfig, BlockGraphHead
+from glot_rag.models.backbone import Backbone
 from glot_rag.training.block_noise import BlockDocument, BlockTraining, block_means, train_blocks
 
 logger = logging.getLogger("block_ablation")
@@ -84,7 +85,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     records = read(options.documents)
-    documents = prepared(records, states_of(records, options.cache, FULL.layer))
+    documents = prepared(records, states_of(records, options.cache, FULL.layer, Backbone.load("minilm")))
     rows = [
         [i for i, r in enumerate(records) if r["kind"] in WEB and r["part"] == part and len(documents[i].block)]
         for part in ("train", "validation")

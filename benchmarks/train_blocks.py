@@ -4,9 +4,9 @@
     python benchmarks/train_blocks.py --documents documents.jsonl.gz --cache DIR --out glot_rag/pretrained/minilm-blocks
 
 Learns from the train part of the documents and chooses the threshold on the validation part; the report part is not
-looked at. The backbone's states are computed once, into --cache (768 bytes a token), and read from there by further
-runs. The head first sees one token a block, the mean of its tokens, for --means-epochs, which is many times as fast,
-then all tokens for --epochs. For an ablation, leave parts out with --without.
+looked at. The states of any --backbone are computed once, into --cache (2 bytes a dimension and token), and read from
+there by further runs. The head first sees one token a block, the mean of its tokens, for --means-epochs, which is many
+times as fast, then all tokens for --epochs. For an ablation, leave parts out with --without.
 """
 
 from __future__ import annotations
@@ -57,14 +57,17 @@ OTHERS = 0.33
 MEANS_TOKENS = 512  # blocks a step, one token each
 
 
-def states_of(documents: list[dict[str, Any]], folder: Path, layer: int) -> HiddenStateCache:
+def states_of(documents: list[dict[str, Any]], folder: Path, layer: int, backbone: Backbone) -> HiddenStateCache:
     """Every document's token states and their places, computed where the cache lacks them."""
-    columns = {"states": Column("float16", 384, True), "spans": Column("int32", 2, True)}
-    mark = {"layer": layer, "documents": len(documents), "characters": sum(len(each["text"]) for each in documents)}
+    columns = {"states": Column("float16", backbone.state_size, True), "spans": Column("int32", 2, True)}
+    mark = {
+        "backbone": backbone.fingerprint,
+        "layer": layer,
+        "documents": len(documents),
+        "characters": sum(len(each["text"]) for each in documents),
+    }
     cache = HiddenStateCache(folder, mark, columns, len(documents))
-    backbone = None if cache.complete else Backbone.load("minilm")
     while not cache.complete:
-        assert backbone is not None
         texts = [each["text"] for each in documents[cache.done : cache.done + 40]]
         found = early_states(backbone, texts, layer)
         arrays: dict[str, NDArray[Any]] = {
@@ -188,6 +191,7 @@ def calibrated(head: BlockGraphHead, documents: list[BlockDocument], records: li
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=Path, required=True, help="what gather_blocks.py wrote")
+    parser.add_argument("--backbone", default="minilm", help="a short name, a hub id or a folder")
     parser.add_argument("--cache", type=Path, required=True, help="folder of hidden states")
     parser.add_argument("--out", type=Path, help="where the head goes")
     parser.add_argument("--start", type=Path, help="a head to go on from")
@@ -204,10 +208,11 @@ def main() -> None:
     torch.set_num_threads(1)
     without = set(filter(None, options.without.split(",")))
     records = read(options.documents)
-    cache = states_of(records, options.cache, 2)
+    backbone = Backbone.load(options.backbone)
+    cache = states_of(records, options.cache, BlockGraphConfig.layer, backbone)
     documents = prepared(records, cache)
     config = BlockGraphConfig(
-        state_size=0 if "states" in without else 384,
+        state_size=0 if "states" in without else backbone.state_size,
         layout_size=0 if "layout" in without else len(LAYOUT_FEATURES),
         count_size=0 if "counts" in without else len(RECURRENCE_FEATURES),
         token_layers=0 if "tokens" in without else 1,
@@ -249,8 +254,8 @@ def main() -> None:
     if options.out:
         head.config = replace(config, noise_threshold=best["threshold"])
         details = {
-            "backbone": "minilm",
-            "backbone_fingerprint": Backbone.load("minilm").fingerprint,
+            "backbone": options.backbone,
+            "backbone_fingerprint": backbone.fingerprint,
             "epochs": [options.means_epochs, options.epochs],
             "seed": options.seed,
             "validation": best,
