@@ -11,7 +11,7 @@ import torch
 
 from glot_rag import TorchDenoiser, TorchEncoder
 from glot_rag.denoise import block_noise
-from glot_rag.denoise.block_noise import find_noise, find_noisy_blocks
+from glot_rag.denoise.block_noise import SKIM, find_noise, find_noisy_blocks
 from glot_rag.denoise.block_states import early_states
 from glot_rag.denoise.block_threshold import best_threshold
 from glot_rag.documents.blocks import split_blocks
@@ -52,7 +52,7 @@ def test_the_menu_goes_and_the_prose_stays(denoiser: TorchDenoiser) -> None:
 def test_blocks_and_what_is_kept_are_those_of_the_block_head(denoiser: TorchDenoiser) -> None:
     head = denoiser.block_head
     assert head is not None
-    (found,) = find_noise(head, [PAGE], early_states(denoiser.backbone, [PAGE], head.config.layer))
+    (found,) = find_noise(head, [PAGE], early_states(denoiser.backbone, [PAGE], head.config.layer, skim=SKIM))
     (denoised,) = denoiser.denoise([PAGE])
     assert [(block.start, block.end) for block in denoised.blocks] == [block[:2] for block in found.blocks]
     np.testing.assert_allclose([block.noise for block in denoised.blocks], found.block_noise, atol=1e-5)
@@ -111,7 +111,7 @@ def test_fitted_the_block_head_sees_what_recurs_in_a_group(denoiser: TorchDenois
     assert recurrence is not None
     counts = recurrence.features(later, split_blocks(later), "site")
     np.testing.assert_allclose(counts[:, 1], [1, 1 / 7, 1 / 7, 1 / 7], rtol=1e-6)
-    (expected,) = find_noise(head, [later], early_states(denoiser.backbone, [later], head.layer), [counts])
+    (expected,) = find_noise(head, [later], early_states(denoiser.backbone, [later], head.layer, skim=SKIM), [counts])
     before = noise(denoiser, None)
     known = noise(fitted, ["site"])
     assert known == pytest.approx(expected.block_noise, abs=1e-5)
@@ -142,7 +142,7 @@ def test_a_long_text_is_read_in_sections_between_blocks(
     assert found.spans == [block[:2] for block in split_blocks(PAGE)]
     start = found.spans[len(MENU)][0]
     menu_text = PAGE[:start].rstrip()
-    (menu,) = find_noise(head, [menu_text], early_states(denoiser.backbone, [menu_text], head.config.layer))
+    (menu,) = find_noise(head, [menu_text], early_states(denoiser.backbone, [menu_text], head.config.layer, skim=SKIM))
     np.testing.assert_allclose(found.noise[: len(MENU)], menu.block_noise, atol=1e-4)
     assert (len(alone.noise), len(nothing.noise), nothing.spans) == (1, 0, [])
 
