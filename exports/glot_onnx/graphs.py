@@ -23,7 +23,7 @@ from glot_rag.errors import InputError
 from glot_rag.head import AdaPool, GlotHead, Pooled, Pooling
 from glot_rag.head.pooling import TrainedPooling
 from glot_rag.onnx import corpus_features
-from glot_rag.onnx.encoder import DOCUMENTS, NORM, QUERIES
+from glot_rag.onnx.encoder import DOCUMENTS, NORM, QUERIES, READ_WEIGHTS, TOKEN_PARTS
 
 OPSET = 20
 _FREE = 1 << 20  # a bound on the sequence length where the model has none
@@ -55,6 +55,7 @@ class EncoderGraph(nn.Module):
     """Token ids and mask -> a document's unit vector, a query's where it differs, and the tokens' part in it.
 
     For an encoder that reads whole documents, in windows, also the length of the vector before it was made a unit one.
+    At last, for `explain`, the weights of what reads documents and each token's part in the vector before that.
 
     For a fitted encoder the corpus features come with them.
     """
@@ -65,8 +66,8 @@ class EncoderGraph(nn.Module):
         self.documents = dense_copy(encoder.pooling)
         self.queries = None if encoder.query_pooling is encoder.pooling else dense_copy(encoder.query_pooling)
         self._backbone = encoder.backbone
-        # Windows of a document are added up by their vectors' lengths, too.
-        self._reads = _read_by(encoder) if encoder.whole else None
+        self._reads = _read_by(encoder)
+        self._whole = encoder.whole
         self._given: _Given | None = None
         if (fitted := fitted_of(encoder.pooling)) is not None:
             assert isinstance(self.documents, TrainedPooling)
@@ -76,17 +77,19 @@ class EncoderGraph(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, corpus_features: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """(B, L) int64 each, perhaps (B, L, F) float32 -> (B, O), perhaps (B, O), (B, L) and perhaps (B, L)."""
+        """(B, L) int64 each, perhaps (B, L, F) float32 -> (B, O), perhaps (B, O), (B, L) …, (B, L), (B, L, O)."""
         mask = attention_mask.bool()
         if self._given is not None and corpus_features is not None:
             self._given.given = corpus_features
         poolings = {"documents": self.documents} | ({} if self.queries is None else {"queries": self.queries})
-        read = pool_ids(self._backbone, poolings, input_ids, mask, shorten=False)
+        read = pool_ids(self._backbone, poolings, input_ids, mask, shorten=False, parts=True)
         vector, *rest = _outputs(read["documents"].pooled, mask)
         queries = [] if self.queries is None else [unit(read["queries"].pooled.vector)]
-        if self._reads is not None:
-            rest.append(read[self._reads].pooled.vector.float().norm(dim=-1, keepdim=True))
-        return (vector, *queries, *rest)
+        reading = read[self._reads]
+        if self._whole:  # windows of a document are added up by their vectors' lengths, too
+            rest.append(reading.pooled.vector.float().norm(dim=-1, keepdim=True))
+        assert reading.parts is not None
+        return (vector, *queries, *rest, reading.pooled.weights, reading.parts)
 
 
 def export_head(head: GlotHead | AdaPool, path: str | os.PathLike[str]) -> Path:
@@ -140,6 +143,7 @@ def export_graph(encoder: TorchEncoder, path: Path) -> None:
         names.append("noise_probability")
     if encoder.whole:
         names.append(NORM)
+    names += [READ_WEIGHTS, TOKEN_PARTS]
     ids = torch.full((2, 7), encoder.backbone.tokenizer.stand_in)
     mask = torch.tensor([[1] * 7, [1] * 5 + [0] * 2])
     metadata = {

@@ -256,6 +256,6 @@ class GlotEncoder(ABC):
 WAYS_OUT = {
     "chunks": "Load the encoder with backend='torch'",
     "denoise": "Use Denoiser.from_pretrained(), which serves any embedder, or pooling='glot' with backend='torch'",
-    "explain": "Load the encoder with backend='torch'",
+    "explain": "Load an encoder that `save` or `glot-rag export` wrote",
     "fit": "Use a trained pooling with a noise classifier, as the shipped heads for minilm have, and backend='torch'",
 }

@@ -1,35 +1,71 @@
-"""Evidence through torch: runs the backbone over one text and keeps what each token gave."""
+"""One text -> evidence, whatever runs the model: how its windows are read comes from outside. No torch."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from glot_rag.denoise.block_evidence import BlockEvidence, block_evidence
-from glot_rag.denoise.torch_denoiser import TorchDenoiser
+from glot_rag.denoise.denoiser import Denoiser
 from glot_rag.documents.blocks import has_lines, split_blocks
-from glot_rag.encoder.encoding import pool_batch
+from glot_rag.embedder import Vectors
 from glot_rag.encoder.evidence import Evidence, ReadTokens, character_places, dropped_parts, token_evidence
-from glot_rag.head import GlotHead
-from glot_rag.models.tokenizer import TokenBatch, check_texts
+from glot_rag.models.tokenizer import Tokenizer, check_texts
 
-if TYPE_CHECKING:
-    from glot_rag.encoder.torch_encoder import TorchEncoder
+_SIMILARITY = 0.5  # of blocks that are joined; an exported block head does not say its own (`BlockGraphConfig`)
 
 
-def explain(encoder: TorchEncoder, text: str, query: str | None = None) -> Evidence:
-    """See `GlotEncoder.explain`."""
+class ReadWindow(NamedTuple):
+    """What the L tokens of one window gave.
+
+    Attributes:
+        weights: (L,), their shares of its vector.
+        noise: (L,), their noise probabilities; None for a pooling without trained scores.
+        parts: (L, O), what each adds to the vector before that is scaled to norm 1.
+        graph: (L, L) boolean, which tokens are joined; None where there is no graph, or it is not known.
+    """
+
+    weights: NDArray[np.float32]
+    noise: NDArray[np.float32] | None
+    parts: NDArray[np.float32]
+    graph: NDArray[np.bool_] | None = None
+
+
+class Explains(Protocol):
+    """What is asked of an encoder."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...  # noqa: D102
+    @property
+    def document_prompt(self) -> str: ...  # noqa: D102
+    @property
+    def denoiser(self) -> Denoiser | None: ...  # noqa: D102
+    @property
+    def whole(self) -> bool: ...  # noqa: D102
+    def encode_queries(self, texts: Sequence[str]) -> Vectors: ...  # noqa: D102
+
+
+def explain(
+    encoder: Explains, read_window: Callable[[Sequence[int]], ReadWindow], text: str, query: str | None = None
+) -> Evidence:
+    """See `GlotEncoder.explain`.
+
+    Args:
+        encoder: whose evidence it is.
+        read_window: runs the model over the ids of one window.
+        text: the document.
+        query: what it is held against.
+    """
     (clean,) = check_texts([text])
     query_vector = None if query is None else encoder.encode_queries([query])[0]
-    denoiser, prompt = encoder.denoiser, encoder.document_prompt
+    denoiser, prompt, tokenizer = encoder.denoiser, encoder.document_prompt, encoder.tokenizer
     denoised = None if denoiser is None else denoiser.denoise([clean])[0]
     read_text = prompt + (clean if denoised is None else denoised.text)
-    tokenizer = encoder.backbone.tokenizer
     windows = tokenizer.in_full_with_offsets(read_text) if encoder.whole else tokenizer.with_offsets([read_text])
-    found = [_read(encoder, window.ids) for window in windows]
+    found = [read_window(window.ids) for window in windows]
     # A document is the mean of its windows, each weighted by its tokens.
     shares = np.array([len(window.ids) for window in windows]) / sum(len(window.ids) for window in windows)
     read = ReadTokens(
@@ -40,7 +76,7 @@ def explain(encoder: TorchEncoder, text: str, query: str | None = None) -> Evide
         np.concatenate([share * each.parts for share, each in zip(shares, found, strict=True)]),
     )
     evidence, score = token_evidence(read, character_places(clean, denoised, len(prompt)), query_vector)
-    blocks = _blocks(encoder, clean)
+    blocks = _blocks(denoiser, clean)
     return Evidence(
         text=clean,
         tokens=evidence,
@@ -53,33 +89,7 @@ def explain(encoder: TorchEncoder, text: str, query: str | None = None) -> Evide
     )
 
 
-class _Window(NamedTuple):
-    """What L tokens gave: their weights (L,), noise (L,), parts of the vector (L, O) and graph (L, L)."""
-
-    weights: NDArray[np.float32]
-    noise: NDArray[np.float32] | None
-    parts: NDArray[np.float32]
-    graph: NDArray[np.bool_] | None
-
-
-@torch.inference_mode()
-def _read(encoder: TorchEncoder, ids: list[int]) -> _Window:
-    batch = TokenBatch(np.zeros(1, np.int64), np.array([ids]), np.ones((1, len(ids)), np.bool_))
-    head, reading = encoder.pooling, encoder.reading_pooling
-    poolings = {"head": head, **({} if reading is head else {"vector": reading})}
-    found = pool_batch(encoder.backbone, poolings, batch, parts=True)
-    scored, vector = found["head"], found.get("vector", found["head"])
-    assert vector.parts is not None
-    logits = scored.pooled.logits
-    return _Window(
-        vector.pooled.weights[0].cpu().numpy(),
-        None if logits is None else torch.sigmoid(-logits[0]).cpu().numpy(),
-        vector.parts[0].float().cpu().numpy(),
-        head.graph(scored.states, scored.mask)[0].cpu().numpy() if isinstance(head, GlotHead) else None,
-    )
-
-
-def _graph(windows: list[_Window]) -> NDArray[np.bool_] | None:
+def _graph(windows: Sequence[ReadWindow]) -> NDArray[np.bool_] | None:
     """(L, L): tokens of different windows are not joined."""
     places = np.cumsum([0, *(len(each.weights) for each in windows)])
     graph = np.zeros((places[-1], places[-1]), np.bool_)
@@ -90,16 +100,17 @@ def _graph(windows: list[_Window]) -> NDArray[np.bool_] | None:
     return graph
 
 
-def _blocks(encoder: TorchEncoder, text: str) -> BlockEvidence | None:
-    denoiser = encoder.denoiser
-    if not isinstance(denoiser, TorchDenoiser) or denoiser.block_head is None or not has_lines(text):
+def _blocks(denoiser: Denoiser | None, text: str) -> BlockEvidence | None:
+    if denoiser is None or denoiser.networks.blocks is None or not has_lines(text):
         return None
+    reader, _, head = denoiser.networks
+    assert head is not None
     counts = None if denoiser.recurrence is None else denoiser.recurrence.features(text, split_blocks(text))
     return block_evidence(
-        denoiser.backbone,
-        denoiser.block_head,
+        reader,
+        head,
         text,
         threshold=denoiser.block_threshold,
-        similarity_threshold=denoiser.block_head.config.block_threshold,
+        similarity_threshold=getattr(getattr(head, "config", None), "block_threshold", _SIMILARITY),
         counts=counts,
     )

@@ -18,6 +18,7 @@ from glot_rag.encoder.evidence import Evidence
 from glot_rag.encoder.explaining import explain
 from glot_rag.encoder.late_chunking import pool_chunks
 from glot_rag.encoder.storage import Poolings, denoiser_for, load_parts, load_poolings, save_encoder
+from glot_rag.encoder.torch_evidence import read_window
 from glot_rag.errors import BundleError, InputError, UnsupportedError
 from glot_rag.fingerprint import fingerprint
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooling
@@ -349,7 +350,8 @@ class TorchEncoder(GlotEncoder):
 
     def explain(self, text: str, query: str | None = None) -> Evidence:
         """What the document vector of a text is made of: see `GlotEncoder.explain`."""
-        return explain(self, text, query)
+        read = partial(read_window, self._backbone, self._pooling, self.reading_pooling)
+        return explain(self, read, text, query)
 
 
 def as_torch(encoder: GlotEncoder) -> TorchEncoder:

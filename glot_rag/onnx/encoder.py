@@ -21,6 +21,8 @@ from glot_rag.checks import choose
 from glot_rag.denoise.denoised import Denoised
 from glot_rag.embedder import Vectors
 from glot_rag.encoder.base import GlotEncoder
+from glot_rag.encoder.evidence import Evidence
+from glot_rag.encoder.explaining import ReadWindow, explain
 from glot_rag.encoder.loading import BUNDLE_RECORD as RECORD
 from glot_rag.encoder.loading import is_bundle
 from glot_rag.errors import BundleError, InputError, MissingExtraError
@@ -37,6 +39,8 @@ FORMAT_VERSION = 1
 MODEL, TOKENIZER = "model.onnx", "tokenizer.json"
 DOCUMENTS, QUERIES = "sentence_embedding", "query_embedding"  # outputs of the graph
 NORM = "document_norm"  # (batch, 1), of a document's vector before it was made a unit one; for windows of documents
+# (batch, seq) and (batch, seq, D), of what reads documents: the tokens' weights, and what each adds to the vector
+READ_WEIGHTS, TOKEN_PARTS = "read_weights", "token_parts"
 DENOISER = "denoiser"  # the folder of an exported denoiser
 # B·L and B·L² of a batch, fewer than in torch: here every head's attention scores are held, L² floats each, and stay in
 # the caches. With twice as many of either, a text takes a tenth to a fifth longer.
@@ -119,7 +123,8 @@ class OnnxEncoder(GlotEncoder):
         self._query_output = QUERIES if QUERIES in self._graph.outputs else DOCUMENTS
         fitted = corpus_features.INPUT in self._graph.inputs
         self._corpus_features = CorpusFeatures(self.path, record) if fitted else None
-        if record["reads"] not in self._graph.outputs or (record["whole"] and NORM not in self._graph.outputs):
+        needed = {record["reads"], READ_WEIGHTS, TOKEN_PARTS, *([NORM] if record["whole"] else [])}
+        if not needed <= set(self._graph.outputs):
             raise BundleError(f"{self.path / MODEL} lacks an output that {RECORD} names: export the encoder again")
         self.denoiser: OnnxDenoiser | None = None
         if record.get("denoiser") is not None:
@@ -136,8 +141,8 @@ class OnnxEncoder(GlotEncoder):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Beside encoding "denoise", if it has a denoiser."""
-        return frozenset() if self.denoiser is None else frozenset({"denoise"})
+        """Beside encoding "explain" and, if it has a denoiser, "denoise"."""
+        return frozenset({"explain"} if self.denoiser is None else {"explain", "denoise"})
 
     @property
     def dimension(self) -> int:
@@ -204,6 +209,21 @@ class OnnxEncoder(GlotEncoder):
         if self.denoiser is None:
             raise self._unsupported("denoise", "denoise")
         return self.denoiser.denoise(texts, groups)
+
+    @property
+    def whole(self) -> bool:
+        """Whether a document of any length is one vector, none of it cut."""
+        return bool(self.record["whole"])
+
+    def explain(self, text: str, query: str | None = None) -> Evidence:
+        """What the document vector of a text is made of, without the token graph: see `GlotEncoder.explain`."""
+        return explain(self, self._read_window, text, query)
+
+    def _read_window(self, ids: Sequence[int]) -> ReadWindow:
+        batch = TokenBatch(np.zeros(1, np.int64), np.array([ids], np.int64), np.ones((1, len(ids)), np.bool_))
+        outputs = [READ_WEIGHTS, TOKEN_PARTS, *(["noise_probability"] * ("noise_probability" in self._graph.outputs))]
+        ((weights, parts, *noise),) = self._graph.run(outputs, [self.feed(batch, DOCUMENTS)], 1)
+        return ReadWindow(weights[0], noise[0][0] if noise else None, parts[0])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Copy what running the bundle needs into a directory.

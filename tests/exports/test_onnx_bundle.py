@@ -59,6 +59,22 @@ def test_the_drop_form_keeps_the_same_tokens(shipped: Exported, noisy: list[str]
         np.testing.assert_allclose(weights[0], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["small", "decoder"])
+def test_evidence_is_the_torch_encoders(name: str, request: pytest.FixtureRequest) -> None:
+    """One head with graph layers in the vector, one that drops tokens; the graph of tokens is not given."""
+    encoder, path, _ = request.getfixturevalue(name)
+    exported = OnnxEncoder(path)
+    query = "how fast does water boil?"
+    found, expected = exported.explain(TEXT, query), encoder.explain(TEXT, query)
+    for ours, theirs in zip(found.tokens, expected.tokens, strict=True):
+        assert (ours.token, ours.span) == (theirs.token, theirs.span)
+        assert (ours.weight, ours.noise) == pytest.approx((theirs.weight, theirs.noise), abs=1e-5)
+        assert ours.contribution == pytest.approx(theirs.contribution, abs=1e-5)
+    score = float(exported.encode_documents([TEXT])[0] @ exported.encode_queries([query])[0])
+    assert sum(each.contribution or 0.0 for each in found.tokens) == pytest.approx(score, abs=1e-5)
+    assert found.graph is None
+
+
 def test_a_decoder_in_the_drop_form(decoder: Exported) -> None:
     """Each token of a decoder sees those before it; of these, in the layers above, only those that were kept."""
     exported = OnnxEncoder(decoder.path)

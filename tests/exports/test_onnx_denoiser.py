@@ -203,7 +203,7 @@ def test_an_encoder_takes_its_denoiser_along(denoising: Exported, site: list[str
     plain = TorchEncoder(encoder.backbone, encoder.query_pooling, whole=True, **PROMPTS)
     assert np.abs(vectors - plain.encode_documents(texts)).max() > 1e-2  # dropping has an effect
     assert exported.fingerprint == encoder.fingerprint
-    assert exported.capabilities == {"denoise"}
+    assert exported.capabilities == {"denoise", "explain"}
     assert not exported.embeds_alike
     assert [each.spans for each in exported.denoise(texts)] == [each.spans for each in encoder.denoise(texts)]
     exported.save(tmp_path / "copy")
