@@ -26,6 +26,7 @@ MOST_CHARACTERS, MOST_BLOCKS = 200_000, 1_000
 # Tokens of a block that are read. 92 validation pages have F1 .827 by all tokens, .826 to .828 by the first 24, 16 or
 # 10 of each block; 10 are 59% of all tokens.
 SKIM = 12
+TEMPLATE_NOISE = 0.95  # at least, for a block of the group's template (`Recurrence.template`)
 WINDOW = 128  # tokens; the token graph joins tokens of a block within a window
 _WORD = re.compile(r"\S+")
 WORD_MARGIN = 0.35  # a word departs from its block if its noise probability is this far beyond the threshold
@@ -110,6 +111,7 @@ def find_noisy_blocks(
         recurrence: what recurs in the corpus; None where nothing was counted.
         batch_tokens: tokens a batch of the backbone may hold; None is `Backbone.batch_tokens`.
     """
+    names = [""] * len(texts) if groups is None else groups
     blocks = [split_blocks(text) for text in texts]
     noise: list[list[NDArray[np.float32]]] = [[] for _ in texts]
     for batch in _batches(blocks):
@@ -118,16 +120,19 @@ def find_noisy_blocks(
         states = early_states(backbone, sections, head.layer, batch_tokens, skim=SKIM, blocks=own)
         counts = None
         if recurrence is not None:
-            names = [""] * len(texts) if groups is None else groups
             counts = [recurrence.features(texts[row], blocks[row], names[row])[first:end] for row, first, end in batch]
         found = find_noise(head, sections, states, counts, own)
         for (row, _, _), each in zip(batch, found, strict=True):
             noise[row].append(each.block_noise)
     empty = np.zeros(0, np.float32)
-    return [
-        NoisyBlocks([block[:2] for block in of_text], np.concatenate([empty, *each]))
-        for of_text, each in zip(blocks, noise, strict=True)
-    ]
+    out = []
+    for row, of_text in enumerate(blocks):
+        values = np.concatenate([empty, *noise[row]])
+        if recurrence is not None:
+            template = recurrence.template(texts[row], of_text, names[row])
+            values[template] = np.maximum(values[template], TEMPLATE_NOISE)
+        out.append(NoisyBlocks([block[:2] for block in of_text], values))
+    return out
 
 
 def _section(text: str, blocks: Sequence[Block]) -> tuple[str, list[Block]]:
