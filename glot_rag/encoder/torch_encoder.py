@@ -100,8 +100,8 @@ class TorchEncoder(GlotEncoder):
             path = find_head(self._backbone.source.name, pooling, head)
             cut = self.dimension if path is None and isinstance(self._pooling, BaselinePooling) else None
             poolings = load_poolings(pooling, path, self._backbone, cut)
-        if denoise is None and own:
-            denoise = self._denoiser
+        if denoise is None:
+            denoise = self._denoiser if own and self._denoiser is not None else False
         return self._with(poolings, denoiser_for(denoise, self._backbone, poolings))
 
     def fit(

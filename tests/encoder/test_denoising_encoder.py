@@ -35,6 +35,8 @@ def test_the_shipped_head_says_that_noisy_lines_go(encoder: TorchEncoder, plain:
     assert encoder.fingerprint != plain.fingerprint
     for pooling in ("mean", "adapool"):
         assert encoder.with_pooling(pooling).denoiser is None
+    # Another pooling is another encoder: nobody asked that one to denoise.
+    assert encoder.with_pooling("mean").with_pooling("glot").fingerprint == plain.fingerprint
     page, article = encoder.encode_documents([MENU + ARTICLE, ARTICLE])
     np.testing.assert_allclose(page, article, atol=1e-5)
     np.testing.assert_allclose(article, plain.encode_documents([ARTICLE])[0], atol=1e-5)
