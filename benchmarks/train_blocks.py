@@ -125,7 +125,7 @@ def summary(
     A document's threshold is its own (`best_threshold`), but not below `least`.
     """
     f1: dict[str, list[float]] = defaultdict(list)
-    lost: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    lost: dict[str, list[tuple[float, float]]] = defaultdict(list, all=[(0.0, 1e-9)])  # there may be no clean ones
     for each, record, noise in zip(documents, records, found, strict=True):
         kind, kept = record["kind"].removesuffix("~"), noise <= max(least, best_threshold(noise, each.words))
         if kind.startswith("clean-"):
