@@ -52,6 +52,9 @@ def index(
         str | None, typer.Option(help="Of files that are not UTF-8 and do not declare a charset, e.g. cp1252.")
     ] = None,
     sync: Annotated[bool, typer.Option("--sync", help="Remove files that are gone from the given folders.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at a file that cannot be read, instead of setting it aside.")
+    ] = False,
 ) -> None:
     """Index files of any format that is read, in chunks. Files that did not change are left as they are."""
     from glot_rag.documents import read_documents
@@ -60,7 +63,7 @@ def index(
     from glot_rag.index.corpus import index_corpus
 
     # What is wrong with a path is told first.
-    reader = read_documents(paths, html=cast("HtmlText", html), encoding=encoding)
+    reader = read_documents(paths, html=cast("HtmlText", html), encoding=encoding, strict=strict)
     with ExitStack() as stack:
         opened, encoder = _open(out, backbone, pooling, clean=denoise is not False)
         stack.enter_context(opened)

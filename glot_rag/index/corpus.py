@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -125,7 +125,8 @@ def _changed(
     index: GlotIndex, files: Files, chunker: Chunker, report: CorpusReport
 ) -> Iterator[tuple[_File, Document | None]]:
     """The documents of files that are not in the index as they are; after a file's last one comes None."""
-    settings = f"{chunker.settings} {files.options}"
+    options = replace(files.options, strict=False)  # which alters no text
+    settings = f"{chunker.settings} {options}"
     for path in files.files:
         digest = files.file_hash(path)
         if digest:

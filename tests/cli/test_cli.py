@@ -79,6 +79,22 @@ def test_index_then_search(
     assert "0 chunks from 0 files; 2 files unchanged; 1 chunks removed; 2 in" in capsys.readouterr().out
 
 
+def test_a_file_that_cannot_be_read_is_set_aside_or_with_strict_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+) -> None:
+    (folder / "menu.txt").write_bytes(b"caf\xe9 cr\xe8me and more")
+    assert run(monkeypatch, "index", folder, "--out", tmp_path / "strict", "--strict") == 2
+    assert "menu.txt: not UTF-8" in capsys.readouterr().err
+    out = tmp_path / "index"
+    assert run(monkeypatch, "index", folder, "--out", out) == 0
+    shown = capsys.readouterr()
+    assert "1 set aside" in shown.err
+    assert "2 in" in shown.out
+    (folder / "menu.txt").unlink()
+    assert run(monkeypatch, "index", folder, "--out", out, "--strict") == 0
+    assert "0 chunks from 0 files; 2 files unchanged" in capsys.readouterr().out  # being strict alters no text
+
+
 def test_an_index_drops_noise_and_keeps_its_denoiser(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
