@@ -29,7 +29,7 @@ from glot_rag.evaluation import EvaluationSettings, evaluate, load_stdlib, print
 from glot_rag.evaluation.metrics import measure
 
 PAGES = Path(__file__).parent / "pages"
-NOISES = ["none", "words:0.8", "boilerplate:0.8"]
+NOISES = ["none", "words:0.8"]
 SEED = 0
 
 console = Console(highlight=False)
@@ -143,7 +143,7 @@ def step(what: str) -> Iterator[None]:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, default=200, help="docstrings (default: %(default)s)")
+    parser.add_argument("--documents", type=int, default=150, help="docstrings (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("demo-output"))
     return parser.parse_args()
 
