@@ -26,6 +26,8 @@ from gather_blocks import _MAIN, _SKIPPED, html_lines
 from selectolax.lexbor import LexborHTMLParser
 
 from glot_rag import Denoiser, TorchEncoder
+from glot_rag.denoise.recurrence import Recurrence
+from glot_rag.documents.blocks import split_blocks
 from glot_rag.evaluation.kept_words import kept_words
 from glot_rag.evaluation.metrics import measure
 
@@ -69,6 +71,21 @@ def enumerate_as_text(scores: list[float]) -> list[tuple[str, float]]:
     return [(str(number), score) for number, score in enumerate(scores)]
 
 
+def template_words(pages: list[dict[str, str]], texts: list[str]) -> dict[str, float]:
+    """Words of the lines that are called the site's template, and the share of them outside the main content."""
+    counts = Recurrence.count(texts).recurring()
+    words = noise = 0
+    for page, text in zip(pages, texts, strict=True):
+        blocks = split_blocks(text)
+        content = {line.strip() for line in page["gold"].split("\n")}
+        for block, is_template in zip(blocks, counts.template(text, blocks), strict=True):
+            if is_template:
+                line = text[block.start : block.end]
+                words += len(line.split())
+                noise += len(line.split()) * (line not in content)
+    return {"words": words, "noise": round(noise / words, 3) if words else 0.0}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+")
@@ -94,6 +111,7 @@ def main() -> None:
         for name, kept in ways.items():
             words = np.array([kept_words(text, page["gold"]) for text, page in zip(kept, pages, strict=True)])
             found[name] = {"kept words": words.mean(axis=0).round(3).tolist(), "ndcg@10": ndcg(encoder, pages, kept)}
+        found["template"] = template_words(pages, texts)
         low, high = (found[name]["ndcg@10"] for name in ("everything", "main content"))
         for name in ("denoised", "denoised, fitted"):
             if high > low:
