@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 def bar(*, disable: bool = False, of_bytes: bool = False) -> Progress:
@@ -21,6 +15,17 @@ def bar(*, disable: bool = False, of_bytes: bool = False) -> Progress:
         disable: draw nothing.
         of_bytes: what is counted are bytes.
     """
+    from rich.console import Console  # here, as importing the library draws no bar
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -183,9 +183,6 @@ def test_a_damaged_or_incomplete_bundle_is_refused(small: Exported, tmp_path: Pa
 
 def test_what_cannot_be_exported_is_refused_before_anything_is_written(small: Exported, tmp_path: Path) -> None:
     encoder = small.encoder
-    denoising = encoder.with_pooling(encoder.pooling.name, denoise=True)
-    with pytest.raises(InputError, match="denoises reads every text twice"):
-        export_encoder(denoising, tmp_path / "out")
     half = Backbone.load(encoder.backbone.source.name, dtype="bfloat16", device="cpu")
     with pytest.raises(InputError, match="float32 on the CPU"):
         export_encoder(TorchEncoder(half, BaselinePooling("mean", 32)), tmp_path / "out")

@@ -112,7 +112,7 @@ def test_told_otherwise(documents: list[Document], fitted: Denoiser, tmp_path: P
     with GlotVectorStore.from_documents(documents[:3], embeddings, path=tmp_path / "index", denoise=fitted) as store:
         assert embeddings.documents == [each.text for each in fitted.denoise(texts[:3], ["a.org"] * 3)]
     GlotVectorStore.from_documents(documents[:3], embeddings, path=tmp_path / "index").close()
-    with pytest.raises(InputError, match=r"was filled with Denoiser\(.*fitted=True\), which is kept beside it"):
+    with pytest.raises(InputError, match=r"was filled with TorchDenoiser\(.*fitted=True\), which is kept beside it"):
         GlotVectorStore.from_documents(documents, embeddings, path=tmp_path / "index", denoise=False)
     with pytest.raises(InputError, match="denoise must be True, False, None or a Denoiser, got str"):
         GlotVectorStore.from_documents(documents, embeddings, denoise="yes")  # type: ignore[arg-type]
