@@ -14,6 +14,7 @@ import json
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def main() -> None:
     pages = [pages[position] for position in sample_positions(len(pages), options.count)]
     texts = [page["text"] for page in pages]
     denoiser = Denoiser.from_pretrained(dtype=options.dtype)
-    encoder = TorchEncoder(denoiser.backbone, TorchEncoder.from_pretrained(pooling="mean", dtype=options.dtype).pooling)
+    encoder = TorchEncoder.from_pretrained(pooling="mean", denoise=False, dtype=options.dtype)
     denoiser.denoise(texts[:2])
     encoder.encode_documents(chunks_of(texts[0]))  # both are warm now
     ways: dict[str, Callable[[], list[str]]] = {
@@ -54,11 +55,11 @@ def main() -> None:
 
         ways["trafilatura"] = lambda: [trafilatura.extract(page["html"]) or "" for page in pages]
     words = sum(len(text.split()) for text in texts)
-    report: dict[str, Any] = {"pages": len(pages), "words": words, "dtype": str(denoiser.backbone.dtype)}
+    report: dict[str, Any] = {"pages": len(pages), "words": words, "dtype": str(encoder.backbone.dtype)}
     for name, clean in ways.items():
         kept, cleaning = timed(clean)
         chunks = [chunk for text in kept for chunk in chunks_of(text)]
-        _, encoding = timed(lambda chunks=chunks: encoder.encode_documents(chunks))
+        _, encoding = timed(partial(encoder.encode_documents, chunks))
         report[name] = {
             "cleaning": round(cleaning, 2),
             "encoding": round(encoding, 2),

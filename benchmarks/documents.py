@@ -183,7 +183,8 @@ class HashEncoder:
         """(N, 64) float32, rows of norm 1."""
         hashes = b"".join(hashlib.blake2b(text.encode(), digest_size=64).digest() for text in texts)
         rows = np.frombuffer(hashes, np.uint8).reshape(-1, 64).astype(np.float32) - 127.5
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        unit: Vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return unit
 
     encode_queries = encode_documents
 

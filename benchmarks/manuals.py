@@ -80,7 +80,7 @@ def read(folders: list[Path], limit: int) -> dict[str, Any]:
     gold = [main_content(file) for file in files]
     texts: dict[str, list[str]] = {}
     for html in ("all", "main"):
-        texts[html] = [next(read_documents(file, html=html)).text for file in files]  # type: ignore[arg-type]
+        texts[html] = [next(read_documents(file, html=html)).text for file in files]
     groups = [str(Path(file).parent) for file in files]
     denoiser = Denoiser.from_pretrained()
     for html in ("all", "main"):
@@ -150,7 +150,8 @@ def chunks(paths: list[Path], limit: int) -> dict[str, Any]:
     from glot_rag import GlotEncoder
 
     encoder = GlotEncoder.from_pretrained("minilm", pooling="mean", denoise=False)
-    documents, queries = [], []
+    documents: list[Document] = []
+    queries = []
     for document in documents_of(paths, limit):
         blanked, found = with_queries(document, split_blocks(document.text, document.blocks))
         queries += [(len(documents), *each) for each in found]

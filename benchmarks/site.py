@@ -95,7 +95,7 @@ def main() -> None:
     torch.set_num_threads(1)
     denoiser = Denoiser.from_pretrained()
     mean = TorchEncoder.from_pretrained(pooling="mean")
-    encoder = TorchEncoder(denoiser.backbone, mean.pooling, whole=True)
+    encoder = TorchEncoder(mean.backbone, mean.pooling, whole=True)
     report: dict[str, Any] = {}
     for folder in options.folders:
         pages = read_pages(folder, options.pages)

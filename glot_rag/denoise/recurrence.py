@@ -314,8 +314,8 @@ def _keys(text: str, blocks: Sequence[Block], group: str) -> _Keys:
     of_group = np.uint64(_hash(group))
     runs = _mixed(runs ^ of_group)
     sequences = whole[:-2] * _FACTORS[0] + whole[1:-1] * _FACTORS[1] + whole[2:]
-    always = (_mixed(each + of_group) >> _ALWAYS << _ALWAYS for each in (whole, ~sequences))
-    return _Keys(*always, runs, home[inside])
+    of_blocks, of_sequences = (_mixed(each + of_group) >> _ALWAYS << _ALWAYS for each in (whole, ~sequences))
+    return _Keys(of_blocks, of_sequences, runs, home[inside])
 
 
 def _word_hash(word: str, cache: dict[str, int]) -> int:
