@@ -102,7 +102,9 @@ def show_pages(questions: dict[str, str], found: dict[str, list[list[Hit]]], kep
         ndcg = measure({page: {page: 1} for page in questions}, run, ["ndcg@10"])["ndcg@10"]
         table.add_row(name, f"{first:.0%}", f"{five:.0%}", f"{100 * ndcg:.1f}")
     console.print(table)
-    console.print(f"GLOT kept {kept:.0%} of the words. One vector a page.")
+    console.print(
+        f"One vector a page: mean pooling reads its first 256 tokens, GLOT the {kept:.0%} of the words that it keeps."
+    )
 
 
 def best_example(questions: dict[str, str], found: dict[str, list[list[Hit]]]) -> str:
