@@ -113,14 +113,15 @@ def find_noisy_blocks(
     """
     names = [""] * len(texts) if groups is None else groups
     blocks = [split_blocks(text) for text in texts]
+    recurring = None
+    if recurrence is not None:
+        recurring = [recurrence.features(*each) for each in zip(texts, blocks, names, strict=True)]
     noise: list[list[NDArray[np.float32]]] = [[] for _ in texts]
     for batch in _batches(blocks):
         parts = [_section(texts[row], blocks[row][first:end]) for row, first, end in batch]
         sections, own = [text for text, _ in parts], [each for _, each in parts]
         states = early_states(backbone, sections, head.layer, batch_tokens, skim=SKIM, blocks=own)
-        counts = None
-        if recurrence is not None:
-            counts = [recurrence.features(texts[row], blocks[row], names[row])[first:end] for row, first, end in batch]
+        counts = None if recurring is None else [recurring[row][first:end] for row, first, end in batch]
         found = find_noise(head, sections, states, counts, own)
         for (row, _, _), each in zip(batch, found, strict=True):
             noise[row].append(each.block_noise)

@@ -6,16 +6,15 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glot_rag.documents.blocks import split_blocks
+from glot_rag.documents.clean import join_runs
 
 WORD = re.compile(r"\S+")
-_LINE_BREAK = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 Span = tuple[int, int]
 
@@ -118,11 +117,3 @@ def _kept_parts(text: str, parts: Sequence[Span], kept: NDArray[np.bool_]) -> tu
     edges = np.flatnonzero(np.diff(np.concatenate([[False], kept, [False]])))
     runs = tuple((parts[first][0], parts[end - 1][1]) for first, end in edges.reshape(-1, 2).tolist())
     return text if kept.all() else join_runs(text, runs), runs
-
-
-def join_runs(text: str, runs: Sequence[Span]) -> str:
-    """The runs, with a line break between two of them if what was dropped there has one, else a space."""
-    pieces = [text[start:end] for start, end in runs[:1]]
-    for (_, end), (start, stop) in pairwise(runs):
-        pieces += ["\n" if _LINE_BREAK.search(text, end, start) else " ", text[start:stop]]
-    return "".join(pieces)

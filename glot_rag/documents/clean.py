@@ -34,7 +34,7 @@ class CleanDocument:
         self._ends = [end for _, end in spans]
         self._places = list(accumulate((end - start + 1 for start, end in spans[:-1]), initial=0))  # in the clean text
         blocks = [kept for block in original.blocks if (kept := self._kept(block)) is not None]
-        self.document = Document(_joined(original.text, spans), original.id, original.metadata, blocks)
+        self.document = Document(join_runs(original.text, spans), original.id, original.metadata, blocks)
 
     @classmethod
     def whole(cls, original: Document) -> CleanDocument:
@@ -75,8 +75,9 @@ def _with_headings(document: Document, spans: Sequence[tuple[int, int]]) -> list
     return merged
 
 
-def _joined(text: str, spans: Sequence[tuple[int, int]]) -> str:
-    parts = [text[start:end] for start, end in spans[:1]]
-    for (_, before), (start, end) in pairwise(spans):
-        parts += ["\n" if _LINE_BREAK.search(text, before, start) else " ", text[start:end]]
-    return "".join(parts)
+def join_runs(text: str, runs: Sequence[tuple[int, int]]) -> str:
+    """The runs, with a line break between two of them if what was dropped there has one, else a space."""
+    pieces = [text[start:end] for start, end in runs[:1]]
+    for (_, end), (start, stop) in pairwise(runs):
+        pieces += ["\n" if _LINE_BREAK.search(text, end, start) else " ", text[start:stop]]
+    return "".join(pieces)

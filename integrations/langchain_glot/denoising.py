@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Union, runtime_checkable
 
 from langchain_core.embeddings import Embeddings
 
-from glot_rag.denoise.denoised import join_runs
+from glot_rag.documents.clean import join_runs
 from glot_rag.documents.groups import groups_of
 from glot_rag.documents.validation import check_document
 from glot_rag.embedder import Embedder, Vectors
