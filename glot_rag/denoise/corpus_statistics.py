@@ -27,9 +27,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
+from glot_rag.denoise.arrays import read_arrays
 from glot_rag.denoise.group_phrases import GROUP_ARRAYS, GroupPhrases, look_up
 from glot_rag.errors import BundleError, InputError
 from glot_rag.files import write_atomically
@@ -41,7 +41,6 @@ STATISTICS_FILE = "corpus_statistics.safetensors"
 FEWEST_DOCUMENTS = 50  # below, little can be said of what recurs
 MOST_COUNTED = 20_000  # documents that are counted at most, evenly spread
 _LARGEST_VOCABULARY = 1 << 21  # three token ids side by side are a 63-bit number
-_LARGEST_FILE = 1 << 30
 _CHUNK = 1 << 20  # phrases merged at a time, so that memory follows the distinct ones
 _COUNTS = ("occurrences", "documents_with_token", "phrases", "documents_with_phrase")
 
@@ -187,14 +186,7 @@ class CorpusStatistics:
             BundleError: it is missing, damaged, or contradicts itself.
         """
         again = "fit the encoder again and save it"
-        try:
-            if path.stat().st_size > _LARGEST_FILE:
-                raise BundleError(f"{path} is larger than {_LARGEST_FILE} bytes: these are no corpus statistics")
-            arrays = load(path.read_bytes())
-        except OSError as error:
-            raise BundleError(f"{path} cannot be read ({error.strerror}): {again}") from error
-        except (SafetensorError, ValueError) as error:
-            raise BundleError(f"{path} is damaged ({error}): {again}") from error
+        arrays = read_arrays(path, "corpus statistics", again)
         prior = arrays.pop("token_prior", None)
         names = {*_COUNTS, "documents", *(GROUP_ARRAYS if "groups" in arrays else ())}
         if set(arrays) != names or any(array.dtype != np.int64 for array in arrays.values()):

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
+from glot_rag.denoise.arrays import read_arrays
 from glot_rag.documents.blocks import Block, split_blocks
 from glot_rag.errors import BundleError, InputError
 from glot_rag.files import write_atomically
@@ -39,7 +39,6 @@ FEWEST = 3  # documents of a group; in fewer nothing can be said to recur
 TEMPLATE_SHARE, TEMPLATE_DOCUMENTS = 0.6, 5
 MOST_KEPT = 1 << 24  # different blocks and runs that are counted, 200 MB of them
 _PENDING = 1 << 20  # of them that wait to be put in order
-_LARGEST_FILE = 1 << 30
 _WORD = re.compile(r"\w+")
 _FACTORS = np.array([0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0x9E3779B97F4A7C15], np.uint64)  # odd
 _ALWAYS = np.uint64(16)  # the last bits of hashes of blocks are 0: they leave the sample after all runs did
@@ -193,14 +192,7 @@ class Recurrence:
             BundleError: it is missing, damaged, or contradicts itself.
         """
         again = "fit the denoiser again and save it"
-        try:
-            if path.stat().st_size > _LARGEST_FILE:
-                raise BundleError(f"{path} is larger than {_LARGEST_FILE} bytes: these are no counts of what recurs")
-            arrays = load(path.read_bytes())
-        except OSError as error:
-            raise BundleError(f"{path} cannot be read ({error.strerror}): {again}") from error
-        except (SafetensorError, ValueError) as error:
-            raise BundleError(f"{path} is damaged ({error}): {again}") from error
+        arrays = read_arrays(path, "counts of what recurs", again)
         if {name: array.dtype for name, array in arrays.items()} != _KINDS:
             raise BundleError(f"{path} does not hold counts of what recurs: {again}")
         found = cls(

@@ -16,7 +16,6 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 
-from glot_rag.checks import choose
 from glot_rag.denoise.corpus_statistics import FEATURES, STATISTICS_FILE, CorpusStatistics
 from glot_rag.denoise.denoiser import EXPORTED_RECORD as RECORD
 from glot_rag.denoise.denoiser import Denoiser, is_exported
@@ -27,7 +26,7 @@ from glot_rag.files import read_checked, read_json_record
 from glot_rag.fingerprint import fingerprint
 from glot_rag.models.tokenizer import Tokenizer
 from glot_rag.onnx.networks import BlockHead, LowerLayers, WordHead
-from glot_rag.onnx.runtimes import DTYPES, RUNTIMES, GraphRuntime, load_graph
+from glot_rag.onnx.runtimes import GraphRuntime, check_runtime, load_graph
 
 FORMAT = "glot-rag/onnx-denoiser"
 FORMAT_VERSION = 1
@@ -71,13 +70,7 @@ class OnnxDenoiser(Denoiser):
         runtime: str = "onnxruntime",
         dtype: str | None = None,
     ) -> None:
-        choose("runtime", runtime, RUNTIMES)
-        if dtype is not None:
-            choose("dtype", dtype, DTYPES)
-            if runtime != "openvino":
-                raise InputError("ONNX Runtime computes in float32: leave dtype out, or use runtime='openvino'")
-        if threads is not None and threads < 1:
-            raise InputError(f"threads must be at least 1; got {threads}")
+        check_runtime(runtime, threads, dtype, computes_in="float32")
         self.path = Path(path)
         self.runtime = runtime
         record = read_json_record(self.path / RECORD, FORMAT, FORMAT_VERSION)

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glot_rag.checks import choose
 from glot_rag.denoise.denoised import Denoised
 from glot_rag.embedder import Vectors
 from glot_rag.encoder.base import GlotEncoder
@@ -31,7 +30,7 @@ from glot_rag.models.tokenizer import TokenBatch, Tokenizer, check_texts, pack, 
 from glot_rag.onnx import corpus_features
 from glot_rag.onnx.corpus_features import CorpusFeatures
 from glot_rag.onnx.denoiser import OnnxDenoiser
-from glot_rag.onnx.runtimes import DTYPES, RUNTIMES, load_graph
+from glot_rag.onnx.runtimes import check_runtime, load_graph
 from glot_rag.progress import bar
 
 FORMAT = "glot-rag/onnx"
@@ -81,17 +80,11 @@ class OnnxEncoder(GlotEncoder):
         runtime: str = "onnxruntime",
         dtype: str | None = None,
     ) -> None:
-        choose("runtime", runtime, RUNTIMES)
-        if dtype is not None:
-            choose("dtype", dtype, DTYPES)
-            if runtime != "openvino":
-                raise InputError("ONNX Runtime computes in what the bundle was exported in: leave dtype out")
+        check_runtime(runtime, threads, dtype, computes_in="what the bundle was exported in")
         try:
             import tokenizers
         except ImportError as error:
             raise MissingExtraError(error.name or "tokenizers", "onnx") from error
-        if threads is not None and threads < 1:
-            raise InputError(f"threads must be at least 1; got {threads}")
         self.path = Path(path)
         record = read_json_record(self.path / RECORD, FORMAT, FORMAT_VERSION)
         if not denoise and record.get("denoiser") is not None:

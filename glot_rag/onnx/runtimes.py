@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from glot_rag.errors import MissingExtraError
+from glot_rag.checks import choose
+from glot_rag.errors import InputError, MissingExtraError
 
 RUNTIMES = ("onnxruntime", "openvino")
 DTYPES = ("float32", "bfloat16")  # what OpenVINO computes in, whatever the weights are stored in
@@ -43,6 +44,27 @@ class GraphRuntime(Protocol):
             feeds: input name -> array; taken as they are needed.
             count: how many there are.
         """
+
+
+def check_runtime(runtime: str, threads: int | None, dtype: str | None, *, computes_in: str) -> None:
+    """Refuse settings that no runtime takes.
+
+    Args:
+        runtime: "onnxruntime" or "openvino".
+        threads: to compute with; None leaves it to the runtime.
+        dtype: "float32" or "bfloat16", for OpenVINO; None leaves it to the runtime.
+        computes_in: what ONNX Runtime computes in, whatever is asked for.
+
+    Raises:
+        InputError: threads below 1, an unknown runtime or dtype, a dtype for ONNX Runtime.
+    """
+    choose("runtime", runtime, RUNTIMES)
+    if dtype is not None:
+        choose("dtype", dtype, DTYPES)
+        if runtime != "openvino":
+            raise InputError(f"ONNX Runtime computes in {computes_in}: leave dtype out, or use runtime='openvino'")
+    if threads is not None and threads < 1:
+        raise InputError(f"threads must be at least 1; got {threads}")
 
 
 def load_graph(runtime: str, model: bytes, threads: int | None, dtype: str | None = None) -> GraphRuntime:
