@@ -47,6 +47,23 @@ def describe(number):
     return (lambda index: index.update_metadata({f"d{number}": {"described": True}})), change
 
 
+def delete_even():
+    def change(state):
+        return {id: document for id, document in state.items() if document.metadata.get("n", 1) % 2}
+
+    return (lambda index: index.delete(filter={"n": {"$in": [0, 2, 4, 6, 8]}})), change
+
+
+def mark(least):
+    def change(state):
+        return {
+            id: Document(old.text, id, {**old.metadata, "marked": True}) if old.metadata.get("n", 0) >= least else old
+            for id, old in state.items()
+        }
+
+    return (lambda index: index.set_metadata({"marked": True}, filter={"n": {"$gte": least}})), change
+
+
 def keep(state):
     return state
 
@@ -57,8 +74,10 @@ HISTORY = [
     delete(3, 4),
     describe(1),
     add(2, 6, "new"),
+    mark(4),
     (GlotIndex.compact, keep),
-    delete(0),
+    delete_even(),
+    delete(3),
     (GlotIndex.close, keep),
 ]
 

@@ -24,11 +24,14 @@ BASE = [Document(f"text {i}", f"d{i}", {"n": i}) for i in range(20) if i not in 
 ADDED = [Document(f"new {i}", f"d{i}", {"n": i}) for i in (1, 2, 30, 31)]
 DELETED = ["d1", "d9", "d17"]
 UPDATED = [("d5", {"changed": True}), ("d6", {})]
+OLD = {"n": {"$gte": 11}}  # nine documents: four that are in the files, and five that were added after these
 CREATE = "create"  # the one operation that starts without an index
 OPERATIONS = {
     "add": lambda index: index.add(ADDED),
     "delete": lambda index: index.delete(DELETED),
+    "delete_by_filter": lambda index: index.delete(filter=OLD),
     "update_metadata": lambda index: index.update_metadata(dict(UPDATED)),
+    "set_metadata": lambda index: index.set_metadata({"old": True}, filter=OLD),
     "checkpoint": lambda index: index.checkpoint(),
     "reindex": lambda index: index.reindex("hnsw"),
     "compact": lambda index: index.compact(),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hash_encoder import HashEncoder, assert_same_hits, brute_force, corpus
+from hash_encoder import HashEncoder, assert_same_hits, brute_force, corpus, keyword_scores
 
 from glot_rag.index import Document, GlotIndex
 from glot_rag.index.replica.shared_lock import SharedLock
@@ -42,32 +42,51 @@ def test_reader_processes_see_whole_commits_in_order(path, encoder, figures):
 
 
 def test_threads_search_while_another_adds_and_deletes(path, encoder):
+    """By vectors, by keywords and by both. Every commit changes all BM25 scores: each search must give those of one."""
     base = corpus(300)
-    failures, searches, done = [], [0], threading.Event()
+    query = base[7].text
+    states = list(states_of(base, 60))
+    expected = {
+        tuple(np.float32(sorted(keyword_scores(state, query))[:-6:-1]).round(4)): number
+        for number, state in enumerate(states)
+    }
+    failures, searches, done = [], dict.fromkeys(("vector", "keyword", "hybrid"), 0), threading.Event()
     with GlotIndex.create(path, encoder) as index:
         index.add(base)
 
-        def search(seed):
-            generator = np.random.default_rng(seed)
-            quiet = HashEncoder()
+        def by_vectors(hits, wanted):
+            assert hits[0].id == wanted.id  # never touched by the writer: always there, always first
+            scores = [hit.score for hit in hits]
+            assert scores == sorted(scores, reverse=True)
+            vectors = HashEncoder().vectors([hit.text for hit in hits])
+            np.testing.assert_allclose(vectors @ HashEncoder().vectors([wanted.text])[0], scores, atol=1e-6)
+
+        def look(mode, filter=None):
+            generator, seen = np.random.default_rng(0), 0
             try:
                 while not done.is_set():
-                    wanted = base[int(generator.integers(0, 300))]
-                    hits = index.search(wanted.text, 5, {"even": wanted.metadata["even"]} if seed % 2 else None)
-                    query = quiet.vectors([wanted.text])[0]
-                    assert hits[0].id == wanted.id  # never touched by the writer: always there, always first
-                    scores = [hit.score for hit in hits]
-                    assert scores == sorted(scores, reverse=True)
-                    np.testing.assert_allclose(quiet.vectors([hit.text for hit in hits]) @ query, scores, atol=1e-6)
-                    searches[0] += 1
+                    wanted = base[int(generator.integers(0, 300))] if mode == "vector" else base[7]
+                    hits = index.search(wanted.text, 5, filter, mode=mode)
+                    if mode == "keyword":
+                        number = expected[tuple(np.float32([hit.score for hit in hits]).round(4))]
+                        assert number >= seen, "a search went back"
+                        seen = number
+                    elif mode == "vector" and (filter is None or wanted.metadata["even"]):
+                        by_vectors(hits, wanted)
+                    else:
+                        assert all(hit.metadata["even"] for hit in hits) or filter is None
+                        if mode == "hybrid":
+                            assert (hits[0].id, hits[0].score) == (wanted.id, pytest.approx(1))
+                    searches[mode] += 1
             except BaseException as error:
                 failures.append(error)
 
-        threads = [threading.Thread(target=search, args=[seed]) for seed in range(4)]
+        asked = [("vector",), ("vector", {"even": True}), ("keyword",), ("hybrid",)]
+        threads = [threading.Thread(target=look, args=each) for each in asked]
         for thread in threads:
             thread.start()
         for step in range(60):
-            index.add([Document(f"new {step} {i}", f"new {i}", {"even": True}) for i in range(10)])
+            index.add(added(step))
             index.delete([f"new {step % 10}"])
             if step % 20 == 0:
                 index.checkpoint()
@@ -75,8 +94,25 @@ def test_threads_search_while_another_adds_and_deletes(path, encoder):
         for thread in threads:
             thread.join()
         assert failures == []
-        assert searches[0] > 20
+        assert min(searches.values()) > 5, searches
+        assert sorted(document.id for document in index) == sorted(document.id for document in states[-1])
         assert index.verify().ok
+
+
+def added(step):
+    """Ten documents, longer with each step."""
+    return [Document(f"new {step} {i}" + " grown" * step, f"new {i}", {"even": True}) for i in range(10)]
+
+
+def states_of(base, steps):
+    """The documents before the first and after each commit of `steps` additions and deletions."""
+    state = {document.id: document for document in base}
+    yield list(state.values())
+    for step in range(steps):
+        state |= {document.id: document for document in added(step)}
+        yield list(state.values())
+        del state[f"new {step % 10}"]
+        yield list(state.values())
 
 
 def test_no_lock_keeps_threads_from_searching_at_once(index, encoder, monkeypatch):

@@ -88,10 +88,19 @@ def test_kill_at_random_moments_loses_nothing_acknowledged(path, rounds, mode, f
 
 # -- at each step of one operation
 
+
+def is_old(document):
+    return steps_child.OLD["n"]["$gte"] <= document.metadata["n"]
+
+
 OPERATIONS = {
     "add": lambda state: state | {d.id: d for d in steps_child.ADDED},
     "delete": lambda state: {id: d for id, d in state.items() if id not in steps_child.DELETED},
+    "delete_by_filter": lambda state: {id: d for id, d in state.items() if not is_old(d)},
     "update_metadata": lambda state: state | {id: Document(f"text {id[1:]}", id, m) for id, m in steps_child.UPDATED},
+    "set_metadata": lambda state: {
+        id: Document(d.text, id, {**d.metadata, "old": True}) if is_old(d) else d for id, d in state.items()
+    },
     "checkpoint": lambda state: state,
     "reindex": lambda state: state,
     "compact": lambda state: state,

@@ -20,6 +20,10 @@ documents = st.builds(
 )
 
 
+def has_tag(metadata, tag):
+    return metadata["tag"] == tag and type(metadata["tag"]) is type(tag)
+
+
 class AgainstDict(RuleBasedStateMachine):
     """Any order of changes, reindexings, backups and reopenings gives what a dict and NumPy would."""
 
@@ -46,6 +50,21 @@ class AgainstDict(RuleBasedStateMachine):
         assert self.index.update_metadata({id: {"tag": tag} for id in wanted}) == len(found)
         for id in found:
             self.oracle[id] = Document(self.oracle[id].text, id, {"tag": tag})
+
+    @rule(tag=st.sampled_from([1, "1", None]))
+    def delete_by_filter(self, tag):
+        gone = [id for id, document in self.oracle.items() if has_tag(document.metadata, tag)]
+        assert self.index.delete(filter={"tag": tag}) == len(gone)
+        for id in gone:
+            del self.oracle[id]
+
+    @rule(tag=st.sampled_from([1, "1", None]), new=st.sampled_from([1, "1", None]))
+    def set_metadata(self, tag, new):
+        """The key that the filter looks at, so that what matches changes with it."""
+        found = [document for document in self.oracle.values() if has_tag(document.metadata, tag)]
+        assert self.index.set_metadata({"tag": new, "set": True}, filter={"tag": tag}) == len(found)
+        for document in found:
+            self.oracle[document.id] = Document(document.text, document.id, {"tag": new, "set": True})
 
     @rule()
     def checkpoint(self):
@@ -92,11 +111,11 @@ class AgainstDict(RuleBasedStateMachine):
 
     @rule(query=st.sampled_from(["x", "q", "y zz x x"]), tag=st.sampled_from([1, "1", None]), k=st.integers(1, 6))
     def search(self, query, tag, k):
-        def keep(metadata):
-            return metadata["tag"] == tag and type(metadata["tag"]) is type(tag)
-
         for index in (self.index, self.reader):
-            assert_all_searches(index, self.oracle.values(), query, k, keep, {"tag": tag})
+            assert_all_searches(index, self.oracle.values(), query, k)
+            assert_all_searches(
+                index, self.oracle.values(), query, k, lambda metadata: has_tag(metadata, tag), {"tag": tag}
+            )
             hits = index.search(query, k, {"tag": tag})
             assert all(self.oracle[hit.id] == Document(hit.text, hit.id, hit.metadata) for hit in hits)
 
