@@ -35,7 +35,8 @@ found = {}
 def count(command, name):
     for each, inner in getattr(command, "commands", {}).items():
         count(inner, f"{name} {each}".strip())
-    options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
+    own = ("help", "install_completion", "show_completion")  # Typer's
+    options = [p for p in command.params if p.param_type_name == "option" and p.name not in own]
     if options or not hasattr(command, "commands"):
         found[name or "(all)"] = len(options)
 count(group, "")

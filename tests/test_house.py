@@ -25,7 +25,7 @@ PAGES = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")]
 PAGES += [*sorted((ROOT / "docs").rglob("*.md")), *CARDS]
 _FENCE = re.compile(r"(?P<runs><!-- runs -->\n)?```(?P<language>\w*)\n(?P<code>.*?)```", re.DOTALL)
 _LINK = re.compile(r"(?<!`)!?\[[^\]]*\]\((?P<target>[^)\s]+)\)")
-MOST_OPTIONS = 69  # over all commands, without --help: 6 of serve, 2 of explain, 61 of the others
+MOST_OPTIONS = 69  # over all commands, without --help and completion: 6 of serve, 2 of explain, 61 of the others
 # Words of earlier versions: glossary.md has the ones in use.
 RETIRED = [
     r"\bopinions?\b",

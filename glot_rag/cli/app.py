@@ -10,17 +10,16 @@ import sys
 
 import typer
 
-from glot_rag.cli import denoise, evaluate, explain, export, index, maintenance, paper, search, serve, train
+from glot_rag.cli import denoise, doctor, evaluate, explain, export, index, maintenance, paper, search, serve, train
 from glot_rag.errors import GlotError
 
 app = typer.Typer(
     name="glot-rag",
     help="Embeddings that survive noisy documents: token-graph pooling over a frozen transformer.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-for commands in (index, search, denoise, explain, evaluate, train, export, serve, maintenance, paper):
+for commands in (index, search, denoise, explain, evaluate, train, export, serve, maintenance, paper, doctor):
     commands.register(app)
 
 

@@ -182,6 +182,31 @@ def resolve(name: str | os.PathLike[str]) -> ModelSource:
     return ModelSource(text, text, prompts=prompts, tried=(*tried, f"the hub and its cache, as {text}"))
 
 
+def locate(name: str) -> tuple[str, Path] | None:
+    """Where a backbone is on this machine, without reading, unpacking or loading anything.
+
+    Args:
+        name: as for `resolve`.
+
+    Returns:
+        ("package" | "path" | "hub cache", where); None if it would have to be fetched.
+    """
+    model = PACKAGED.get(name)
+    if model is not None:
+        parts = [_packaged_file(part) for part in model.parts]
+        if parts[0] is not None and None not in parts:
+            return "package", parts[0].parent
+    elif (path := Path(name).expanduser()).exists():
+        return "path", path
+    if importlib.util.find_spec("huggingface_hub") is None:
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    hub_id = name if model is None else model.hub_id
+    cached = try_to_load_from_cache(hub_id, "config.json") if _could_be_hub_id(hub_id) else None
+    return ("hub cache", Path(cached).parent) if isinstance(cached, str) else None
+
+
 def _could_be_hub_id(text: str) -> bool:
     parts = text.split("/")
     return len(parts) <= 2 and all(part and not part.startswith(".") for part in parts) and not text.startswith("~")
