@@ -26,6 +26,7 @@ LAYERS = [
     ("encoder",),
     ("onnx",),
     ("index",),
+    ("shards",),
     ("classification",),
     ("evaluation",),
     ("training",),

@@ -185,13 +185,54 @@ class TorchDenoiser(Denoiser):
                 f"what recurs cannot be told from {len(texts)} documents: expected at least {FEWEST}; leave fit() out "
                 "for fewer"
             )
-        recurrence, head = None, self._head
-        lined, flat = ([row for row, text in enumerate(texts) if self._by_blocks(text) is way] for way in (True, False))
-        if self._counts and lined:
-            recurrence = Recurrence.count(*rows_of(texts, names, lined)).recurring()
+        flat = self.flat(texts)
+        counted, lined = self.count(texts, names), len(texts) - len(flat)
+        return self.fit_counted(counted, lined, *rows_of(texts, names, flat), fit_words=fit_words)
+
+    def count(self, texts: Sequence[str], groups: Sequence[str] | None = None) -> Recurrence | None:
+        """What `fit` counts of texts with lines. Counts of parts of a corpus are merged with `Recurrence.merge`.
+
+        Returns:
+            None where the block head reads no counts.
+        """
+        if not self._counts:
+            return None
+        lined = [row for row, text in enumerate(texts) if self._by_blocks(text)]
+        return Recurrence.count(*rows_of(texts, groups, lined))
+
+    def flat(self, texts: Sequence[str]) -> list[int]:
+        """Which of the texts the word head reads."""
+        return [row for row, text in enumerate(texts) if not self._by_blocks(text)]
+
+    def fit_counted(
+        self,
+        counted: Recurrence | None,
+        lined: int,
+        flat: Sequence[str],
+        groups: Sequence[str] | None = None,
+        *,
+        fit_words: FitWords | None = None,
+        show_progress: bool = False,
+    ) -> TorchDenoiser:
+        """The end of `fit`, for a corpus that was counted in parts.
+
+        Args:
+            counted: what `count` gave over all parts, merged.
+            lined: how many texts have lines.
+            flat: the texts that the word head reads (`flat`), or up to 20,000 of them, evenly spread.
+            groups: the names of their groups.
+            fit_words: fits the word head; None does it here.
+            show_progress: draw a progress bar on stderr.
+        """
+        recurrence = counted.recurring() if counted is not None and lined else None
+        head = self._head
         if head is not None and self._classifier is not None:
+            texts, names = list(flat), None if groups is None else list(groups)
             if not lined or len(flat) >= FEWEST_DOCUMENTS:
-                head = fit_words(head, self._classifier, *rows_of(texts, names, flat))
+                if fit_words is None:
+                    head = fit_head(self._backbone, head, self._classifier, texts, names, show_progress=show_progress)
+                else:
+                    head = fit_words(head, self._classifier, texts, names)
             elif flat:
                 logger.info("%d texts without lines are too few to fit the word head to", len(flat))
         return TorchDenoiser(
