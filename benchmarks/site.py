@@ -78,7 +78,7 @@ def template_words(pages: list[dict[str, str]], texts: list[str]) -> dict[str, f
     for page, text in zip(pages, texts, strict=True):
         blocks = split_blocks(text)
         content = {line.strip() for line in page["gold"].split("\n")}
-        for block, is_template in zip(blocks, counts.template(text, blocks), strict=True):
+        for block, is_template in zip(blocks, counts.look_up(text, blocks).template, strict=True):
             if is_template:
                 line = text[block.start : block.end]
                 words += len(line.split())

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glot_rag.denoise.block_noise import MOST_BLOCKS, MOST_CHARACTERS, SKIM, find_noise
+from glot_rag.denoise.block_scores import home_of
 from glot_rag.denoise.block_states import early_states
 from glot_rag.denoise.networks import BlockScorer, StateReader
 
@@ -85,9 +86,8 @@ def block_evidence(
     if not 0 < len(found.blocks) <= MOST_BLOCKS:
         return None
     (plain,) = find_noise(head, [text], states, given, layout=False)
-    starts = np.array([block.start for block in found.blocks])
-    home = (np.searchsorted(starts, states[0].spans[:, 1] - 1, side="right") - 1).clip(min=0)
-    means = np.zeros((len(starts), states[0].states.shape[1]), np.float32)
+    home = home_of(found.blocks, states[0].spans[:, 1] - 1)
+    means = np.zeros((len(found.blocks), states[0].states.shape[1]), np.float32)
     np.add.at(means, home, states[0].states)
     means /= np.linalg.norm(means, axis=1, keepdims=True).clip(min=1e-12)
     return BlockEvidence(

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from glot_rag.denoise.block_scores import NoiseScores, home_of, score_blocks
 from glot_rag.denoise.block_states import TokenStates, early_states
 from glot_rag.denoise.networks import BlockScorer, StateReader
 from glot_rag.denoise.recurrence import Recurrence
@@ -26,8 +27,7 @@ MOST_CHARACTERS, MOST_BLOCKS = 200_000, 1_000
 # Tokens of a block that are read. 92 validation pages have F1 .827 by all tokens, .826 to .828 by the first 24, 16 or
 # 10 of each block; 10 are 59% of all tokens.
 SKIM = 12
-TEMPLATE_NOISE = 0.95  # at least, for a block of the group's template (`Recurrence.template`)
-WINDOW = 128  # tokens; the token graph joins tokens of a block within a window
+TEMPLATE_NOISE = 0.95  # at least, for a block of the group's template (`Recurring.template`)
 _WORD = re.compile(r"\S+")
 WORD_MARGIN = 0.35  # a word departs from its block if its noise probability is this far beyond the threshold
 
@@ -115,22 +115,22 @@ def find_noisy_blocks(
     blocks = [split_blocks(text) for text in texts]
     recurring = None
     if recurrence is not None:
-        recurring = [recurrence.features(*each) for each in zip(texts, blocks, names, strict=True)]
+        recurring = [recurrence.look_up(*each) for each in zip(texts, blocks, names, strict=True)]
     noise: list[list[NDArray[np.float32]]] = [[] for _ in texts]
     for batch in _batches(blocks):
         parts = [_section(texts[row], blocks[row][first:end]) for row, first, end in batch]
         sections, own = [text for text, _ in parts], [each for _, each in parts]
         states = early_states(backbone, sections, head.layer, batch_tokens, skim=SKIM, blocks=own)
-        counts = None if recurring is None else [recurring[row][first:end] for row, first, end in batch]
-        found = find_noise(head, sections, states, counts, own)
-        for (row, _, _), each in zip(batch, found, strict=True):
-            noise[row].append(each.block_noise)
+        layout = [layout_features(*each) for each in parts]
+        counts = None if recurring is None else [recurring[row].features[first:end] for row, first, end in batch]
+        for (row, _, _), each in zip(batch, score_blocks(head, states, own, layout, counts), strict=True):
+            noise[row].append(each.blocks)
     empty = np.zeros(0, np.float32)
     out = []
     for row, of_text in enumerate(blocks):
         values = np.concatenate([empty, *noise[row]])
-        if recurrence is not None:
-            template = recurrence.template(texts[row], of_text, names[row])
+        if recurring is not None:
+            template = recurring[row].template
             values[template] = np.maximum(values[template], TEMPLATE_NOISE)
         out.append(NoisyBlocks([block[:2] for block in of_text], values))
     return out
@@ -176,7 +176,7 @@ def find_noise(
     known: Sequence[list[Block]] | None = None,
     *,
     layout: bool = True,
-) -> Iterator[NoiseFound]:
+) -> list[NoiseFound]:
     """Noise probabilities of the blocks and words of each text.
 
     Args:
@@ -187,55 +187,23 @@ def find_noise(
         layout: False leaves the layout features out, to see what they decide.
         known: the blocks of each; None is `split_blocks` of it.
     """
-    of_texts = [split_blocks(text) for text in texts] if known is None else known
-    for row, (text, tokens, blocks) in enumerate(zip(texts, states, of_texts, strict=True)):
-        words = np.array([match.span() for match in _WORD.finditer(text)], np.int64).reshape(-1, 2)
-        if not blocks:
-            empty = np.zeros(0, np.float32)
-            yield NoiseFound([], empty, words, np.zeros(len(words), np.int64), np.zeros(len(words), np.float32))
-            continue
-        starts = np.array([block.start for block in blocks], np.int64)
-        home = _last_start(starts, tokens.spans[:, 1] - 1)
-        block_logits, token_logits = _logits(
-            head, tokens.states, home, layout * layout_features(text, blocks), None if counts is None else counts[row]
-        )
-        block_noise, token_noise = _sigmoid(block_logits), _sigmoid(token_logits)
-        word_block = _last_start(starts, words[:, 0])
-        word_noise = block_noise[word_block]
-        if len(tokens.spans) and len(words):
-            place = _last_start(words[:, 0], tokens.spans[:, 1] - 1)
-            count = np.bincount(place, minlength=len(words))
-            some = count > 0
-            word_noise[some] = (np.bincount(place, token_noise, minlength=len(words))[some] / count[some]).astype(
-                np.float32
-            )
-        yield NoiseFound(blocks, block_noise, words, word_block, word_noise)
+    blocks = [split_blocks(text) for text in texts] if known is None else known
+    features = [layout * layout_features(*each) for each in zip(texts, blocks, strict=True)]
+    scores = score_blocks(head, states, blocks, features, counts)
+    return [_of_words(*each) for each in zip(texts, states, blocks, scores, strict=True)]
 
 
-def _last_start(starts: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The last of the ascending starts at or before each place."""
-    rows: NDArray[np.int64] = (np.searchsorted(starts, places, side="right") - 1).clip(min=0)
-    return rows
-
-
-def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    noise: NDArray[np.float32] = (1 / (1 + np.exp(-logits))).astype(np.float32)
-    return noise
-
-
-def _logits(
-    head: BlockScorer,
-    states: NDArray[np.float32],
-    home: NDArray[np.int64],
-    layout: NDArray[np.float32],
-    counts: NDArray[np.float32] | None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Noise logits of the N blocks and L tokens of one document."""
-    length = len(states)
-    rows = max(1, -(-length // WINDOW))
-    padded = np.zeros((rows * WINDOW, states.shape[1]), np.float32)
-    padded[:length] = states
-    block = np.full(rows * WINDOW, -1, np.int64)
-    block[:length] = home
-    blocks, tokens = head.score(padded.reshape(rows, WINDOW, -1), block.reshape(rows, WINDOW), layout, counts)
-    return blocks, tokens.reshape(-1)[:length]
+def _of_words(text: str, tokens: TokenStates, blocks: list[Block], scores: NoiseScores) -> NoiseFound:
+    """With the words, each of which has the mean noise probability of its tokens."""
+    words = np.array([match.span() for match in _WORD.finditer(text)], np.int64).reshape(-1, 2)
+    if not blocks:
+        zeros = np.zeros(len(words), np.float32)
+        return NoiseFound([], scores.blocks, words, np.zeros(len(words), np.int64), zeros)
+    word_block = home_of(blocks, words[:, 0])
+    noise = scores.blocks[word_block]
+    if len(tokens.spans) and len(words):
+        place = (np.searchsorted(words[:, 0], tokens.spans[:, 1] - 1, side="right") - 1).clip(min=0)
+        count = np.bincount(place, minlength=len(words))
+        some = count > 0
+        noise[some] = np.bincount(place, scores.tokens, minlength=len(words))[some] / count[some]
+    return NoiseFound(blocks, scores.blocks, words, word_block, noise)

@@ -76,19 +76,21 @@ class BlockScorer(Protocol):
         self,
         states: NDArray[np.float32],
         block: NDArray[np.int64],
+        mask: NDArray[np.bool_],
         layout: NDArray[np.float32],
         counts: NDArray[np.float32] | None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Noise logits of the blocks and tokens of one document.
+        """Noise logits of the blocks and tokens of some documents.
 
         Args:
             states: (W, L, D), of all tokens, in windows.
-            block: (W, L), the block of each token; -1 for padding.
-            layout: (N, F) layout features.
-            counts: (N, C) corpus features; None where nothing was counted.
+            block: (W, L), b·N + n for block n of document b; -1 for padding.
+            mask: (B, N), True for real blocks, which come first in their row.
+            layout: (B, N, F) layout features.
+            counts: (B, N, C) corpus features; None where nothing was counted.
 
         Returns:
-            (N,) and (W, L).
+            (B, N) and (W, L).
         """
         ...
 

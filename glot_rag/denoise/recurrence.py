@@ -50,6 +50,20 @@ _KINDS = {name: np.dtype(np.uint64) for name in ("documents", "groups", "keys")}
 Hashes = NDArray[np.uint64]
 
 
+class Recurring(NamedTuple):
+    """What recurs of a document with N blocks.
+
+    Attributes:
+        features: (N, 4) float32, columns as in `RECURRENCE_FEATURES`. All zero in a group of fewer than three.
+        template: (N,) boolean, the blocks of the group's template: three in a row that most of the other documents
+            have, too, as a menu, a footer or a notice. None of them in a group of fewer than five, nor where they
+            would be all of the document but a tenth.
+    """
+
+    features: NDArray[np.float32]
+    template: NDArray[np.bool_]
+
+
 @dataclass(frozen=True, eq=False)
 class Recurrence:
     """In how many documents of its group a block stands, three in a row, and a run of three words. No text is held.
@@ -111,7 +125,7 @@ class Recurrence:
         return Recurrence(documents, groups, members, keys, counts, max(self.halvings, other.halvings))._sampled()
 
     def recurring(self) -> Recurrence:
-        """Without the blocks and runs of a single document, which are nearly all: what `features` needs."""
+        """Without the blocks and runs of a single document, which are nearly all: what `look_up` needs."""
         often = self.counts > 1
         return Recurrence(
             self.documents, self.groups, self.members, self.keys[often], self.counts[often], self.halvings
@@ -122,58 +136,50 @@ class Recurrence:
         """Whether only what recurs is left."""
         return bool(len(self.documents) and (self.counts > 1).all())
 
-    def features(self, text: str, blocks: Sequence[Block], group: str = "") -> NDArray[np.float32]:
-        """The recurrence of each block of a document: (N, 4), columns as in `RECURRENCE_FEATURES`.
+    def look_up(self, text: str, blocks: Sequence[Block], group: str = "") -> Recurring:
+        """What recurs of a document.
 
         The document itself is one of the group, whether it was counted or not: a block that stands nowhere else stands
-        in one document. All zero for a group of fewer than three documents.
+        in one document.
 
         Args:
             text: a document.
             blocks: N blocks of it.
             group: the name of its group; "" where none was given.
         """
-        features = np.zeros((len(blocks), len(RECURRENCE_FEATURES)), np.float32)
         known = int(_found(np.array([_hash(group)], np.uint64), self.groups, self.members)[0])
-        own = 0 if np.isin(_hash(group, text), self.documents) else 1
-        number = known + own
-        if number < FEWEST or not len(blocks):
-            return features
+        counted = bool(np.isin(_hash(group, text), self.documents))
+        others = known - counted
+        nothing = Recurring(np.zeros((len(blocks), len(RECURRENCE_FEATURES)), np.float32), np.zeros(len(blocks), bool))
+        if others + 1 < FEWEST or not len(blocks):
+            return nothing
         keys = _keys(text, blocks, group)
+        features = self._features(keys, len(blocks), others + 1, own=0 if counted else 1)
+        if others + 1 < TEMPLATE_DOCUMENTS or len(blocks) < 3:
+            return nothing._replace(features=features)
+        template = nothing.template
+        times = np.maximum(_found(keys.sequences, self.keys, self.counts) - counted, 0)
+        for place in np.flatnonzero(times >= TEMPLATE_SHARE * others).tolist():
+            template[place : place + 3] = True
+        words = np.array([len(text[block.start : block.end].split()) for block in blocks])
+        if words[~template].sum() < words.sum() / 10:  # documents that repeat each other, as versions of a contract do
+            template[:] = False
+        return Recurring(features, template)
+
+    def _features(self, keys: _Keys, blocks: int, documents: int, own: int) -> NDArray[np.float32]:
+        features = np.zeros((blocks, len(RECURRENCE_FEATURES)), np.float32)
         sampled = _in_sample(keys.runs, self.halvings)
         same = np.maximum(_found(keys.blocks, self.keys, self.counts) + own, 1)
         of_runs = np.maximum(_found(keys.runs[sampled], self.keys, self.counts) + own, 1)
         run_block = keys.run_block[sampled]
-        runs = np.bincount(run_block, minlength=len(blocks))
+        runs = np.bincount(run_block, minlength=blocks)
         some = runs > 0
         mean, recurring = same.astype(np.float64), (same > 1).astype(np.float64)  # of a block without runs
-        mean[some] = np.bincount(run_block, of_runs, minlength=len(blocks))[some] / runs[some]
-        recurring[some] = np.bincount(run_block, of_runs > 1, minlength=len(blocks))[some] / runs[some]
-        for column, values in enumerate((np.log1p(same), same / number, mean / number, recurring)):
+        mean[some] = np.bincount(run_block, of_runs, minlength=blocks)[some] / runs[some]
+        recurring[some] = np.bincount(run_block, of_runs > 1, minlength=blocks)[some] / runs[some]
+        for column, values in enumerate((np.log1p(same), same / documents, mean / documents, recurring)):
             features[:, column] = values
         return features
-
-    def template(self, text: str, blocks: Sequence[Block], group: str = "") -> NDArray[np.bool_]:
-        """Which blocks of a document are the group's template: (N,). None of them in a group of fewer than five.
-
-        Three blocks in a row that most of the other documents have, too: a menu, a footer, a notice. Where that is all
-        of a document but a tenth, documents repeat each other, as versions of a contract do: then none is.
-
-        Args:
-            text: a document.
-            blocks: N blocks of it.
-            group: the name of its group; "" where none was given.
-        """
-        found = np.zeros(len(blocks), bool)
-        counted = np.isin(_hash(group, text), self.documents)
-        others = int(_found(np.array([_hash(group)], np.uint64), self.groups, self.members)[0]) - counted
-        if others + 1 < TEMPLATE_DOCUMENTS or len(blocks) < 3:
-            return found
-        times = np.maximum(_found(_keys(text, blocks, group).sequences, self.keys, self.counts) - counted, 0)
-        for place in np.flatnonzero(times >= TEMPLATE_SHARE * others).tolist():
-            found[place : place + 3] = True
-        words = np.array([len(text[block.start : block.end].split()) for block in blocks])
-        return found if words[~found].sum() >= words.sum() / 10 else np.zeros(len(blocks), bool)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -245,7 +251,7 @@ class Recurrence:
 def recurrence_features(
     texts: Sequence[str], blocks: Sequence[Sequence[Block]], groups: Sequence[str] | None = None
 ) -> list[NDArray[np.float32]]:
-    """The recurrence of each block of each document of a corpus, for training: see `Recurrence.features`.
+    """The recurrence of each block of each document of a corpus, for training: see `Recurring.features`.
 
     Raises:
         InputError: the three are not of one length.
@@ -254,7 +260,7 @@ def recurrence_features(
     if len(blocks) != len(names):
         raise InputError(f"got {len(texts)} texts and {len(blocks)} lists of blocks: expected one for each text")
     counts = Recurrence.count(texts, groups).recurring()
-    return [counts.features(text, each, name) for text, each, name in zip(texts, blocks, names, strict=True)]
+    return [counts.look_up(text, each, name).features for text, each, name in zip(texts, blocks, names, strict=True)]
 
 
 def _names(texts: Sequence[str], groups: Sequence[str] | None) -> list[str]:

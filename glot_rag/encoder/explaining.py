@@ -105,7 +105,7 @@ def _blocks(denoiser: Denoiser | None, text: str) -> BlockEvidence | None:
         return None
     reader, _, head = denoiser.networks
     assert head is not None
-    counts = None if denoiser.recurrence is None else denoiser.recurrence.features(text, split_blocks(text))
+    counts = None if denoiser.recurrence is None else denoiser.recurrence.look_up(text, split_blocks(text)).features
     return block_evidence(
         reader,
         head,

@@ -210,18 +210,14 @@ class BlockGraphHead(nn.Module):
         self,
         states: NDArray[np.float32],
         block: NDArray[np.int64],
+        mask: NDArray[np.bool_],
         layout: NDArray[np.float32],
         counts: NDArray[np.float32] | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """`forward` for the N blocks of one document in NumPy: (N,) and (W, L) noise logits."""
-        logits = self(
-            torch.from_numpy(states),
-            torch.from_numpy(block),
-            torch.ones(1, len(layout), dtype=torch.bool),
-            torch.from_numpy(layout)[None],
-            None if counts is None else torch.from_numpy(counts)[None],
-        )
-        return logits.blocks[0].numpy(), logits.tokens.numpy()
+        """`forward` in NumPy: (B, N) and (W, L) noise logits."""
+        given = (states, block, mask, layout) if counts is None else (states, block, mask, layout, counts)
+        logits = self(*map(torch.from_numpy, given))
+        return logits.blocks.numpy(), logits.tokens.numpy()
 
     def _tokens(self, states: Tensor, block: Tensor) -> Tensor:
         """(W, L, H): the states made small, and what the tokens of a block tell each other."""

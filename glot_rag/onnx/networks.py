@@ -107,18 +107,19 @@ class BlockHead:
         self,
         states: NDArray[np.float32],
         block: NDArray[np.int64],
+        mask: NDArray[np.bool_],
         layout: NDArray[np.float32],
         counts: NDArray[np.float32] | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Noise logits of the N blocks and the tokens of one document: (N,) and (W, L)."""
+        """Noise logits of the blocks and tokens of some documents: (B, N) and (W, L)."""
         if counts is None:  # zeros say that nothing was counted
-            counts = np.zeros((len(layout), len(RECURRENCE_FEATURES)), np.float32)
+            counts = np.zeros((*mask.shape, len(RECURRENCE_FEATURES)), np.float32)
         feed: dict[str, NDArray[Any]] = {
             "states": states,
             "block": block,
-            "mask": np.ones((1, len(layout)), np.bool_),
-            "layout": layout[None],
-            "counts": counts[None],
+            "mask": mask,
+            "layout": layout,
+            "counts": counts,
         }
         ((blocks, tokens),) = self._graph.run(["block_logits", "token_logits"], [feed], 1)
-        return blocks[0], tokens
+        return blocks, tokens

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
+from glot_rag.denoise import block_scores
 from glot_rag.denoise.block_noise import NoiseFound, find_noise
-from glot_rag.denoise.block_states import early_states
+from glot_rag.denoise.block_states import TokenStates, early_states
 from glot_rag.documents.blocks import split_blocks
 from glot_rag.head.block_graph import BlockGraphConfig, BlockGraphHead
 from glot_rag.models.backbone import Backbone
@@ -69,9 +72,33 @@ def test_a_document_alone_and_among_others(minilm: Backbone) -> None:
     head = BlockGraphHead(BlockGraphConfig(state_size=minilm.state_size, hidden_size=8)).eval()
     texts = ["Home | About\nA sentence about cats, and one about dogs.\n-----", "", "x"]
     states = early_states(minilm, texts, 2)
-    together = list(find_noise(head, texts, states))
-    alone = list(find_noise(head, texts[:1], early_states(minilm, texts[:1], 2)))
+    together = find_noise(head, texts, states)
+    alone = find_noise(head, texts[:1], early_states(minilm, texts[:1], 2))
     np.testing.assert_allclose(together[0].block_noise, alone[0].block_noise, atol=1e-2)
     assert [len(each.words) for each in together] == [12, 0, 1]
     assert together[0].word_block.tolist() == [0, 0, 0, *[1] * 8, 2]
     assert together[1].blocks == []
+
+
+def test_the_head_scores_documents_alike_alone_and_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    head = BlockGraphHead(BlockGraphConfig(state_size=6, hidden_size=8)).eval()
+    rng = np.random.default_rng(0)
+    texts = ["\n".join("word " * length for length in rng.integers(1, 9, size)) for size in (3, 70, 1, 20, 9)]
+    tokens = [[match.span() for match in re.finditer(r"\S+", text)] for text in texts]
+    states = [
+        TokenStates(rng.standard_normal((len(each), 6)).astype(np.float32), np.array(each, np.int64)) for each in tokens
+    ]
+    asked = []
+    own = head.score
+    monkeypatch.setattr(head, "score", lambda *given: asked.append(given[2].shape) or own(*given))
+    together = find_noise(head, texts, states)
+    assert asked == [(5, 70)]
+    monkeypatch.setattr(block_scores, "BATCH_PAIRS", 2 * 20**2)
+    in_batches = find_noise(head, texts, states)
+    assert asked[1:] == [(1, 70), (2, 20), (2, 3)]
+    for row, found in enumerate(together):
+        (alone,) = find_noise(head, [texts[row]], [states[row]])
+        for other in (alone, in_batches[row]):
+            np.testing.assert_allclose(found.block_noise, other.block_noise, atol=1e-6)
+            np.testing.assert_allclose(found.word_noise, other.word_noise, atol=1e-6)

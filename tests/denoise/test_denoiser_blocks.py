@@ -109,7 +109,7 @@ def test_fitted_the_block_head_sees_what_recurs_in_a_group(denoiser: TorchDenois
     head, recurrence = denoiser.block_head, fitted.recurrence
     assert head is not None
     assert recurrence is not None
-    counts = recurrence.features(later, split_blocks(later), "site")
+    counts = recurrence.look_up(later, split_blocks(later), "site").features
     np.testing.assert_allclose(counts[:, 1], [1, 1 / 7, 1 / 7, 1 / 7], rtol=1e-6)
     (expected,) = find_noise(head, [later], early_states(denoiser.backbone, [later], head.layer, skim=SKIM), [counts])
     before = noise(denoiser, None)

@@ -46,7 +46,7 @@ def test_a_line_twice_in_one_document_is_in_one_document() -> None:
 
 def template(texts: list[str], row: int, counted: list[str] | None = None) -> list[bool]:
     recurrence = Recurrence.count(texts if counted is None else counted).recurring()
-    found: list[bool] = recurrence.template(texts[row], split_blocks(texts[row])).tolist()
+    found: list[bool] = recurrence.look_up(texts[row], split_blocks(texts[row])).template.tolist()
     return found
 
 
@@ -114,7 +114,7 @@ def test_a_later_document_is_one_more_of_its_group() -> None:
     menu = "One two three four"
     counted = Recurrence.count([f"{menu}\nText {word} here" for word in ("red", "green", "blue")]).recurring()
     later = f"{menu}\nSomething else altogether"
-    got = counted.features(later, split_blocks(later))
+    got = counted.look_up(later, split_blocks(later)).features
     # As if it had been counted with the others.
     with_others = features([f"{menu}\nText {word} here" for word in ("red", "green", "blue")] + [later])[-1]
     np.testing.assert_allclose(got, with_others)
@@ -126,18 +126,21 @@ def test_a_counted_document_does_not_count_itself() -> None:
     texts = ["a b c\nown line of it", "a b c\nother", "a b c\nthird"]
     counted = Recurrence.count(texts)
     np.testing.assert_allclose(
-        counted.features(texts[0], split_blocks(texts[0]))[:, 0], np.log1p([3, 1]), rtol=1e-6, err_msg="not 4 and 2"
+        counted.look_up(texts[0], split_blocks(texts[0])).features[:, 0],
+        np.log1p([3, 1]),
+        rtol=1e-6,
+        err_msg="not 4 and 2",
     )
-    assert not counted.features(texts[0], split_blocks(texts[0]), "a site that was not counted").any()
+    assert not counted.look_up(texts[0], split_blocks(texts[0]), "a site that was not counted").features.any()
 
 
 def test_runs_that_are_left_out_of_the_sample_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     texts, _ = corpus(40)
-    exact = Recurrence.count(texts).features(texts[0], split_blocks(texts[0]))
+    exact = Recurrence.count(texts).look_up(texts[0], split_blocks(texts[0])).features
     monkeypatch.setattr(module, "MOST_KEPT", 350)
     sampled = Recurrence.count(texts)
     assert sampled.halvings > 0
-    got = sampled.features(texts[0], split_blocks(texts[0]))
+    got = sampled.look_up(texts[0], split_blocks(texts[0])).features
     np.testing.assert_array_equal(got[:, :2], exact[:, :2])  # blocks are not sampled yet
     assert np.abs(got[:, 2] - exact[:, 2]).max() < 0.3
 
