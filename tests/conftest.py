@@ -106,6 +106,44 @@ def smollm2() -> Backbone:
 
 
 @pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory, minilm_folder: Path) -> Callable[[str], Backbone]:
+    """A random encoder ("bert") or decoder ("llama") of two layers and 100 positions, with MiniLM's tokeniser."""
+    import torch
+    from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
+
+    from glot_rag.models.backbone import Backbone
+
+    made: dict[str, Backbone] = {}
+
+    def make(kind: str) -> Backbone:
+        if kind not in made:
+            folder = tmp_path_factory.mktemp("tiny") / kind
+            sizes = {"vocab_size": 30_522, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+            sizes |= {"intermediate_size": 48, "max_position_embeddings": 100}
+            torch.manual_seed(0)
+            if kind == "llama":
+                model: torch.nn.Module = LlamaModel(LlamaConfig(**sizes, num_key_value_heads=2))
+            else:
+                model = BertModel(BertConfig(**sizes))
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    if parameter.ndim > 1:
+                        parameter.mul_(8)  # a fresh model's attention is flat
+            model.save_pretrained(folder)
+            PreTrainedTokenizerFast(
+                tokenizer_file=str(minilm_folder / "tokenizer.json"),
+                unk_token="[UNK]",
+                sep_token="[SEP]",
+                cls_token="[CLS]",
+                pad_token="[PAD]",
+            ).save_pretrained(folder)
+            made[kind] = Backbone.load(folder, device="cpu", dtype="float32")
+        return made[kind]
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def make_head() -> Callable[..., GlotHead | AdaPool]:
     """A head whose every parameter is random and not zero, so that no term drops out of a comparison."""
     import torch

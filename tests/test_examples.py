@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from glot_rag.models.backbone import Backbone
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 # name: (what it needs, what it prints)
@@ -23,8 +27,7 @@ EXPECTED = {
 }
 # How many questions each finds the answer to, or its measures.
 RIGHT = re.compile(r"\b(mean|fitted) +(?:(\d+) (?:of|and) \d|(0\.\d+))")
-# Slower than a minute, and tested in their parts: the README's `make demo`, and a training.
-LONG = {"demo", "train_your_own"}
+OTHERS = {"demo", "train_your_own"}  # the README's `make demo`, tested in its parts, and the training below
 RUN = """
 import runpy, socket, sys
 
@@ -32,12 +35,13 @@ def refuse(*arguments):
     raise OSError("an example reached for the network")
 
 socket.socket.connect = socket.getaddrinfo = refuse
-runpy.run_path(sys.argv[1], run_name="__main__")
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
 def test_none_is_left_out() -> None:
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*EXPECTED, *LONG}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*EXPECTED, *OTHERS}
 
 
 @pytest.mark.parametrize("name", list(EXPECTED))
@@ -61,3 +65,25 @@ def test_example(name: str, minilm_folder: Path, tmp_path: Path) -> None:
         right = {pooling: float(count or measure) for pooling, count, measure in RIGHT.findall(result.stdout)}
         assert right["fitted"] > right["mean"], result.stdout
     assert not list(tmp_path.iterdir()), "an example left files behind"
+
+
+def test_training_for_a_backbone_of_ones_own(
+    tiny: Callable[[str], Backbone], prose: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text("".join(json.dumps({"text": text, "title": name}) + "\n" for name, text in prose[:150]))
+    options = [str(texts), "--backbone", tiny("bert").source.location, "--texts", "60", "--out", str(tmp_path / "out")]
+    result = subprocess.run(
+        [sys.executable, "-c", RUN, str(EXAMPLES / "train_your_own.py"), *options],
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    found = re.search(r"F1 of the words kept (0\.\d+), of keeping everything (0\.\d+)", result.stdout)
+    assert found is not None, result.stdout
+    assert float(found[1]) > float(found[2]) + 0.2
+    assert "can no longer carry heavy lorries" in result.stdout
+    assert "Terms of use" not in result.stdout

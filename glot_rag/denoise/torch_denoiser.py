@@ -21,12 +21,12 @@ from glot_rag.head import AdaPool, GlotHead
 from glot_rag.head.block_graph import BlockGraphHead
 from glot_rag.head.registry import (
     block_head_fingerprint,
+    block_head_for,
     check_trained_over,
     find_head,
     freeze,
     freeze_block_head,
     pooling_fingerprint,
-    shipped_block_head,
 )
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.tokenizer import check_groups, check_texts
@@ -279,5 +279,5 @@ def load(
     loaded = load_fitted_head(found)
     backbone = Backbone.load(name, device=device, dtype=dtype)
     check_trained_over(loaded.details, found, backbone)
-    block_head = shipped_block_head(os.fspath(name), backbone)
+    block_head = block_head_for(os.fspath(name), found, backbone)
     return TorchDenoiser(backbone, loaded.head, loaded.classifier, block_head, threshold=threshold)

@@ -18,14 +18,15 @@ from glot_rag.denoise.torch_denoiser import TorchDenoiser
 from glot_rag.errors import BundleError, InputError, ModelNotFoundError
 from glot_rag.files import read_json_record, write_atomically
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooling
+from glot_rag.head.block_graph import BlockGraphHead
 from glot_rag.head.config import BASELINE_POOLINGS, POOLINGS
 from glot_rag.head.registry import (
+    block_head_for,
     check_trained_over,
     find_head,
     fixed_pooling,
     own_pooling,
     pooling_fingerprint,
-    shipped_block_head,
 )
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.registry import PACKAGED
@@ -49,12 +50,14 @@ class Poolings(NamedTuple):
         queries: pools queries.
         classifier: the documents' noise classifier.
         denoise: whether encoders with this head drop noisy blocks from documents unless they are told not to.
+        block_head: what finds these blocks; None takes the shipped one.
     """
 
     documents: Pooling
     queries: Pooling
     classifier: NoiseClassifier | None
     denoise: bool = False
+    block_head: BlockGraphHead | None = None
 
 
 class Parts(NamedTuple):
@@ -166,7 +169,8 @@ def load_poolings(pooling: str, head: Path | None, backbone: Backbone, dimension
     check_trained_over(loaded.details, head, backbone)
     in_mean_space = loaded.head.config.mean_queries
     queries = BaselinePooling("mean", backbone.state_size) if in_mean_space else loaded.head
-    return Poolings(loaded.head, queries, loaded.classifier, loaded.details.get("denoise") is True)
+    block_head = block_head_for(backbone.source.name, head, backbone)
+    return Poolings(loaded.head, queries, loaded.classifier, loaded.details.get("denoise") is True, block_head)
 
 
 def denoiser_for(denoise: bool | Denoiser | None, backbone: Backbone, poolings: Poolings) -> Denoiser | None:
@@ -182,7 +186,7 @@ def denoiser_for(denoise: bool | Denoiser | None, backbone: Backbone, poolings: 
         raise InputError(f"denoise must be True, False, None or a Denoiser; got {denoise!r:.80}")
     if denoise is False or (denoise is None and not poolings.denoise):
         return None
-    block_head = shipped_block_head(backbone.source.name, backbone)
+    block_head = poolings.block_head or block_head_for(backbone.source.name, None, backbone)
     if denoise is None:  # the pooling itself drops words, inside the backbone
         return None if block_head is None else TorchDenoiser(backbone, None, block_head=block_head)
     if not isinstance(poolings.documents, (GlotHead, AdaPool)):

@@ -95,7 +95,8 @@ class TorchEncoder(GlotEncoder):
         """
         own = head is None and pooling == self._pooling.name
         if own:
-            poolings = Poolings(self._pooling, self._query_pooling, self._classifier)
+            block_head = self._denoiser.block_head if isinstance(self._denoiser, TorchDenoiser) else None
+            poolings = Poolings(self._pooling, self._query_pooling, self._classifier, block_head=block_head)
         else:
             path = find_head(self._backbone.source.name, pooling, head)
             cut = self.dimension if path is None and isinstance(self._pooling, BaselinePooling) else None

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 AnyPooling = TypeVar("AnyPooling", bound=Pooling)
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
-BLOCKS = "blocks"  # a block head's folder is called after its backbone and this
+BLOCKS = "blocks"  # a block head's folder: within that of the word head, or called after the backbone and this
 
 
 def find_head(name: str, pooling: str, head: str | os.PathLike[str] | None) -> Path | None:
@@ -96,15 +96,22 @@ def _refuse_more(backbone: Backbone) -> None:
         )
 
 
-def shipped_block_head(name: str, backbone: Backbone) -> BlockGraphHead | None:
-    """The block head that ships for a backbone; None if there is none.
+def block_head_for(name: str, head: Path | None, backbone: Backbone) -> BlockGraphHead | None:
+    """The block head in a trained head's folder, or else the one that ships for the backbone; None if there is none.
+
+    Args:
+        name: the backbone's name.
+        head: the folder of the word head; None for none.
+        backbone: the frozen transformer.
 
     Raises:
-        BundleError: it was trained over another backbone.
+        BundleError: it is damaged, or was trained over another backbone.
     """
-    folder = PRETRAINED / f"{name}-{BLOCKS}"
-    if "/" in name or not (folder / "config.json").is_file():
-        return None
+    folder = None if head is None else head / BLOCKS
+    if folder is None or not folder.is_dir():
+        folder = PRETRAINED / f"{name}-{BLOCKS}"
+        if "/" in name or not (folder / "config.json").is_file():
+            return None
     block_head, details = block_storage.load_block_head(folder)
     check_trained_over(details, folder, backbone)
     return block_head

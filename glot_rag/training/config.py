@@ -65,8 +65,8 @@ class TrainingConfig(FitConfig):
 def default_head(backbone: Backbone, pooling: str = "glot") -> HeadConfig:
     """The shape of the shipped heads for MiniLM, for any backbone.
 
-    The head reads the states a third of the way up, and noise tokens leave there (the drop form): further up, the
-    signal's states have mixed with the noise.
+    The head reads the states after layer 2 (1 of fewer than six), and noise tokens leave there (the drop form): further
+    up, the signal's states have mixed with the noise, and training and denoising would cost more.
 
     Args:
         backbone: the frozen transformer.
@@ -74,7 +74,7 @@ def default_head(backbone: Backbone, pooling: str = "glot") -> HeadConfig:
     """
     return HeadConfig(
         state_size=backbone.state_size,
-        layers=(max(1, backbone.num_layers // 3),),
+        layers=(max(1, min(2, backbone.num_layers // 3)),),
         pooling=pooling,
         convolution="transformer",
         num_layers=3,

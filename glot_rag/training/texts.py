@@ -45,13 +45,18 @@ def read_texts(paths: Iterable[str | os.PathLike[str]]) -> list[TrainingText]:
     seen: set[str] = set()
     texts = []
     for path in map(Path, paths):
-        for found in (_text(record, place, path.name) for place, record in read_objects(path)):
-            if len(found.text.split()) >= _MIN_WORDS and found.text not in seen:
+        for found in (text_of(record, place, path.name) for place, record in read_objects(path)):
+            if long_enough(found) and found.text not in seen:
                 seen.add(found.text)
                 texts.append(found)
     if not texts:
         raise DatasetError(f"no text of at least {_MIN_WORDS} words in {', '.join(map(str, paths)) or 'no files'}")
     return texts
+
+
+def long_enough(text: TrainingText) -> bool:
+    """Whether enough signal is left of a text once part of it is replaced by noise."""
+    return len(text.text.split()) >= _MIN_WORDS
 
 
 def sample(texts: list[TrainingText], limit: int, seed: int) -> list[TrainingText]:
@@ -89,7 +94,17 @@ def read_noise_lines(paths: Iterable[str | os.PathLike[str]]) -> dict[str, list[
     return lines
 
 
-def _text(record: dict[str, Any], place: str, file: str) -> TrainingText:
+def text_of(record: dict[str, Any], place: str, file: str) -> TrainingText:
+    """The text of a JSON Lines record, with its query and source.
+
+    Args:
+        record: as in `read_texts`.
+        place: where it stands, for the message.
+        file: the source of a record that names none.
+
+    Raises:
+        DatasetError: a field is missing or is no string.
+    """
     if not isinstance(record.get("text"), str):
         raise DatasetError(f'{place}: expected an object with a string "text", got {shortened(record)}')
     query = record.get("query") or record.get("title") or ""

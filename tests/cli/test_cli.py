@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from glot_rag import GlotEncoder, GlotIndex
+from glot_rag import Denoiser, GlotEncoder, GlotIndex, TorchEncoder
 from glot_rag.cli.app import main
 from glot_rag.denoise.storage import load_fitted_head
-from glot_rag.head import load_head
-from glot_rag.head.registry import PRETRAINED
+from glot_rag.denoise.torch_denoiser import TorchDenoiser
+from glot_rag.head.block_storage import load_block_head
+from glot_rag.head.registry import block_head_fingerprint
 from glot_rag.index.kept_denoiser import kept_denoiser
-from glot_rag.training.classifier import train_classifier
+from glot_rag.models.backbone import Backbone
+from glot_rag.training.config import default_head
 
 KETTLE = "The kettle boils a litre of water in two minutes and switches itself off when it is done."
 BICYCLE = "Pump the tyres of the bicycle once a week and oil its chain before every winter ride in the rain."
@@ -134,47 +135,64 @@ def test_an_index_drops_noise_and_keeps_its_denoiser(
     assert "was made with --denoise: leave the option out" in capsys.readouterr().err
 
 
-def test_train_gives_a_head_that_loads_and_its_noise_classifier(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+def test_train_gives_both_heads_and_says_whether_they_help(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tiny: Callable[[str], Backbone],
+    prose: list[tuple[str, str]],
+    tmp_path: Path,
 ) -> None:
-    rng = np.random.default_rng(0)
-    words = (KETTLE + " " + BICYCLE).split()
     texts = tmp_path / "texts.jsonl"
-    lines = [{"text": " ".join(rng.permutation(words)), "title": f"{words[i % 9]} {i}"} for i in range(200)]
+    lines = [{"text": text, "title": name} for name, text in prose] + [{"text": f"{text} Again."} for _, text in prose]
     texts.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    out = tmp_path / "head"
-    options = ["--text", texts, "--out", out, "--limit", "12"]
-    # A simulated corpus takes seconds: ten instead of 300, and fewer steps over them.
-    few = functools.partial(train_classifier, corpora=10)
-    monkeypatch.setattr("glot_rag.training.classifier.train_classifier", few)
-    monkeypatch.setattr("glot_rag.training.classifier._STEPS", 2)
+    backbone, out = tiny("bert"), tmp_path / "head"
+    options = ["--text", texts, "--backbone", backbone.source.location, "--out", out, "--limit", "60"]
+    monkeypatch.setattr("glot_rag.training.classifier._STEPS", 2)  # of an epoch
+    monkeypatch.setattr("glot_rag.training.heads.MADE", 120)
     assert run(monkeypatch, "train", *options) == 0
     shown = capsys.readouterr().out
-    assert "best of 2 epochs is 2" in shown
-    assert "token loss on simulated corpora held out" in shown
-    encoder = GlotEncoder.from_pretrained(head=out)
-    assert encoder.encode_documents([KETTLE]).shape == (1, 384)
+    for phrase in (
+        "pages made of texts: real ones make a better head",
+        "F1 of the words kept",
+        "word head: best of 2 epochs is",
+        "token loss on simulated corpora held out",
+    ):
+        assert phrase in shown
+    assert len(re.findall(r"queries, nDCG@10 × 100: mean pooling \d+\.\d", shown)) == 2
+    # The encoder drops lines by the block head that was trained, words by the word head.
+    encoder = TorchEncoder.from_pretrained(backbone.source.location, head=out)
+    assert encoder.encode_documents([KETTLE]).shape == (1, 32)
+    trained = load_block_head(out / "blocks")[0]
+    for denoiser in (
+        encoder.denoiser,
+        encoder.with_pooling("glot", denoise=True).denoiser,
+        Denoiser.from_pretrained(backbone.source.location, head=out),
+    ):
+        assert isinstance(denoiser, TorchDenoiser)
+        assert denoiser.block_head is not None
+        assert block_head_fingerprint(denoiser.block_head) == block_head_fingerprint(trained)
     assert load_fitted_head(out).classifier is not None
     config = json.loads((out / "config.json").read_text())
     assert config["details"]["files"] == ["texts.jsonl"]
-    assert config["details"]["texts"] == 12
-    shipped = json.loads((PRETRAINED / "minilm" / "config.json").read_text())
-    assert config["head"] == shipped["head"]
+    assert config["details"]["texts"] == 60
+    assert config["head"] == json.loads(json.dumps(default_head(backbone).to_dict()))
     assert not (out / "cache" / "target.bin").exists()  # token labels alone: the upper layers are not run
     # A run that is finished is left as it is.
-    before = {path: path.stat().st_mtime_ns for path in out.glob("*.*")}
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.*") if "cache" not in path.parts}
     assert run(monkeypatch, "train", *options) == 0
-    assert {path: path.stat().st_mtime_ns for path in out.glob("*.*")} == before
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.*") if "cache" not in path.parts} == before
+    assert capsys.readouterr().out.splitlines()[:3] == shown.splitlines()[:3]
 
 
-def test_train_says_when_the_texts_are_too_few_for_a_noise_classifier(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+def test_train_says_when_the_texts_are_too_few(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny: Callable[[str], Backbone], tmp_path: Path
 ) -> None:
     texts = tmp_path / "texts.jsonl"
     texts.write_text("".join(json.dumps({"text": f"{number} {KETTLE}"}) + "\n" for number in range(8)))
-    assert run(monkeypatch, "train", "--text", texts, "--out", tmp_path / "head") == 0
-    assert "no noise classifier" in capsys.readouterr().out
-    assert load_head(tmp_path / "head")[0].config.form == "drop"
+    options = ["--text", texts, "--backbone", tiny("bert").source.location, "--out", tmp_path / "head"]
+    assert run(monkeypatch, "train", *options) == 2
+    assert "expected at least 20, got 8" in capsys.readouterr().err
+    assert not (tmp_path / "head").exists()
 
 
 @pytest.mark.parametrize(

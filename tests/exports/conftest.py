@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-import torch
 from exported import PROMPTS, Exported
 from glot_onnx import export_encoder
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
 from glot_rag import TorchEncoder
 from glot_rag.evaluation import NoiseSpec, corrupt
@@ -38,39 +35,6 @@ def shipped(export: Callable[[str, TorchEncoder], Exported], minilm: Backbone) -
 def noisy(prose: list[tuple[str, str]]) -> list[str]:
     """Documentation with as many random words in it, of which the shipped head drops some."""
     return [each.text for each in corrupt([text for _, text in prose[:8]], NoiseSpec("words", 0.5), seed=0)]
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory, minilm_folder: Path) -> Callable[[str], Backbone]:
-    """A random encoder ("bert") or decoder ("llama") of two layers and 100 positions, with MiniLM's tokeniser."""
-    made: dict[str, Backbone] = {}
-
-    def make(kind: str) -> Backbone:
-        if kind not in made:
-            folder = tmp_path_factory.mktemp("tiny") / kind
-            sizes = {"vocab_size": 30_522, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-            sizes |= {"intermediate_size": 48, "max_position_embeddings": 100}
-            torch.manual_seed(0)
-            if kind == "llama":
-                model: torch.nn.Module = LlamaModel(LlamaConfig(**sizes, num_key_value_heads=2))
-            else:
-                model = BertModel(BertConfig(**sizes))
-            with torch.no_grad():
-                for parameter in model.parameters():
-                    if parameter.ndim > 1:
-                        parameter.mul_(8)  # a fresh model's attention is flat
-            model.save_pretrained(folder)
-            PreTrainedTokenizerFast(
-                tokenizer_file=str(minilm_folder / "tokenizer.json"),
-                unk_token="[UNK]",
-                sep_token="[SEP]",
-                cls_token="[CLS]",
-                pad_token="[PAD]",
-            ).save_pretrained(folder)
-            made[kind] = Backbone.load(folder, device="cpu", dtype="float32")
-        return made[kind]
-
-    return make
 
 
 @pytest.fixture(scope="session")
