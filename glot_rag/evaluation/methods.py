@@ -108,7 +108,8 @@ class Methods:
             raise InputError(f"the methods' names must differ; got {', '.join(each.label for each in methods)}")
         self._unfitted = dict(self._methods)
         self._cache = cache
-        self._queries: dict[str, Vectors] = {}  # by what decides them
+        self._asked: list[str] = []  # the queries that these are the vectors of, by what else decides them
+        self._queries: dict[str, Vectors] = {}
 
     @property
     def all(self) -> list[Method]:
@@ -132,9 +133,12 @@ class Methods:
                 self._methods[label] = method.count(sample)
 
     def queries(self, texts: Sequence[str]) -> dict[str, Vectors]:
-        """Label -> (Q, D) vectors of queries, by the encoders as they are fitted now."""
+        """Label -> (Q, D) vectors of queries, by the encoders as they are fitted now; those asked last are kept."""
+        texts = list(texts)
         encoders = {label: method.encoder for label, method in self._methods.items()}
         keys = {label: _cache_key(encoder, "queries") for label, encoder in encoders.items()}
+        if texts != self._asked:
+            self._asked, self._queries = texts, {}
         missing = {key: encoders[label] for label, key in keys.items() if key not in self._queries}
         embed = partial(_embed_together, missing, queries=True)
         self._queries |= embed_missing(embed, texts, {key: key for key in missing}, self._cache)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from glot_rag.checks import choose
 from glot_rag.errors import InputError
@@ -51,7 +50,7 @@ class Fusion:
         for name in ("depth", "rank_constant"):
             object.__setattr__(self, name, check_count(getattr(self, name), f"the {name} of a fusion"))
 
-    def fuse(self, cosines: Sequence[float], keywords: Sequence[float]) -> Numbers:
+    def fuse(self, cosines: ArrayLike, keywords: ArrayLike) -> Numbers:
         """One score, from 0 to 1, for each of N documents that one of the two rankings found.
 
         Args:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from glot_rag.embedder import Vectors
 from glot_rag.errors import IndexCorruptedError, InputError
@@ -17,10 +16,10 @@ from glot_rag.index.keywords.bm25 import Scored
 from glot_rag.index.options import Hit, Rerank, Search
 from glot_rag.index.replicas import Replicas
 from glot_rag.index.store.cache import FilterCache, RowCache
-from glot_rag.index.store.schema import WAY_OUT, Row
+from glot_rag.index.store.schema import WAY_OUT
 from glot_rag.index.store.snapshot import Keys, Snapshot
 from glot_rag.index.store.store import Store
-from glot_rag.index.vectors.faiss_index import FaissIndex
+from glot_rag.index.vectors.faiss_index import GONE, FaissIndex
 from glot_rag.index.vectors.replica import Found
 
 RERANK_FACTOR = 10  # where FAISS compresses vectors it gives so many times k, which the stored vectors then order
@@ -60,13 +59,16 @@ class Searcher:
             keys = None if search.filter is None else self._filters.keys(snapshot, search.filter)
             found = self._found(snapshot, queries, search, keys)
             if search.min_score is not None:
-                found = [[pair for pair in each if pair[0] >= search.min_score] for each in found]
+                found = Found(found.scores, np.where(found.scores < np.float64(search.min_score), GONE, found.keys))
             if search.mmr is not None:
-                found = _diverse(found, _vectors(snapshot, _keys(found)), search)
-            wanted = _keys(found)
-            rows = self._rows.rows(snapshot, wanted)
-        _check_all_there(len(rows), wanted)
-        hits = [_hits(each, rows) for each in found]
+                found = _diverse(snapshot, found, search)
+            there = found.there
+            rows = self._rows.rows(snapshot, found.keys[there].tolist())
+        # All hits at once, then cut into lists: a batch has ten thousand.
+        scores = found.scores[there].tolist()
+        flat = [Hit(id, score, text, metadata) for score, (_, _, id, text, metadata) in zip(scores, rows, strict=True)]
+        ends = np.cumsum(there.sum(axis=1)).tolist()
+        hits = [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
         if search.rerank is None:
             return hits
         assert queries.texts is not None
@@ -74,58 +76,57 @@ class Searcher:
             _reranked(search.rerank, text, each)[: search.k] for text, each in zip(queries.texts, hits, strict=True)
         ]
 
-    def _found(self, snapshot: Snapshot, queries: Queries, search: Search, keys: Keys | None) -> list[Found]:
+    def _found(self, snapshot: Snapshot, queries: Queries, search: Search, keys: Keys | None) -> Found:
         first, wanted = search.offset, search.wanted
         if search.mode == "vector":
             found = self._by_vectors(snapshot, queries, search, keys, wanted)
         elif search.mode == "keyword":
-            found = [_pairs(*scored.best(wanted, keys)) for scored in self._scored(queries)]
+            found = Found.of([scored.best(wanted, keys) for scored in self._scored(queries)])
         else:
             found = self._by_both(snapshot, queries, search, keys, wanted)
-        return [each[first:wanted] for each in found]
+        return Found(found.scores[:, first:wanted], found.keys[:, first:wanted]) if first else found
 
     def _by_vectors(
         self, snapshot: Snapshot, queries: Queries, search: Search, keys: Keys | None, wanted: int
-    ) -> list[Found]:
+    ) -> Found:
         replica, vectors = self._replicas.vectors, queries.vectors
         assert vectors is not None
         fetched = wanted if replica.exact else RERANK_FACTOR * wanted
         found = replica.search(snapshot, vectors, fetched, keys, search.nprobe, search.ef_search)
         if replica.exact:
             return found
-        stored = _vectors(snapshot, _keys(found))
-        return [
-            sorted(_cosines(query, [key for _, key in each], stored), key=lambda pair: -pair[0])[:wanted]
-            for query, each in zip(vectors, found, strict=True)
-        ]
+        stored = _Stored(snapshot, found.keys[found.there])
+        rows = []
+        for query, each in zip(vectors, found.keys, strict=True):
+            each = each[each != GONE]
+            scores = stored.of(each) @ query
+            order = np.argsort(-scores, kind="stable")[:wanted]
+            rows.append((scores[order], each[order]))
+        return Found.of(rows)
 
     def _scored(self, queries: Queries) -> Iterable[Scored]:
         assert queries.texts is not None
         words = analyzer(self._store.manifest.language)
         return (self._replicas.keywords.part.scored(words.query(text)) for text in queries.texts)
 
-    def _by_both(
-        self, snapshot: Snapshot, queries: Queries, search: Search, keys: Keys | None, wanted: int
-    ) -> list[Found]:
+    def _by_both(self, snapshot: Snapshot, queries: Queries, search: Search, keys: Keys | None, wanted: int) -> Found:
         """Every document that one of the two finds gets both scores: what one does not find is not worth nothing."""
         fusion = search.fusion or Fusion()
         depth = max(wanted, fusion.depth)
         near = self._by_vectors(snapshot, queries, search, keys, depth)
-        scored = [(each, each.best(depth, keys)[1].tolist()) for each in self._scored(queries)]
-        missing = [
-            list(dict.fromkeys(words).keys() - {key for _, key in each})
-            for each, (_, words) in zip(near, scored, strict=True)
-        ]
-        stored = _vectors(snapshot, {key for each in missing for key in each}, self._replicas.vectors.part)
-        found = []
+        scored = [(each, each.best(depth, keys)[1]) for each in self._scored(queries)]
+        more = [np.setdiff1d(best, each) for (_, best), each in zip(scored, near.keys, strict=True)]
+        stored = _Stored(snapshot, np.concatenate([np.empty(0, np.int64), *more]), self._replicas.vectors.part)
+        rows = []
         assert queries.vectors is not None
-        for query, each, more, (words, _) in zip(queries.vectors, near, missing, scored, strict=True):
-            pairs = [*each, *_cosines(query, more, stored)]
-            both = np.array([key for _, key in pairs], np.int64)
-            scores = fusion.fuse([cosine for cosine, _ in pairs], words.of(both).tolist())
+        for number, (query, (words, _)) in enumerate(zip(queries.vectors, scored, strict=True)):
+            there = near.keys[number] != GONE
+            both = np.concatenate([near.keys[number][there], more[number]])
+            cosines = np.concatenate([near.scores[number][there], stored.of(more[number]) @ query])
+            scores = fusion.fuse(cosines, words.of(both))
             order = np.lexsort((both, -scores))[:wanted]
-            found.append(_pairs(scores[order], both[order]))
-        return found
+            rows.append((scores[order], both[order]))
+        return Found.of(rows)
 
 
 def diversify(relevance: ArrayLike, vectors: Vectors, k: int, threshold: float) -> list[int]:
@@ -155,56 +156,48 @@ def diversify(relevance: ArrayLike, vectors: Vectors, k: int, threshold: float) 
     return chosen
 
 
-def _keys(found: Sequence[Found]) -> set[int]:
-    return {key for each in found for _, key in each}
+class _Stored:
+    """The stored vectors of some documents.
+
+    Args:
+        snapshot: Of the store.
+        keys: The documents', in any order, each perhaps several times.
+        index: Has the vectors, too, unless it compresses them, and gives them in a tenth of the time.
+
+    Raises:
+        IndexCorruptedError: A vector is not there, or is not what was written.
+    """
+
+    def __init__(self, snapshot: Snapshot, keys: Keys, index: FaissIndex | None = None) -> None:
+        self._keys = np.unique(keys)
+        held = index.vectors(self._keys) if index is not None and len(keys) else None
+        if held is None:
+            parts = list(snapshot.vectors(self._keys.tolist()))
+            found = np.concatenate([np.empty(0, np.int64), *(some for some, _ in parts)])
+            if len(found) != len(self._keys):
+                raise IndexCorruptedError(f"The search found documents that the store does not have. {WAY_OUT}")
+            empty = np.empty((0, snapshot.dimension), np.float32)
+            held = np.concatenate([empty, *(matrix for _, matrix in parts)])[np.argsort(found)]
+        self._vectors = held
+
+    def of(self, keys: Keys) -> Vectors:
+        """(N, D), in the order of `keys`, which are among those."""
+        vectors: Vectors = self._vectors[np.searchsorted(self._keys, keys)]
+        return vectors
 
 
-def _pairs(scores: NDArray[np.floating[Any]], keys: Keys) -> Found:
-    return list(zip(scores.tolist(), keys.tolist(), strict=True))
-
-
-def _check_all_there(count: int, keys: set[int]) -> None:
-    if count != len(keys):
-        raise IndexCorruptedError(f"The search found documents that the store does not have. {WAY_OUT}")
-
-
-def _vectors(snapshot: Snapshot, keys: set[int], index: FaissIndex | None = None) -> dict[int, Vectors]:
-    """The stored vectors, (D,) each: from FAISS where it is given and has them, which takes a tenth of the time."""
-    wanted = np.sort(np.fromiter(keys, np.int64, len(keys)))
-    held = index.vectors(wanted) if index is not None and len(wanted) else None
-    parts = snapshot.vectors(keys) if held is None else [(wanted, held)]
-    vectors = {key: row for some, matrix in parts for key, row in zip(some.tolist(), matrix, strict=True)}
-    _check_all_there(len(vectors), keys)
-    return vectors
-
-
-def _cosines(query: Vectors, keys: Sequence[int], vectors: dict[int, Vectors]) -> Found:
-    """Scores of documents by their stored vectors, in the order of `keys`."""
-    scores = (np.stack([vectors[key] for key in keys]) @ query).tolist() if keys else []
-    return list(zip(scores, keys, strict=True))
-
-
-def _diverse(found: Sequence[Found], vectors: dict[int, Vectors], search: Search) -> list[Found]:
+def _diverse(snapshot: Snapshot, found: Found, search: Search) -> Found:
     assert search.mmr is not None
-    chosen = []
-    for each in found:
-        if not each:
-            chosen.append(each)
-            continue
-        relevance = np.array([score for score, _ in each])
-        if search.mode != "vector":
+    stored = _Stored(snapshot, found.keys[found.there])
+    rows = []
+    for scores, keys, there in zip(*found, found.there, strict=True):
+        scores, keys = scores[there], keys[there]
+        relevance = scores.astype(np.float64)
+        if search.mode != "vector" and len(relevance):
             relevance /= relevance[0] or 1.0  # so that it weighs about as much as a cosine
-        matrix = np.stack([vectors[key] for _, key in each])
-        chosen.append([each[number] for number in diversify(relevance, matrix, search.k, search.mmr)])
-    return chosen
-
-
-def _hits(found: Found, rows: dict[int, Row]) -> list[Hit]:
-    hits = []
-    for score, key in found:
-        _, _, id, text, metadata = rows[key]
-        hits.append(Hit(id, score, text, metadata))
-    return hits
+        chosen = diversify(relevance, stored.of(keys), search.k, search.mmr)
+        rows.append((scores[chosen], keys[chosen]))
+    return Found.of(rows)
 
 
 def _reranked(rerank: Rerank, query: str, hits: list[Hit]) -> list[Hit]:

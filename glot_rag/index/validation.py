@@ -13,6 +13,8 @@ from glot_rag.documents.validation import check_id
 from glot_rag.embedder import Vectors
 from glot_rag.errors import InputError
 
+_TINY = 1e-100  # the norm of a vector whose numbers' squares may have lost digits
+
 
 def check_ids(ids: Iterable[str]) -> list[str]:
     """A list of valid ids. A bare str is refused, since it would be taken for its characters."""
@@ -53,7 +55,13 @@ def unit_vectors(vectors: ArrayLike, dimension: int, names: Sequence[str] | None
     wanted = "N" if names is None else str(len(names))
     if rows.ndim != 2 or rows.shape[1] != dimension or (names is not None and len(rows) != len(names)):
         raise InputError(f"vectors must have the shape ({wanted}, {dimension}), got {rows.shape}")
-    # Scaled by the largest magnitude first: squares of very large or small numbers would leave the range of float64.
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+    if len(norms) and norms.min() > _TINY and norms.max() < np.inf:  # no NaN: it would compare as False
+        made = np.empty(rows.shape, np.float32)
+        np.divide(rows, norms[:, None], out=made, casting="same_kind")
+        return made
+    # Scaled by the largest magnitude first: squares of very large or small numbers leave the range of float64.
     scale = np.abs(rows).max(axis=1, initial=0.0, keepdims=True)
     bad = ~np.isfinite(scale[:, 0]) | (scale[:, 0] == 0)
     if bad.any():

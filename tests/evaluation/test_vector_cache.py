@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import sqlite3
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from glot_rag import __version__
 from glot_rag.embedder import Vectors
 from glot_rag.errors import CacheError
+from glot_rag.evaluation.methods import Method, Methods
 from glot_rag.evaluation.vector_cache import FILE_NAME, VectorCache, embed_missing, text_key
 
 Hash = Callable[[Sequence[str]], Vectors]
@@ -174,6 +176,38 @@ def test_the_cache_holds_no_text(hasher: Hash, tmp_path: Path) -> None:
     embed_missing(Counted(hasher), ["a very secret text"], {"mean": "M"}, cache)
     cache.close()
     assert b"secret" not in (tmp_path / FILE_NAME).read_bytes()
+
+
+class Queries:
+    """An embedder that counts the queries it is given; its vectors are made of its fingerprint and the text."""
+
+    dimension = 64
+
+    def __init__(self, fingerprint: str) -> None:
+        self.fingerprint = fingerprint
+        self.asked: list[str] = []
+
+    def encode_documents(self, texts: Sequence[str], *, show_progress: bool = False) -> Vectors:
+        raise NotImplementedError
+
+    def encode_queries(self, texts: Sequence[str], *, show_progress: bool = False) -> Vectors:
+        self.asked += texts
+        return self.vectors(texts)
+
+    def vectors(self, texts: Sequence[str]) -> Vectors:
+        digests = [hashlib.sha512(f"{self.fingerprint} {text}".encode()).digest() for text in texts]
+        return np.array([np.frombuffer(digest, np.uint8) for digest in digests], np.float32)
+
+
+def test_queries_are_embedded_once_for_each_encoder_and_list_of_texts() -> None:
+    mean, prompted = Queries("mean"), Queries("mean, with a prompt")
+    methods = Methods([Method("mean", mean, mean), Method("again", mean, mean), Method("other", prompted, prompted)])
+    first, second = ["red lamp", "blue lamp"], ["green lamp", "blue lamp"]
+    for texts in (first, second, second, first):
+        found = methods.queries(texts)
+        for label, encoder in (("mean", mean), ("again", mean), ("other", prompted)):
+            np.testing.assert_array_equal(found[label], encoder.vectors(texts))
+    assert mean.asked == prompted.asked == [*first, *second, *first]
 
 
 def test_a_flipped_byte_is_never_used(hasher: Hash, tmp_path: Path) -> None:

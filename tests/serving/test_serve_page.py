@@ -97,12 +97,23 @@ def test_hits_stand_side_by_side_with_evidence(page: Any) -> None:
     assert left["x"] + left["width"] < right["x"]
 
 
-def test_noise_is_shown_and_dropped_by_the_slider(page: Any) -> None:
+def test_noise_is_shown_and_dropped_by_the_slider(page: Any, served_encoder: GlotEncoder) -> None:
     page.click("#tab-noise")
     page.fill("#document", TEXTS["wal"])
     page.click("text=Find the noise")
     page.wait_for_selector("#marked span")
     assert page.locator("#marked span").all_inner_texts() == TEXTS["wal"].splitlines()
+    (own,) = served_encoder.denoise([TEXTS["wal"]])
+
+    def is_own() -> None:
+        assert page.locator("#own").get_attribute("aria-pressed") == "true"
+        assert page.locator("#clean").inner_text() == own.text
+        dropped = [each.text for each in own.blocks if each.text not in own.text]
+        assert page.locator("#marked .out").all_inner_texts() == dropped != []
+        highest = max(each.noise for each in own.blocks if each.text in own.text)
+        assert int(page.locator("#threshold").input_value()) - 1 < 100 * highest <= int(page.input_value("#threshold"))
+
+    is_own()
     kept = []
     for value in ("1", "50", "99"):
         page.fill("#threshold", value)
@@ -114,6 +125,9 @@ def test_noise_is_shown_and_dropped_by_the_slider(page: Any) -> None:
     assert "Log in" not in kept[1]
     assert kept[2] == TEXTS["wal"]
     assert page.locator("#kept").inner_text() == "23 of 23 words kept"
+    assert page.locator("#own").get_attribute("aria-pressed") == "false"
+    page.click("#own")
+    is_own()
     page.click("#copy")
     page.wait_for_selector("#noise-status:has-text('opied'), #noise-status:has-text('marked')")
 
@@ -174,8 +188,9 @@ def test_the_keyboard_is_enough(page: Any) -> None:
     page.keyboard.press("Enter")
     page.wait_for_selector("#clean:has-text('Tea is hot.')")
     page.focus("#threshold")
+    before = int(page.input_value("#threshold"))
     page.keyboard.press("ArrowRight")
-    assert page.locator("#threshold-value").inner_text() == "51%"
+    assert page.locator("#threshold-value").inner_text() == f"{before + 1}%"
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (768, "light"), (1920, "dark")])

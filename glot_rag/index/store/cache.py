@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import numpy as np
 
+from glot_rag.errors import IndexCorruptedError
 from glot_rag.index.filters import Filter, compile_filter
-from glot_rag.index.store.schema import Row
+from glot_rag.index.store.schema import WAY_OUT, Row
 from glot_rag.index.store.snapshot import Keys, Snapshot, Version
 
 MOST_ROW_BYTES = 8 << 20  # some ten thousand passages
@@ -27,17 +29,23 @@ class RowCache:
         self._rows: dict[int, Row] = {}
         self._bytes = 0
 
-    def rows(self, snapshot: Snapshot, keys: set[int]) -> dict[int, Row]:
-        """`Snapshot.by_key`, from memory where possible."""
+    def rows(self, snapshot: Snapshot, keys: Sequence[int]) -> list[Row]:
+        """The rows with these keys, in their order, from memory where possible.
+
+        Raises:
+            IndexCorruptedError: There is none, or it does not match its checksum.
+        """
         with self._lock:
             kept = self._rows if snapshot.version == self._version else {}
-            found = {key: kept[key] for key in keys if key in kept}
-        missing = keys.difference(found) if found else keys
-        if missing:
+            found = list(map(kept.get, keys))
+        if not all(found):
+            missing = {key for key, row in zip(keys, found, strict=True) if row is None}
             read = snapshot.by_key(missing)
-            found.update(read)
+            if len(read) < len(missing):
+                raise IndexCorruptedError(f"The search found documents that the store does not have. {WAY_OUT}")
             self._keep(snapshot.version, read)
-        return found
+            return [read[key] if row is None else row for key, row in zip(keys, found, strict=True)]
+        return found  # type: ignore[return-value]  # all are there
 
     def _keep(self, version: Version, rows: dict[int, Row]) -> None:
         with self._lock:

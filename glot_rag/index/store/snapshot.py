@@ -94,6 +94,11 @@ class Snapshot:
         self.state = State(*self._checked("SELECT sequence, next_key, documents, horizon, checksum FROM state")[0])
         self.version: Version = (generation, self.state.sequence)
 
+    @property
+    def dimension(self) -> int:
+        """D, the length of a vector."""
+        return self._vector_bytes // 4
+
     def rows(self) -> Iterator[Row]:
         """All rows in the order of their keys; an error at the end if there are not as many as were committed."""
         return map(Row.from_columns, self._all_of(COLUMNS, "documents"))

@@ -64,6 +64,9 @@ class FaissIndex:
         # A key that is gone becomes the key before it, which keeps the order; bisection finds the first, the alive one.
         self._keys: Keys = np.maximum.accumulate(np.maximum(keys, 0))
         self._chosen: tuple[Keys | None, NDArray[np.uint8]]  # the last filter's keys and bits
+        self._asked: tuple[
+            object, Any
+        ]  # the settings of the last search of everything, as asked for and as FAISS has them
         self._count_alive()
         self.exact = type(index).__name__ in _EXACT
         if self.exact and hasattr(index, "make_direct_map"):
@@ -198,7 +201,7 @@ class FaissIndex:
             share = len(keys) / len(self._keys)
         elif self.dead:
             selector, share = faiss.IDSelectorBitmap(self._alive_bits), self._living / len(self._keys)
-        parameters = _parameters(self._index, selector, share, nprobe, ef_search)
+        parameters = self._parameters(selector, share, nprobe, ef_search)
         scores, positions = self._index.search(queries, k, params=parameters)
         return scores, np.where(positions < 0, GONE, self._keys[positions])
 
@@ -213,6 +216,14 @@ class FaissIndex:
                 self._chosen = keys, bits
         return bits
 
+    def _parameters(self, selector: Any, share: float, nprobe: int | None, ef_search: int | None) -> Any:
+        if selector is not None:
+            return _parameters(self._index, selector, share, nprobe, ef_search)
+        asked = nprobe, ef_search
+        if asked != self._asked[0]:  # kept: making them takes as long as looking into a list
+            self._asked = asked, _parameters(self._index, None, 1.0, nprobe, ef_search)
+        return self._asked[1]
+
     def _positions(self, keys: Keys) -> NDArray[np.intp]:
         return np.searchsorted(self._keys, keys)
 
@@ -220,6 +231,7 @@ class FaissIndex:
         self._living = int(np.count_nonzero(self._alive))
         self._alive_bits = _bits(self._alive)
         self._chosen = None, self._alive_bits
+        self._asked = ("", ""), None
 
 
 def make(factory: str, dimension: int) -> Any:

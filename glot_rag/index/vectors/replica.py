@@ -6,11 +6,13 @@ import logging
 import os
 import threading
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from glot_rag.embedder import Vectors
 from glot_rag.errors import IndexRecoveryWarning, InputError
@@ -27,9 +29,36 @@ EXACT_BELOW = 5_000  # documents that match a filter, below which comparing all 
 GROWTH = 1.5  # an index stays as it was built until it has shrunk by this, so that it is not built anew at every turn
 DEAD_SHARE = 4  # at most one vector in so many belongs to a deleted document in a FAISS file
 ALL = 1 << 40  # more lists or candidates than there are
-Found = list[tuple[float, int]]  # (score, key), best first
 _limits_guard = threading.Lock()
 logger = logging.getLogger(__name__)
+
+
+class Found(NamedTuple):
+    """What N queries found, best first. Where one found less than another, its last keys are `GONE`.
+
+    Attributes:
+        scores: (N, k).
+        keys: (N, k).
+    """
+
+    scores: NDArray[np.floating[Any]]
+    keys: Keys
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[NDArray[np.floating[Any]], Keys]]) -> Found:
+        """Of the scores and keys of each query, as many as it found."""
+        most = max((len(keys) for _, keys in rows), default=0)
+        scores = np.zeros((len(rows), most), np.result_type(np.float32, *(scores.dtype for scores, _ in rows)))
+        found = cls(scores, np.full((len(rows), most), GONE, np.int64))
+        for number, (some, keys) in enumerate(rows):
+            found.scores[number, : len(keys)], found.keys[number, : len(keys)] = some, keys
+        return found
+
+    @property
+    def there(self) -> NDArray[np.bool_]:
+        """(N, k) where something was found."""
+        there: NDArray[np.bool_] = self.keys != GONE
+        return there
 
 
 class FaissReplica(Replica[FaissIndex]):
@@ -59,7 +88,7 @@ class FaissReplica(Replica[FaissIndex]):
         keys: Keys | None,
         nprobe: int | None = None,
         ef_search: int | None = None,
-    ) -> list[Found]:
+    ) -> Found:
         """Nearest vectors by inner product. Call it inside `synchronised`, with its snapshot.
 
         Every index type gives `k` hits where there are so many, and the exact ones where few documents match a filter.
@@ -73,23 +102,23 @@ class FaissReplica(Replica[FaissIndex]):
             ef_search: Candidates to keep, of an index that is a graph.
 
         Returns:
-            N lists of min(k, number of candidates) pairs. The scores are FAISS's, which are exact if `exact`.
+            min(k, number of candidates) for each. The scores are FAISS's, which are exact if `exact`.
         """
         index = self.part
         candidates = len(index) if keys is None else len(keys)
         wanted = min(k, candidates)
         if not wanted or not len(queries):
-            return [[] for _ in queries]
+            return Found.of([(np.empty(0, np.float32), np.empty(0, np.int64))] * len(queries))
         if keys is not None and candidates <= EXACT_BELOW and index.description != index_types.FLAT:
             return exact_search(snapshot, queries, wanted, keys)
-        found = _pairs(*index.search(queries, wanted, keys, nprobe, ef_search))
-        short = [number for number, each in enumerate(found) if len(each) < wanted]
-        if short:
-            for number, each in zip(short, _pairs(*index.search(queries[short], wanted, keys, ALL, ALL)), strict=True):
-                found[number] = each
-        for number in short:
-            if len(found[number]) < wanted:
-                found[number] = exact_search(snapshot, queries[[number]], wanted, keys)[0]
+        found = Found(*index.search(queries, wanted, keys, nprobe, ef_search))
+        if found.there.all():
+            return found
+        short = np.flatnonzero(~found.there.all(axis=1))
+        found.scores[short], found.keys[short] = index.search(queries[short], wanted, keys, ALL, ALL)
+        for number in short[~found.there[short].all(axis=1)]:
+            exact = exact_search(snapshot, queries[[number]], wanted, keys)
+            found.scores[number, : len(exact.keys[0])], found.keys[number, : len(exact.keys[0])] = exact
         return found
 
     @property
@@ -202,7 +231,7 @@ def _read_index(file: BinaryIO, record: CheckpointRecord, *, memory_map: bool) -
             faiss.set_deserialization_vector_byte_limit(before)
 
 
-def exact_search(snapshot: Snapshot, queries: Vectors, k: int, keys: Keys | None) -> list[Found]:
+def exact_search(snapshot: Snapshot, queries: Vectors, k: int, keys: Keys | None) -> Found:
     """The nearest of some documents by inner product over the stored vectors, without FAISS.
 
     Args:
@@ -210,9 +239,6 @@ def exact_search(snapshot: Snapshot, queries: Vectors, k: int, keys: Keys | None
         queries: (N, D) unit rows.
         k: How many for each.
         keys: Of the documents; None for all.
-
-    Returns:
-        N lists of (score, key), best first.
 
     Raises:
         IndexCorruptedError: A vector that was found does not match its checksum, or any has another length.
@@ -227,11 +253,4 @@ def exact_search(snapshot: Snapshot, queries: Vectors, k: int, keys: Keys | None
         scores, best = np.take_along_axis(scores, order, axis=1), np.take_along_axis(best, order, axis=1)
     for _ in snapshot.vectors(set(best.ravel().tolist())):
         pass  # checked: those whose scores are given back
-    return [list(zip(*pair, strict=True)) for pair in zip(scores.tolist(), best.tolist(), strict=True)]
-
-
-def _pairs(scores: Vectors, keys: Keys) -> list[Found]:
-    return [
-        [(score, key) for score, key in zip(*row, strict=True) if key != GONE]
-        for row in zip(scores.tolist(), keys.tolist(), strict=True)
-    ]
+    return Found(scores, best)

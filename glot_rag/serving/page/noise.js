@@ -14,30 +14,38 @@ Related articles
 Share on Twitter | Share on Facebook
 © 2026 Example Corp. All rights reserved. Privacy | Terms`;
 
-let blocks = []; // of the document that was cleaned last: { text, noise, lineBreak }
+let blocks = []; // of the document that was cleaned last: { text, noise, gap, kept, shown }
+let chosen = ""; // its clean text, by the threshold that was chosen for it
 
-function show() {
-  const threshold = Number($("threshold").value) / 100;
+const count = (text) => text.split(/\s+/).filter(Boolean).length;
+
+function mark(isOut, clean, isOwn) {
+  for (const block of blocks) block.shown.classList.toggle("out", isOut(block));
+  $("clean").textContent = clean;
+  $("kept").textContent = `${count(clean)} of ${count(blocks.map((block) => block.text).join(" "))} words kept`;
+  $("own").setAttribute("aria-pressed", String(isOwn));
+  $("threshold-value").value = `${$("threshold").value}%`;
+}
+
+// As the server left the document: each has a threshold of its own, above the noise of what is kept.
+function showOwn() {
+  const kept = blocks.filter((block) => block.kept).map((block) => block.noise);
+  $("threshold").value = Math.ceil(100 * Math.max(0, ...kept));
+  mark((block) => !block.kept, chosen, true);
+}
+
+function showBySlider() {
   const least = Math.min(...blocks.map((block) => block.noise)); // the least noisy block stays in any case
-  const limit = Math.max(threshold, least);
-  $("threshold-value").value = `${Math.round(100 * threshold)}%`;
+  const limit = Math.max(Number($("threshold").value) / 100, least);
   let clean = "";
   let pending = "";
-  let words = 0;
-  let kept = 0;
   for (const block of blocks) {
-    const count = block.text.split(/\s+/).length;
-    words += count;
     pending += block.gap;
-    const out = block.noise > limit;
-    block.shown.classList.toggle("out", out);
-    if (out) continue;
-    kept += count;
+    if (block.noise > limit) continue;
     clean += (clean ? (pending.includes("\n") ? "\n" : " ") : "") + block.text;
     pending = "";
   }
-  $("clean").textContent = clean;
-  $("kept").textContent = `${kept} of ${words} words kept`;
+  mark((block) => block.noise > limit, clean, false);
 }
 
 async function find() {
@@ -57,12 +65,14 @@ async function find() {
       at = end;
       const shown = element("span", { title: `${Math.round(100 * noise)}% noise` }, own);
       shown.style.setProperty("--n", noise.toFixed(2));
-      return { text: own, noise, gap, shown };
+      const kept = data[0].spans.some(([from, to]) => from < end && start < to);
+      return { text: own, noise, gap, kept, shown };
     });
+    chosen = data[0].text;
     $("marked").replaceChildren(...blocks.map((block) => block.shown));
     $("cleaned").hidden = !blocks.length;
     say($("noise-status"), `${blocks.length} lines and sentences`);
-    if (blocks.length) show();
+    if (blocks.length) showOwn();
   } catch (error) {
     say($("noise-status"), error.message, true);
   }
@@ -78,7 +88,8 @@ export function start() {
     box.value = EXAMPLE;
     find();
   });
-  $("threshold").addEventListener("input", show);
+  $("threshold").addEventListener("input", showBySlider);
+  $("own").addEventListener("click", showOwn);
   $("copy").addEventListener("click", async () => {
     try {
       await navigator.clipboard.writeText($("clean").textContent);

@@ -20,7 +20,12 @@ from haystack.components.embedders import OpenAIDocumentEmbedder, OpenAITextEmbe
 from haystack.components.retrievers.in_memory import InMemoryEmbeddingRetriever
 from haystack.document_stores.in_memory import InMemoryDocumentStore
 from haystack.utils import ComponentDevice, Secret
-from haystack_integrations.components.embedders.glot import GlotDocumentEmbedder, GlotTextEmbedder, embedders
+from haystack_integrations.components.embedders.glot import (
+    GlotDocumentEmbedder,
+    GlotEvidence,
+    GlotTextEmbedder,
+    embedders,
+)
 
 from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.errors import BundleError, InputError, MissingExtraError, ModelNotFoundError
@@ -55,6 +60,26 @@ def test_metadata_before_the_text(encoder: TorchEncoder) -> None:
     embedder = GlotDocumentEmbedder(meta_fields_to_embed=["title"], embedding_separator=": ", **SETTINGS)
     (found,) = embedder.run([Document(content="in spring", meta={"title": "Roses"})])["documents"]
     np.testing.assert_allclose(found.embedding, encoder.encode_documents(["Roses: in spring"])[0], atol=1e-6)
+
+
+def test_evidence_names_the_lines_that_match(encoder: TorchEncoder) -> None:
+    page = "Home | Shop | Log in\nThe kettle boils a litre of water in two minutes.\nIt is made of steel.\n© 2026"
+    documents = [Document(content=page, meta={"n": 1}), Document(content=None), Document(content="Roses.")]
+    component = GlotEvidence(lines=1, prefix="how is ", **SETTINGS)
+    kettle, empty, roses = component.run("hot water made", documents)["documents"]
+    (span,) = encoder.explain(page, "how is hot water made").best_spans(1)
+    assert kettle.meta["glot_evidence"] == [list(span)]
+    assert page[span.start : span.end].startswith("The kettle boils")
+    assert (kettle.meta["n"], kettle.content, kettle.id) == (1, page, documents[0].id)
+    assert empty.meta["glot_evidence"] == []
+    assert [each[:2] for each in roses.meta["glot_evidence"]] in ([], [[0, 6]])
+    assert documents[0].meta == {"n": 1}
+    assert asyncio.run(component.run_async("hot water made", documents))["documents"] == [kettle, empty, roses]
+    assert component.encoder is GlotTextEmbedder(**SETTINGS).encoder
+    again = GlotEvidence.from_dict(component.to_dict())
+    assert again.to_dict() == component.to_dict()
+    with pytest.raises(InputError, match="lines must be 1 or more, got 0"):
+        GlotEvidence(lines=0)
 
 
 def test_prefix_suffix_and_batches(encoder: TorchEncoder) -> None:

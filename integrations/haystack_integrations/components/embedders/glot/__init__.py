@@ -1,4 +1,4 @@
-"""glot-rag in Haystack: a pair of embedders over a `GlotEncoder` or an exported one."""
+"""glot-rag in Haystack: embedders over a `GlotEncoder` or an exported one, and the evidence for what matches."""
 
 from __future__ import annotations
 
@@ -10,5 +10,6 @@ except ImportError as error:
     raise MissingExtraError("haystack-ai", "haystack") from error
 
 from haystack_integrations.components.embedders.glot.embedders import GlotDocumentEmbedder, GlotTextEmbedder
+from haystack_integrations.components.embedders.glot.evidence import GlotEvidence
 
-__all__ = ["GlotDocumentEmbedder", "GlotTextEmbedder"]
+__all__ = ["GlotDocumentEmbedder", "GlotEvidence", "GlotTextEmbedder"]

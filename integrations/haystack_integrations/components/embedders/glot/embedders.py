@@ -13,17 +13,17 @@ from haystack.utils import ComponentDevice
 from glot_rag.encoder.base import GlotEncoder
 from glot_rag.errors import InputError
 
-_OPTIONS = ("backend", "pooling", "head", "device", "dtype", "max_tokens", "denoise")
+OPTIONS = ("backend", "pooling", "head", "device", "dtype", "max_tokens", "denoise")
 
 
 @functools.lru_cache(maxsize=2)
 def _encoder(options: tuple[tuple[str, Any], ...]) -> GlotEncoder:
-    """One encoder for the two components of a pipeline that were made with the same settings."""
+    """One encoder for the components of a pipeline that were made with the same settings."""
     return GlotEncoder.from_pretrained(**dict(options))
 
 
-class _Embedder:
-    """What the pair has in common: the encoder's settings and its loading."""
+class Embedder:
+    """What these components have in common: the encoder's settings and its loading."""
 
     def __init__(self, model: str, prefix: str, suffix: str, options: dict[str, Any]) -> None:
         self.model = model
@@ -58,7 +58,7 @@ class _Embedder:
 
 
 @component
-class GlotTextEmbedder(_Embedder):
+class GlotTextEmbedder(Embedder):
     """Embeds a query.
 
     Args:
@@ -90,7 +90,7 @@ class GlotTextEmbedder(_Embedder):
     ) -> None:
         given = locals()
         # super() does not see that the decorator makes a new class
-        _Embedder.__init__(self, model, prefix, suffix, {name: given[name] for name in _OPTIONS})
+        Embedder.__init__(self, model, prefix, suffix, {name: given[name] for name in OPTIONS})
 
     @component.output_types(embedding=list[float], meta=dict[str, Any])
     def run(self, text: str) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class GlotTextEmbedder(_Embedder):
 
 
 @component
-class GlotDocumentEmbedder(_Embedder):
+class GlotDocumentEmbedder(Embedder):
     """Embeds documents.
 
     Args:
@@ -168,7 +168,7 @@ class GlotDocumentEmbedder(_Embedder):
         given = locals()
         if batch_size < 1:
             raise InputError(f"batch_size must be 1 or more, got {batch_size}")
-        _Embedder.__init__(self, model, prefix, suffix, {name: given[name] for name in _OPTIONS})
+        Embedder.__init__(self, model, prefix, suffix, {name: given[name] for name in OPTIONS})
         self.batch_size = batch_size
         self.progress_bar = progress_bar
         self.meta_fields_to_embed = meta_fields_to_embed or []
