@@ -1,8 +1,9 @@
 # Every target makes .venv first if it is missing or out of date.
 PYTHON ?= python3
 BIN := .venv/bin
+QUICK := tests/documents tests/evaluation tests/head tests/test_files.py tests/test_house.py tests/test_imports.py
 
-.PHONY: demo test test-matrix lint tables house bench clean
+.PHONY: demo check test test-long test-matrix lint tables house bench sbom clean
 
 demo: .venv/installed
 	$(BIN)/python examples/demo.py
@@ -10,6 +11,14 @@ demo: .venv/installed
 # One worker for each core, each with one thread. The tests of a file stay together: they share what they load.
 test: .venv/installed
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+# What a developer runs before each commit: lint, types, and the tests that need no model or little of one.
+check: lint
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(QUICK)
+
+# What `make test` leaves out: the same checks over more kills, faults and models.
+test-long: .venv/installed
+	$(BIN)/python -m pytest -m long
 
 # Other versions than constraints.txt has, each set in an environment of its own: see .ci/matrix.
 test-matrix: .venv/installed
@@ -30,6 +39,9 @@ tables: .venv/installed
 # Sizes of the code base, and its import graph.
 house: .venv/installed
 	$(BIN)/python benchmarks/house.py
+
+sbom: .venv/installed
+	.ci/sbom
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/head.py --json runs/head.json

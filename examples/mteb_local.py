@@ -4,7 +4,7 @@
 library with noise between their words. Each docstring's first sentence is its query. A fitted encoder is a model like
 any other.
 
-Sixty documents show how it is used, not how much better it is. For that, take a collection of your own, or see
+Fifty documents show how it is used, not how much better it is. For that, take a collection of your own, or see
 `glot-rag evaluate`.
 """
 
@@ -21,7 +21,7 @@ from mteb_glot import GlotModel, LocalRetrieval, get_model
 from glot_rag.evaluation import MemoryCollection, NoiseSpec, corrupt, load_stdlib
 
 SEED = 0
-DOCUMENTS = 60
+DOCUMENTS = 50
 NOISES = ("none", "boilerplate:0.8")
 MEASURES = ("ndcg_at_10", "recall_at_1", "recall_at_5")
 

@@ -29,11 +29,15 @@ if TYPE_CHECKING:
 # torch and the library's torch side are imported in the fixtures: the tests that need neither start at once.
 
 MOST_WORKERS = 8  # each holds torch and the models that its tests load: up to 2 GB
-# The files that take longest, slowest first: if a worker began one of them last, the others would wait for it.
+# What one worker runs, as it shares what takes long to load or to make: a model, an exported bundle, a framework.
+# Every other file stands for itself.
+TOGETHER = ("exports", "integrations/langchain", "integrations/llama_index", "integrations/sentence_transformers")
+TOGETHER += ("integrations/mteb", "integrations/haystack", "serving")
+SMOLLM2 = ("models/test_backbone.py", "head/test_shipped_smollm2.py")
+# What takes longest, slowest first: if a worker began one of them last, the others would wait for it.
 SLOWEST = (
+    "exports",
     "test_examples.py",
-    "exports/test_onnx_bundle.py",
-    "exports/test_onnx_fitted.py",
     "training/test_training_loop.py",
     "index/test_index_crash.py",
     "index/test_index_faults.py",
@@ -48,11 +52,32 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(cores, MOST_WORKERS) if cores > 1 else 0
 
 
+def part(path: str) -> str:
+    """What is given to one worker as a whole, for the path of a file of tests below tests/."""
+    if path in SMOLLM2:
+        return SMOLLM2[0]
+    return next((folder for folder in TOGETHER if path.startswith(f"{folder}/")), path)
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist's
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share the tests out by `part`, for `--dist loadfile`."""
+    if config.option.dist != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByPart(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return part(nodeid.partition("::")[0].removeprefix("tests/"))
+
+    return ByPart(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the slowest files first where workers share them out (`--dist loadfile --no-loadscope-reorder`)."""
+    """Put the slowest parts first where workers share them out (`--dist loadfile --no-loadscope-reorder`)."""
     if hasattr(config, "workerinput"):
         rank = {name: place for place, name in enumerate(SLOWEST)}
-        items.sort(key=lambda item: rank.get(item.path.relative_to(Path(__file__).parent).as_posix(), len(rank)))
+        items.sort(key=lambda item: rank.get(part(item.path.relative_to(Path(__file__).parent).as_posix()), len(rank)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

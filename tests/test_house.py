@@ -73,14 +73,18 @@ def test_few_options_on_the_command_line() -> None:
     assert sum(counts.values()) <= MOST_OPTIONS, counts
 
 
-def test_the_slowest_test_files_are_still_there() -> None:
+def test_what_the_tests_are_shared_out_by_is_still_there() -> None:
     path = ROOT / "tests" / "conftest.py"
     spec = importlib.util.spec_from_file_location("tests_conftest", path)  # by its path: folders have one each
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert [name for name in module.SLOWEST if not (ROOT / "tests" / name).is_file()] == []
+    named = [*module.SLOWEST, *module.TOGETHER, *module.SMOLLM2]
+    assert [name for name in named if not (ROOT / "tests" / name).exists()] == []
+    assert module.part("exports/test_openvino.py") == "exports"
+    assert module.part("head/test_shipped_smollm2.py") == module.part("models/test_backbone.py") in module.SLOWEST
+    assert module.part("test_house.py") == "test_house.py"
 
 
 def test_files_of_tests_have_names_of_their_own() -> None:

@@ -70,7 +70,7 @@ def test_a_chunk_of_several_windows_is_the_mean_over_all_its_tokens(minilm: Back
 
 
 def test_long_texts_need_no_more_than_a_window(mean: TorchEncoder) -> None:
-    long = " ".join(f"word{i % 97}" for i in range(20_000))
+    long = " ".join(f"word{i % 97}" for i in range(4_000))
     spans = [(i * 1000, (i + 1) * 1000) for i in range(len(long) // 1000)]
     vectors = mean.encode_chunks(long, spans, batch_tokens=1024)
     assert vectors.shape == (len(spans), 384)

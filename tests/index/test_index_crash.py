@@ -70,7 +70,7 @@ def state_after(path, expected, next_operation):
     return next_operation + 1
 
 
-@pytest.mark.parametrize(("rounds", "mode"), [(20, []), (8, ["reindex"])])
+@pytest.mark.parametrize(("rounds", "mode"), [(6, []), (3, ["reindex"]), pytest.param(200, [], marks=pytest.mark.long)])
 def test_kill_at_random_moments_loses_nothing_acknowledged(path, rounds, mode, figures):
     GlotIndex.create(path, HashEncoder()).close()
     expected, number, acknowledged = {}, 0, 0

@@ -67,6 +67,7 @@ def test_the_classifier_helps_where_noise_recurs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("glot_rag.training.classifier._STEPS", 20)  # of 20 epochs
+    monkeypatch.setattr("glot_rag.training.corpora._SIZES", (60,))
     head = make_head(form="drop", layers=(2,), num_layers=1, hidden_size=16)
     with global_random_state_unchanged():
         classifier, report = train_classifier(head, minilm, texts, corpora=10)
