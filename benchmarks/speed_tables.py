@@ -97,6 +97,35 @@ def unseen_rows(record: Record) -> Rows:
     return [*rows, ["on average", *[""] * len(columns), *average]]
 
 
+def backbone_rows(record: Record) -> Rows:
+    """Of `backbones.py`: a backbone, a collection and its noise a row; nDCG@10 × 100 with its interval."""
+
+    def shown(values: dict[str, list[float]], *names: str) -> str:
+        value, *interval = next((values[name] for name in names if name in values), [None])
+        if value is None:
+            return ""
+        return f"{value:.1f}" + (f" ({interval[0]:.1f}–{interval[1]:.1f})" if interval else "")
+
+    rows = [["backbone", "collection", "noise", "queries", "mean", "GLOT", "denoised", "oracle", "denoised − mean"]]
+    for each in record["backbone_results"]:
+        values, denoised = each["ndcg"], ("GLOT, denoised", "mean, denoised")
+        noise = each["noise"] if each["noise"] == "none" else f"{each['noise']} {each['ratio']:.0%}"
+        rows.append(
+            [
+                each["backbone"],
+                each["collection"],
+                "their own" if each["collection"] == "pages" else noise,
+                str(each["queries"]),
+                shown(values, "mean"),
+                shown(values, "GLOT"),
+                shown(values, *denoised),
+                shown(values, "oracle"),
+                shown(values, *(f"{name} - mean" for name in denoised)),
+            ]
+        )
+    return rows
+
+
 def train_cost_rows(record: Record) -> Rows:
     """Of `train_cost.py`: a way of training a row, beside the GLOT head on cached states."""
     settings = record["settings"]
@@ -207,6 +236,7 @@ def fusion_rows(record: Record) -> Rows:
 KINDS: tuple[tuple[Callable[[Record], bool], Callable[[Record], Rows]], ...] = (
     (lambda record: "against_raw_faiss" in record, index_rows),
     (lambda record: "fusions" in record, fusion_rows),
+    (lambda record: "backbone_results" in record, backbone_rows),
     (lambda record: "system" in _first(record), encode_rows),
     (lambda record: "shape" in _first(record), head_rows),
     (lambda record: "root" in _first(record), import_rows),

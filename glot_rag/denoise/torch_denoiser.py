@@ -15,7 +15,7 @@ from glot_rag.denoise.fitting import fit_head
 from glot_rag.denoise.recurrence import FEWEST, Recurrence
 from glot_rag.denoise.storage import is_saved_denoiser, load_fitted_head, load_saved, save_denoiser
 from glot_rag.denoise.word_scorer import TorchWordScorer
-from glot_rag.errors import InputError, UnsupportedError
+from glot_rag.errors import InputError, ModelNotFoundError, UnsupportedError
 from glot_rag.fingerprint import fingerprint
 from glot_rag.head import AdaPool, GlotHead
 from glot_rag.head.block_graph import BlockGraphHead
@@ -27,6 +27,7 @@ from glot_rag.head.registry import (
     freeze,
     freeze_block_head,
     pooling_fingerprint,
+    ships_block_head,
 )
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.tokenizer import check_groups, check_texts
@@ -274,10 +275,16 @@ def load(
         if head is not None:
             raise InputError(f"{name} is a saved denoiser, which has its heads: leave head= out")
         return TorchDenoiser.load(name, threshold=threshold, device=device, dtype=dtype)
-    found = find_head(os.fspath(name), "glot", head)
-    assert found is not None
-    loaded = load_fitted_head(found)
+    found: Path | None = None
+    try:  # a wrong name is told before a model is loaded
+        found = find_head(os.fspath(name), "glot", head)
+    except ModelNotFoundError:
+        if not ships_block_head(os.fspath(name)):
+            raise
+    loaded = None if found is None else load_fitted_head(found)
     backbone = Backbone.load(name, device=device, dtype=dtype)
-    check_trained_over(loaded.details, found, backbone)
     block_head = block_head_for(os.fspath(name), found, backbone)
+    if loaded is None or found is None:
+        return TorchDenoiser(backbone, None, None, block_head, threshold=threshold)
+    check_trained_over(loaded.details, found, backbone)
     return TorchDenoiser(backbone, loaded.head, loaded.classifier, block_head, threshold=threshold)

@@ -110,9 +110,11 @@ def load_parts(
             f"{name_or_path} was saved over a backbone with fingerprint {saved.get('backbone_fingerprint')}, but "
             f"'{backbone_name}' here has {backbone.fingerprint}: use the same files, or train a head for these"
         )
+    blocks_alone = None  # for a backbone that has a block head, but no head for words
     if pooling is None:
         pooling = "glot" if head_path else own_pooling(backbone)
-        if head_path is None and denoise is None:
+        blocks_alone = None if head_path else block_head_for(backbone.source.name, None, backbone)
+        if head_path is None and blocks_alone is None and denoise is None:
             logger.warning(
                 "no trained head for '%s' ships with glot-rag: vectors are the model's own (pooling '%s'), noise and "
                 "all; denoise=Denoiser.from_pretrained() drops it from documents, denoise=False is content with them",
@@ -120,6 +122,8 @@ def load_parts(
                 pooling,
             )
     poolings = load_poolings(pooling, head_path, backbone, dimensions)
+    if blocks_alone is not None:
+        poolings = poolings._replace(denoise=True, block_head=blocks_alone)
     if as_saved:
         if saved.get("pooling_fingerprint") != pooling_fingerprint(poolings.documents):
             raise BundleError(
@@ -190,7 +194,13 @@ def denoiser_for(denoise: bool | Denoiser | None, backbone: Backbone, poolings: 
     if denoise is None:  # the pooling itself drops words, inside the backbone
         return None if block_head is None else TorchDenoiser(backbone, None, block_head=block_head)
     if not isinstance(poolings.documents, (GlotHead, AdaPool)):
-        poolings = load_poolings("glot", find_head(backbone.source.name, "glot", None), backbone)
+        try:
+            head = find_head(backbone.source.name, "glot", None)
+        except ModelNotFoundError:
+            if block_head is None:
+                raise
+            return TorchDenoiser(backbone, None, block_head=block_head)
+        poolings = load_poolings("glot", head, backbone)
     assert isinstance(poolings.documents, (GlotHead, AdaPool))
     return TorchDenoiser(backbone, poolings.documents, poolings.classifier, block_head)
 

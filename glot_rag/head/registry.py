@@ -109,12 +109,17 @@ def block_head_for(name: str, head: Path | None, backbone: Backbone) -> BlockGra
     """
     folder = None if head is None else head / BLOCKS
     if folder is None or not folder.is_dir():
-        folder = PRETRAINED / f"{name}-{BLOCKS}"
-        if "/" in name or not (folder / "config.json").is_file():
+        if not ships_block_head(name):
             return None
+        folder = PRETRAINED / f"{name}-{BLOCKS}"
     block_head, details = block_storage.load_block_head(folder)
     check_trained_over(details, folder, backbone)
     return block_head
+
+
+def ships_block_head(name: str) -> bool:
+    """Whether a block head ships for a backbone of this name."""
+    return "/" not in name and (PRETRAINED / f"{name}-{BLOCKS}" / "config.json").is_file()
 
 
 def check_trained_over(details: Mapping[str, Any], path: Path, backbone: Backbone) -> None:
@@ -130,9 +135,11 @@ def check_trained_over(details: Mapping[str, Any], path: Path, backbone: Backbon
     """
     trained_over = details.get("backbone_fingerprint")
     if trained_over is not None and trained_over != backbone.fingerprint:
+        packaged = PACKAGED.get(backbone.source.name)
         raise BundleError(
             f"{path} was trained over a backbone with fingerprint {trained_over}; '{backbone.source.name}' has "
-            f"{backbone.fingerprint}: use the same model files, or train a head for these"
+            f"{backbone.fingerprint}: use the same model files{'' if packaged is None else f' ({packaged.install})'}, "
+            f"or train a head for these"
         )
 
 
