@@ -28,7 +28,7 @@ from glot_rag.training.texts import sample
 
 FEWEST_PAGES = 100  # with fewer documents whose noise is known, pages are made
 MADE, PLAIN = 400, 300  # pages made of texts, and texts without noise
-TEXTS_A_CORPUS = 200  # simulated corpora grow in number with the texts, 10 to 300
+TEXTS_A_CORPUS = 400  # simulated corpora grow in number with the texts, 10 to 300
 MEASURED = 20  # of so many texts one is held out to be measured on
 
 
