@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from glot_rag.errors import IndexCorruptedError, IndexStoreError
 from glot_rag.files import sync_tree
 from glot_rag.index import index_types
 from glot_rag.index.keywords.bm25 import KeywordIndex
-from glot_rag.index.replica.files import BLOCK, sha256
+from glot_rag.index.replica.files import BLOCK, Digest, digest_of
 from glot_rag.index.replicas import Replicas
 from glot_rag.index.store.directory import (
     DENOISER_NAME,
@@ -228,13 +227,13 @@ def _check_file(directory: Path, store: Store, name: str) -> list[str]:
         for candidate in (name, temporary_name(name)):
             try:
                 with open(directory / candidate, "rb") as file:
-                    digests.add(sha256(file))
+                    digests.add(digest_of(file))
             except OSError as error:
                 if candidate == name:
                     problem = f"cannot be read ({error.strerror})"
         with store.snapshot() as snapshot:
             records = snapshot.checkpoints(name)
-        if not records or digests & {record.sha256 for record in records}:
+        if not records or digests & {record.digest for record in records}:
             return []
     return [f"{path} {problem}; it will be rebuilt from what is stored"]
 
@@ -253,7 +252,7 @@ def backup(directory: Path, store: Store, destination: str | os.PathLike[str]) -
         try:
             # A writer may have put newer files in place since, or be about to: the copy then builds its own.
             with copied.transaction() as transaction:
-                newest = {name: [record.sha256 for record in transaction.checkpoints(name)[-1:]] for name in FILE_NAMES}
+                newest = {name: [record.digest for record in transaction.checkpoints(name)[-1:]] for name in FILE_NAMES}
                 if any(digests[name] not in newest[name] for name in FILE_NAMES):
                     transaction.forget_checkpoints()
                     for name in FILE_NAMES:
@@ -274,11 +273,11 @@ def copy_models(source: Path, destination: Path) -> None:
 def _copy_file(source: Path, destination: Path) -> bytes | None:
     if not source.is_file():
         return None
-    digest = hashlib.sha256()
+    digest = Digest()
     with open(source, "rb") as file, open(destination, "wb") as copy:
         while block := file.read(BLOCK):
             digest.update(block)
             copy.write(block)
         copy.flush()
         os.fsync(copy.fileno())
-    return digest.hexdigest().encode()
+    return digest.hex()

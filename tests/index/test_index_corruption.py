@@ -1,5 +1,6 @@
 """Damage on disk is refused, or repaired from what is intact: a search never gives a wrong result silently."""
 
+import hashlib
 import os
 import pickle
 import random
@@ -12,6 +13,7 @@ from hash_encoder import HashEncoder, assert_all_searches, corpus
 
 from glot_rag.errors import IndexCorruptedError, IndexNotFoundError, IndexRecoveryWarning, IndexStoreError
 from glot_rag.index import Document, GlotIndex
+from glot_rag.index.replica import files
 
 SIZE = 250
 DOCUMENTS = corpus(SIZE)
@@ -291,3 +293,24 @@ def test_planted_pickle_is_not_executed(path, name, monkeypatch, tmp_path):
         if name != "store.sqlite":
             GlotIndex.open(path).close()
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("size", [0, 1, 99, 100, 101, 200, 250, 1000])
+def test_a_digest_is_that_of_the_parts(tmp_path, monkeypatch, size):
+    """Hashed on the way to the disk, in blocks of any size, and from the disk, side by side."""
+    monkeypatch.setattr(files, "PART", 100)
+    monkeypatch.setattr(files, "BLOCK", 30)
+    content = bytes(range(256)) * 4
+    content = content[:size]
+    parts = [hashlib.sha256(content[start : start + 100]).digest() for start in range(0, size, 100)]
+    expected = hashlib.sha256(b"".join(parts)).hexdigest().encode()
+    for step in (1, 30, 77, 100, 250):
+        digest = files.Digest()
+        for start in range(0, size, step):
+            digest.update(content[start : start + step])
+        assert digest.hex() == expected
+    (tmp_path / "file").write_bytes(content)
+    with open(tmp_path / "file", "rb") as file:
+        file.read(1)
+        assert files.digest_of(file) == expected
+        assert file.read() == content

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from glot_rag.errors import GlotError, IndexCorruptedError, IndexRecoveryWarning, IndexStoreError, IndexVersionError
 from glot_rag.index import Document, GlotIndex
-from glot_rag.index.replica.files import sha256
+from glot_rag.index.replica.files import digest_of
 from glot_rag.index.store.manifest import FORMAT_VERSION, Manifest
 from glot_rag.index.store.schema import checksum
 
@@ -174,9 +174,9 @@ def test_a_view_that_never_ends_in_place_of_a_table(path):
 def claim(path, written, name="index.faiss"):
     """Put a file in place with a record that vouches for it."""
     with open(written, "rb") as file:
-        record = (1, sha256(file), os.path.getsize(written), 60)
+        record = (1, digest_of(file), os.path.getsize(written), 60)
     shutil.copyfile(written, path / name)
-    sql = "UPDATE checkpoints SET sequence = ?, sha256 = ?, size = ?, documents = ?, checksum = ? WHERE file = ?"
+    sql = "UPDATE checkpoints SET sequence = ?, digest = ?, size = ?, documents = ?, checksum = ? WHERE file = ?"
     execute(path, sql, *record, checksum(name.encode(), *record), name)
 
 

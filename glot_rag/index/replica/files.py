@@ -1,6 +1,7 @@
 """Files derived from the store: each saves building its part of the index anew on every opening.
 
-A file counts if a record in the store has its SHA-256, under its own name or the temporary one.
+A file counts if a record in the store has its digest, under its own name or the temporary one. The digest is the
+SHA-256 of the SHA-256s of the file's parts, which are hashed side by side: an opening waits for it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,10 +19,61 @@ from glot_rag.index.store.directory import FILE_NAMES, temporary_name
 from glot_rag.index.store.snapshot import CheckpointRecord
 
 BLOCK = 1 << 20
+PART = 16 * BLOCK  # hashed on its own
+MOST_THREADS = 8
 logger = logging.getLogger(__name__)
 
 # Takes bytes on their way to a file; gives how many they were.
 Writer = Callable[[bytes | memoryview], int]
+
+
+class Digest:
+    """The digest of a file whose bytes come in order."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._part, self._room = hashlib.sha256(), PART
+
+    def update(self, block: bytes | memoryview) -> None:
+        """Take the next bytes."""
+        rest = memoryview(block).cast("B")
+        while len(rest) >= self._room:
+            self._part.update(rest[: self._room])
+            rest = rest[self._room :]
+            self._parts.append(self._part.digest())
+            self._part, self._room = hashlib.sha256(), PART
+        self._part.update(rest)
+        self._room -= len(rest)
+
+    def hex(self) -> bytes:
+        """The digest of what came so far."""
+        last = [self._part.digest()] if self._room < PART else []
+        return _of_parts([*self._parts, *last])
+
+
+def digest_of(file: BinaryIO) -> bytes:
+    """The digest, in hex, of an open file, which is rewound."""
+    file.seek(0)
+    size = os.fstat(file.fileno()).st_size
+    if size <= PART or not hasattr(os, "pread"):
+        digest = Digest()
+        while block := file.read(BLOCK):
+            digest.update(block)
+        file.seek(0)
+        return digest.hex()
+
+    def part(start: int) -> bytes:
+        hashed = hashlib.sha256()
+        for at in range(start, min(start + PART, size), BLOCK):
+            hashed.update(os.pread(file.fileno(), min(BLOCK, start + PART - at), at))
+        return hashed.digest()
+
+    with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as threads:
+        return _of_parts(list(threads.map(part, range(0, size, PART))))
+
+
+def _of_parts(parts: Sequence[bytes]) -> bytes:
+    return hashlib.sha256(b"".join(parts)).hexdigest().encode()
 
 
 def write_temporary(directory: Path, name: str, fill: Callable[[Writer], object]) -> tuple[bytes, int]:
@@ -32,12 +85,12 @@ def write_temporary(directory: Path, name: str, fill: Callable[[Writer], object]
         fill: Is called with a function that writes.
 
     Returns:
-        Its SHA-256 (hex) and its size in bytes.
+        Its digest (hex) and its size in bytes.
 
     Raises:
         OSError: The disk is full or failing; the file in place is as it was.
     """
-    digest, size = hashlib.sha256(), 0
+    digest, size = Digest(), 0
     path = directory / temporary_name(name)
     path.unlink(missing_ok=True)  # "x" below follows no link that lies there
     with open(path, "xb") as file:
@@ -51,7 +104,7 @@ def write_temporary(directory: Path, name: str, fill: Callable[[Writer], object]
         fill(write)
         file.flush()
         os.fsync(file.fileno())
-    return digest.hexdigest().encode(), size
+    return digest.hex(), size
 
 
 def publish(directory: Path, name: str) -> None:
@@ -70,24 +123,15 @@ def recover(directory: Path, records: Sequence[CheckpointRecord]) -> None:
         temporary = directory / temporary_name(name)
         if not temporary.exists():
             continue
-        newest = [record.sha256 for record in records if record.file == name.encode()][-1:]
+        newest = [record.digest for record in records if record.file == name.encode()][-1:]
         with open(temporary, "rb") as file:
-            counts = sha256(file) in newest
+            counts = digest_of(file) in newest
         if counts:
             publish(directory, name)
         else:
             temporary.unlink()
         done = "finished" if counts else "removed"
         logger.info("%s: a writer died while it wrote %s; %s", directory, name, done)
-
-
-def sha256(file: BinaryIO) -> bytes:
-    """Hex digest of an open file, which is rewound."""
-    digest = hashlib.sha256()
-    while block := file.read(BLOCK):
-        digest.update(block)
-    file.seek(0)
-    return digest.hexdigest().encode()
 
 
 def check_size(file: BinaryIO, record: CheckpointRecord) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Generic, Protocol, TypeVar
 
 from glot_rag.errors import IndexRecoveryWarning
-from glot_rag.index.replica.files import sha256
+from glot_rag.index.replica.files import digest_of
 from glot_rag.index.replica.shared_lock import SharedLock
 from glot_rag.index.store.directory import temporary_name
 from glot_rag.index.store.snapshot import CheckpointRecord, Snapshot, Version
@@ -109,7 +109,7 @@ class Replica(ABC, Generic[P]):
 
     @abstractmethod
     def _read(self, file: BinaryIO, record: CheckpointRecord, snapshot: Snapshot) -> P:
-        """The part in an open file whose SHA-256 is that of its record.
+        """The part in an open file whose digest is that of its record.
 
         It is read through the descriptor that was hashed: the name may point to another file by now.
 
@@ -153,9 +153,9 @@ class Replica(ABC, Generic[P]):
         if name != self.name and not (self._directory / name).exists():
             return False
         with open(self._directory / name, "rb") as file:
-            digest = sha256(file)
+            digest = digest_of(file)
             with self._store.snapshot() as snapshot:
-                record = next((r for r in snapshot.checkpoints(self.name) if r.sha256 == digest), None)
+                record = next((r for r in snapshot.checkpoints(self.name) if r.digest == digest), None)
                 if record is None or record.sequence < snapshot.state.horizon:
                     return False
                 try:

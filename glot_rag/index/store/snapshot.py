@@ -62,14 +62,14 @@ class CheckpointRecord(NamedTuple):
     Attributes:
         file: Its name.
         sequence: The commit it holds.
-        sha256: In hex.
+        digest: Of its bytes, in hex, see `replica.files`.
         size: In bytes.
         documents: How many are in it, those that were deleted since it was built included.
     """
 
     file: bytes
     sequence: int
-    sha256: bytes
+    digest: bytes
     size: int
     documents: int
 
@@ -247,7 +247,7 @@ class Snapshot:
             file: Only those of the file with this name.
         """
         found = self._checked(
-            "SELECT file, sequence, sha256, size, documents, checksum FROM checkpoints ORDER BY number"
+            "SELECT file, sequence, digest, size, documents, checksum FROM checkpoints ORDER BY number"
         )
         records = [CheckpointRecord(*row) for row in found]
         return [record for record in records if file is None or record.file == file.encode()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from glot_rag.index.store.schema import COLUMNS, Row, checksum
+from glot_rag.index.store.schema import COLUMNS, Row, checksum, part_checksum
 from glot_rag.index.store.snapshot import CheckpointRecord, Snapshot
 
 
@@ -26,7 +26,7 @@ class Transaction(Snapshot):
         self._next = self._next._replace(next_key=key + 1, documents=self._next.documents + 1)
         self._write(Row(key, self.state.sequence + 1, id, text, metadata))
         for table, part in (("vectors", vector), ("term_counts", counts)):
-            self._connection.execute(f"INSERT INTO {table} VALUES (?, ?, ?)", [key, checksum(key, part), part])
+            self._connection.execute(f"INSERT INTO {table} VALUES (?, ?, ?)", [key, part_checksum(key, part), part])
 
     def update_metadata(self, row: Row, metadata: str) -> None:
         """Change the metadata of a stored document. It keeps its key, as its vector stays the same."""

@@ -226,6 +226,9 @@ def _read_index(file: BinaryIO, record: CheckpointRecord, *, memory_map: bool) -
         before = faiss.get_deserialization_vector_byte_limit()
         faiss.set_deserialization_vector_byte_limit(8 * record.size)  # FAISS divides it by up to 8, by element type
         try:
+            if os.path.exists(f"/dev/fd/{file.fileno()}"):  # FAISS itself reads what was hashed, in half the time
+                os.lseek(file.fileno(), 0, os.SEEK_SET)
+                return faiss.read_index(f"/dev/fd/{file.fileno()}")
             return faiss.read_index(faiss.PyCallbackIOReader(file.read, BLOCK))
         finally:
             faiss.set_deserialization_vector_byte_limit(before)
