@@ -10,7 +10,20 @@ import sys
 
 import typer
 
-from glot_rag.cli import denoise, doctor, evaluate, explain, export, index, maintenance, paper, search, serve, train
+from glot_rag.cli import (
+    denoise,
+    doctor,
+    embed,
+    evaluate,
+    explain,
+    export,
+    index,
+    maintenance,
+    paper,
+    search,
+    serve,
+    train,
+)
 from glot_rag.errors import GlotError
 
 app = typer.Typer(
@@ -19,7 +32,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for commands in (index, search, denoise, explain, evaluate, train, export, serve, maintenance, paper, doctor):
+for commands in (index, embed, search, denoise, explain, evaluate, train, export, serve, maintenance, paper, doctor):
     commands.register(app)
 
 

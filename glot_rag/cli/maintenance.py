@@ -131,10 +131,23 @@ def export_index(
 
 
 def import_index(
-    source: Annotated[Path, typer.Argument(help="Directory that export-index wrote.")],
-    directory: Destination,
+    source: Annotated[Path, typer.Argument(help="Directory that export-index or embed wrote.")],
+    directory: Annotated[
+        Path, typer.Argument(help="Of the index. Of what embed wrote also one that is there already.")
+    ],
 ) -> None:
-    """Make an index of what export-index wrote; nothing is embedded again."""
+    """Make an index of what export-index or embed wrote; nothing is embedded again."""
     from glot_rag.index import import_index
 
-    typer.echo(f"{import_index(source, directory):,} documents in {directory}")
+    if not (source / "run.json").is_file():
+        typer.echo(f"{import_index(source, directory):,} documents in {directory}")
+        return
+    from glot_rag.shards import import_shards, index_of_shards
+
+    with index_of_shards(source, directory) as index:
+        report = import_shards(source, index, show_progress=True)
+        count = len(index)
+    typer.echo(
+        f"{report.chunks:,} chunks of {report.shards:,} shards imported, {report.unchanged:,} shards unchanged, "
+        f"{report.removed:,} chunks removed; {count:,} in {directory}"
+    )

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glot_rag.errors import InputError, MissingExtraError
+from glot_rag import errors
+from glot_rag.errors import GlotError, InputError, MissingExtraError
 from glot_rag.index.validation import check_count, check_number
 from glot_rag.shards.engine import Item, MakeWorker
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
+_ERROR = "error"
 _THREADS = ("OMP_NUM_THREADS", "RAYON_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -65,8 +67,14 @@ class RayEngine:
             num_cpus=self._cpus,
             num_gpus=self._gpus or None,
         )
-        for row in dataset.iter_rows():
-            yield json.loads(row["report"])
+        try:
+            for row in dataset.iter_rows():
+                yield _report(json.loads(row["report"]))
+        except ray.exceptions.RayError as error:
+            raise InputError(
+                f"Ray's workers fail ({_last_line(error)}); glot-rag must be installed on every machine, with the "
+                "models, and all must see the same paths"
+            ) from error
 
     def _fitting(self) -> int:
         """As many workers as the cluster has room for."""
@@ -94,7 +102,29 @@ class _Actor:
         self._worker = make(**settings)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return {"report": np.array([json.dumps(self._worker(json.loads(item))) for item in batch["item"]], object)}
+        return {"report": np.array([json.dumps(self._done(json.loads(item))) for item in batch["item"]], object)}
+
+    def _done(self, item: Item) -> dict[str, Any]:
+        try:
+            return self._worker(item)
+        except GlotError as error:  # it would be the same elsewhere: Ray shall not try again
+            return {_ERROR: [type(error).__name__, str(error)]}
+
+
+def _report(report: dict[str, Any]) -> dict[str, Any]:
+    """The report, unless it tells of an error, which is raised."""
+    if _ERROR in report:
+        name, message = report[_ERROR]
+        kind = getattr(errors, name, GlotError)
+        error = GlotError.__new__(kind)
+        error.args = (message,)
+        raise error
+    return report
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip()[:300] if lines else type(error).__name__
 
 
 def _connect(address: str | None) -> None:

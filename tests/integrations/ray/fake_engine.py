@@ -1,0 +1,38 @@
+"""Ray with little memory, and workers that load fake encoders."""
+
+import logging
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+SHARDS = str(Path(__file__).parents[2] / "shards")
+sys.path.insert(0, SHARDS)
+os.environ["PYTHONPATH"] = os.pathsep.join([SHARDS, os.environ.get("PYTHONPATH", "")])  # of Ray's workers
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # no test may reach for a network
+os.environ["RAY_DATA_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+os.environ |= {"RAY_agent_register_timeout_ms": "120000"}  # where other tests have the cores
+
+import fake_encoder  # noqa: E402
+from ray_glot import RayEngine  # noqa: E402
+
+MEMORY = 80 << 20  # of an object store, at least
+
+
+class FakeEngine(RayEngine):
+    def map(self, make, settings, items):
+        return super().map(partial(fake_encoder.use_fake, make), settings, items)
+
+
+def small_ray():
+    """Ray on this machine, with two CPUs."""
+    import ray
+
+    ray.init(
+        num_cpus=2,
+        object_store_memory=MEMORY,
+        include_dashboard=False,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+    )
