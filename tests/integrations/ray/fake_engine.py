@@ -12,7 +12,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join([SHARDS, os.environ.get("PYTHONPATH",
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # no test may reach for a network
 os.environ["RAY_DATA_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
-os.environ |= {"RAY_agent_register_timeout_ms": "120000"}  # where other tests have the cores
+# Where other tests have the cores: time to start, and no lower priority for workers.
+os.environ |= {"RAY_agent_register_timeout_ms": "120000", "RAY_worker_niceness": "0"}
 
 import fake_encoder  # noqa: E402
 from ray_glot import RayEngine  # noqa: E402
