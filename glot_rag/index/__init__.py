@@ -10,6 +10,7 @@ Imports run one way, in this order:
 - `fusion`, `options`, `search`: from a query to hits
 - `maintenance`: figures, checks, backup
 - `reading`, `api`: `GlotIndex`, which users see
+- `sharded`: several indexes searched as one
 - `transfer`: to and from plain files
 - `corpus`: an index kept in step with files
 """
@@ -20,6 +21,7 @@ from glot_rag.index.api import GlotIndex
 from glot_rag.index.fusion import Fusion
 from glot_rag.index.maintenance import IndexStats, VerifyReport
 from glot_rag.index.options import Hit, SearchOptions
+from glot_rag.index.sharded import ShardedIndex
 from glot_rag.index.transfer import export_index, import_index
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "Hit",
     "IndexStats",
     "SearchOptions",
+    "ShardedIndex",
     "VerifyReport",
     "check_document",
     "export_index",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +13,7 @@ from glot_rag.embedder import Vectors
 from glot_rag.errors import IndexCorruptedError, InputError
 from glot_rag.index.fusion import Fusion
 from glot_rag.index.keywords.analysis import analyzer
-from glot_rag.index.keywords.bm25 import Scored
+from glot_rag.index.keywords.bm25 import Scored, TermCounts
 from glot_rag.index.options import Hit, Rerank, Search
 from glot_rag.index.replicas import Replicas
 from glot_rag.index.store.cache import FilterCache, RowCache
@@ -36,6 +37,24 @@ class Queries:
 
     texts: Sequence[str] | None
     vectors: Vectors | None
+
+
+class Candidates(NamedTuple):
+    """The best documents of one index for one query, by vectors or by keywords.
+
+    Attributes:
+        hits: N of them, without scores.
+        keys: (N,), which order them where scores are equal.
+        cosines: (N,) with the query; 0 in a search by keywords.
+        words: (N,) BM25.
+        near: The first so many are the best by vectors.
+    """
+
+    hits: list[Hit]
+    keys: Keys
+    cosines: Vectors
+    words: Vectors
+    near: int
 
 
 class Searcher:
@@ -63,18 +82,43 @@ class Searcher:
             if search.mmr is not None:
                 found = _diverse(snapshot, found, search)
             there = found.there
-            rows = self._rows.rows(snapshot, found.keys[there].tolist())
+            flat = self._hits(snapshot, found.scores[there].tolist(), found.keys[there].tolist())
         # All hits at once, then cut into lists: a batch has ten thousand.
-        scores = found.scores[there].tolist()
-        flat = [Hit(id, score, text, metadata) for score, (_, _, id, text, metadata) in zip(scores, rows, strict=True)]
         ends = np.cumsum(there.sum(axis=1)).tolist()
         hits = [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
         if search.rerank is None:
             return hits
         assert queries.texts is not None
-        return [
-            _reranked(search.rerank, text, each)[: search.k] for text, each in zip(queries.texts, hits, strict=True)
-        ]
+        return [reranked(search.rerank, text, each)[: search.k] for text, each in zip(queries.texts, hits, strict=True)]
+
+    def term_counts(self, texts: Sequence[str]) -> list[TermCounts]:
+        """For each of N queries, what the weights of its terms are made of in this index."""
+        words = analyzer(self._store.manifest.language)
+        with self._replicas.synchronised(vectors=False, keywords=True):
+            return [self._replicas.keywords.part.counts(words.query(text)) for text in texts]
+
+    def candidates(
+        self, queries: Queries, search: Search, depth: int, counts: Sequence[TermCounts]
+    ) -> list[Candidates]:
+        """What a search of several indexes, by keywords or by both, takes from this one for each of N queries.
+
+        Args:
+            queries: With vectors for a search by both.
+            search: Its filter and settings.
+            depth: Documents taken from each of the two rankings.
+            counts: Those of all indexes together, for each query.
+        """
+        with self._replicas.synchronised(vectors=queries.vectors is not None, keywords=True) as snapshot:
+            keys = None if search.filter is None else self._filters.keys(snapshot, search.filter)
+            found = []
+            for both, cosines, words, near in self._both(snapshot, queries, search, keys, depth, counts):
+                hits = self._hits(snapshot, [0.0] * len(both), both.tolist())
+                found.append(Candidates(hits, both, cosines, words, near))
+        return found
+
+    def _hits(self, snapshot: Snapshot, scores: Sequence[float], keys: Sequence[int]) -> list[Hit]:
+        rows = self._rows.rows(snapshot, keys)
+        return [Hit(id, score, text, metadata) for score, (_, _, id, text, metadata) in zip(scores, rows, strict=True)]
 
     def _found(self, snapshot: Snapshot, queries: Queries, search: Search, keys: Keys | None) -> Found:
         first, wanted = search.offset, search.wanted
@@ -104,29 +148,50 @@ class Searcher:
             rows.append((scores[order], each[order]))
         return Found.of(rows)
 
-    def _scored(self, queries: Queries) -> Iterable[Scored]:
+    def _scored(self, queries: Queries, counts: Sequence[TermCounts] | None = None) -> Iterable[Scored]:
         assert queries.texts is not None
         words = analyzer(self._store.manifest.language)
-        return (self._replicas.keywords.part.scored(words.query(text)) for text in queries.texts)
+        keywords = self._replicas.keywords.part
+        for number, text in enumerate(queries.texts):
+            yield keywords.scored(words.query(text), None if counts is None else counts[number])
 
     def _by_both(self, snapshot: Snapshot, queries: Queries, search: Search, keys: Keys | None, wanted: int) -> Found:
-        """Every document that one of the two finds gets both scores: what one does not find is not worth nothing."""
         fusion = search.fusion or Fusion()
-        depth = max(wanted, fusion.depth)
-        near = self._by_vectors(snapshot, queries, search, keys, depth)
-        scored = [(each, each.best(depth, keys)[1]) for each in self._scored(queries)]
-        more = [np.setdiff1d(best, each) for (_, best), each in zip(scored, near.keys, strict=True)]
-        stored = _Stored(snapshot, np.concatenate([np.empty(0, np.int64), *more]), self._replicas.vectors.part)
         rows = []
-        assert queries.vectors is not None
-        for number, (query, (words, _)) in enumerate(zip(queries.vectors, scored, strict=True)):
-            there = near.keys[number] != GONE
-            both = np.concatenate([near.keys[number][there], more[number]])
-            cosines = np.concatenate([near.scores[number][there], stored.of(more[number]) @ query])
-            scores = fusion.fuse(cosines, words.of(both))
+        for both, cosines, words, _ in self._both(snapshot, queries, search, keys, max(wanted, fusion.depth)):
+            scores = fusion.fuse(cosines, words)
             order = np.lexsort((both, -scores))[:wanted]
             rows.append((scores[order], both[order]))
         return Found.of(rows)
+
+    def _both(
+        self,
+        snapshot: Snapshot,
+        queries: Queries,
+        search: Search,
+        keys: Keys | None,
+        depth: int,
+        counts: Sequence[TermCounts] | None = None,
+    ) -> Iterable[tuple[Keys, Vectors, Vectors, int]]:
+        """For each query the best documents of both rankings, their cosines and BM25, and how many the first one gave.
+
+        Every document that one of the two finds gets both scores: what one does not find is not worth nothing. Without
+        vectors, the first ranking is empty and cosines are 0.
+        """
+        vectors = queries.vectors
+        scored = [(each, each.best(depth, keys)[1]) for each in self._scored(queries, counts)]
+        if vectors is None:
+            for words, best in scored:
+                yield best, np.zeros(len(best), np.float32), words.of(best), 0
+            return
+        near = self._by_vectors(snapshot, queries, search, keys, depth)
+        more = [np.setdiff1d(best, each) for (_, best), each in zip(scored, near.keys, strict=True)]
+        stored = _Stored(snapshot, np.concatenate([np.empty(0, np.int64), *more]), self._replicas.vectors.part)
+        for number, (query, (words, _)) in enumerate(zip(vectors, scored, strict=True)):
+            there = near.keys[number] != GONE
+            both = np.concatenate([near.keys[number][there], more[number]])
+            cosines = np.concatenate([near.scores[number][there], stored.of(more[number]) @ query])
+            yield both, cosines, words.of(both), int(np.count_nonzero(there))
 
 
 def diversify(relevance: ArrayLike, vectors: Vectors, k: int, threshold: float) -> list[int]:
@@ -200,7 +265,12 @@ def _diverse(snapshot: Snapshot, found: Found, search: Search) -> Found:
     return Found.of(rows)
 
 
-def _reranked(rerank: Rerank, query: str, hits: list[Hit]) -> list[Hit]:
+def reranked(rerank: Rerank, query: str, hits: list[Hit]) -> list[Hit]:
+    """Hits in the order of what a reranker makes of their texts.
+
+    Raises:
+        InputError: it gave something else than a score for each text.
+    """
     if not hits:
         return hits
     given = rerank(query, [hit.text for hit in hits])

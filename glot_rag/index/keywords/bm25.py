@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,26 @@ K1, B = 1.5, 0.75
 BATCH = 20_000  # documents that become posting lists at once
 
 Scores = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TermCounts:
+    """What the weights of some terms are made of.
+
+    Attributes:
+        documents: How many there are.
+        length: Terms in all of them together.
+        having: Term -> how many documents have it.
+    """
+
+    documents: int
+    length: int
+    having: Mapping[int, int]
+
+    def __add__(self, other: TermCounts) -> TermCounts:
+        """Of both, for the same terms."""
+        having = {term: count + other.having[term] for term, count in self.having.items()}
+        return TermCounts(self.documents + other.documents, self.length + other.length, having)
 
 
 class _Segment:
@@ -117,43 +138,59 @@ class KeywordIndex:
         """The keys of all documents, ascending."""
         return np.concatenate([segment.postings.keys[segment.alive] for segment in self._segments])
 
-    def scored(self, query: Mapping[int, int]) -> Scored:
-        """BM25 of every document.
+    def counts(self, query: Mapping[int, int]) -> TermCounts:
+        """What the weights of a query's terms are made of.
 
         Args:
             query: The terms and how often each occurs in the query.
         """
+        return TermCounts(self._living, self._length, {term: self._having(term) for term in query})
+
+    def scored(self, query: Mapping[int, int], counts: TermCounts | None = None) -> Scored:
+        """BM25 of every document.
+
+        Args:
+            query: The terms and how often each occurs in the query.
+            counts: Those of several indexes together, whose scores then compare; None is this one's.
+        """
+        counts = counts or self.counts(query)
         scores = [np.zeros(len(segment.alive), np.float32) for segment in self._segments]
         for term in sorted(query):
-            self._add_term(term, query[term], scores)
+            self._add_term(term, query[term], counts, scores)
         for segment, part in zip(self._segments, scores, strict=True):
             if segment.dead:
                 part[~segment.alive] = 0
         return Scored([segment.postings.keys for segment in self._segments], scores)
 
-    def _add_term(self, term: int, times: int, scores: Sequence[Scores]) -> None:
-        """Add what a term gives to the scores."""
-        found = [
-            (segment, segment.postings.row(term), part) for segment, part in zip(self._segments, scores, strict=True)
-        ]
-        there = [(segment, row, part) for segment, row, part in found if row is not None]
+    def _having(self, term: int) -> int:
+        """How many documents have a term."""
         documents = 0
-        for segment, row, _ in there:
-            positions = segment.postings.positions[row]
-            documents += int(np.count_nonzero(segment.alive[positions])) if segment.dead else len(positions)
-        if not documents:
+        for segment in self._segments:
+            row = segment.postings.row(term)
+            if row is not None:
+                positions = segment.postings.positions[row]
+                documents += int(np.count_nonzero(segment.alive[positions])) if segment.dead else len(positions)
+        return documents
+
+    def _add_term(self, term: int, times: int, counts: TermCounts, scores: Sequence[Scores]) -> None:
+        """Add what a term gives to the scores."""
+        having = counts.having[term]
+        if not having:
             return
-        weight = times * math.log(1 + (self._living - documents + 0.5) / (documents + 0.5))
-        longer = K1 * B * self._living / max(self._length, 1)  # of each term that a document has
-        for segment, row, part in there:
+        weight = times * math.log(1 + (counts.documents - having + 0.5) / (having + 0.5))
+        longer = K1 * B * counts.documents / max(counts.length, 1)  # of each term that a document has
+        for segment, part in zip(self._segments, scores, strict=True):
+            row = segment.postings.row(term)
+            if row is None:
+                continue
             positions = segment.postings.positions[row]
-            counts = segment.postings.counts[row].astype(np.float32)
+            times_there = segment.postings.counts[row].astype(np.float32)
             full = segment.postings.lengths[positions] * np.float32(longer)
             full += np.float32(K1 * (1 - B))
-            full += counts
-            counts *= np.float32(weight)
-            counts /= full
-            part[positions] += counts  # a document occurs once in a term's list
+            full += times_there
+            times_there *= np.float32(weight)
+            times_there /= full
+            part[positions] += times_there  # a document occurs once in a term's list
 
 
 class Scored:
