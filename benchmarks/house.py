@@ -44,12 +44,18 @@ print(json.dumps(found))
 """
 
 
-_IN_CONCEPTS = re.compile(r"(?<=<!-- import graph -->\n```\n).*?(?=```\n<!-- end of import graph -->)", re.DOTALL)
+_IN_CONCEPTS = re.compile(r"(?<=<!-- import graph -->\n```text\n).*?(?=```\n<!-- end of import graph -->)", re.DOTALL)
 
 
 def python_files(folder: Path) -> list[Path]:
     """The Python files below a folder, without caches."""
     return sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def documentation(root: Path) -> list[Path]:
+    """README and its like, the pages of docs/, and the model cards."""
+    found = [root / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")]
+    return [*found, *sorted((root / "docs").rglob("*.md")), *sorted(root.glob("glot_rag/pretrained/*/MODEL_CARD.md"))]
 
 
 def lines(paths: list[Path]) -> int:

@@ -38,6 +38,7 @@ SMOLLM2 = ("models/test_backbone.py", "head/test_shipped_smollm2.py")
 SLOWEST = (
     "exports",
     "test_examples.py",
+    "test_documentation.py",
     "training/test_training_loop.py",
     "index/test_index_crash.py",
     "index/test_index_faults.py",
@@ -82,11 +83,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the counts that tests reported (`figures`)."""
+    snippets = 0
     for report in (each for reports in terminalreporter.stats.values() for each in reports):
         if getattr(report, "when", None) == "call":
             for name, line in report.user_properties:
                 if name == "figure":
                     terminalreporter.write_line(f"index: {line}")
+                elif name == "snippets":
+                    snippets += line
+    if snippets:
+        terminalreporter.write_line(f"documentation: {snippets} snippets run")
 
 
 def _folder(package: str) -> Path:
