@@ -137,5 +137,5 @@ def notebook_page(path: Path, files: Files, config: MkDocsConfig) -> str:
                 parts.append(f'<iframe class="output" srcdoc="{page}" title="output"></iframe>'.replace("\n", "&#10;"))
             else:
                 shown = "".join(output.get("text", data.get("text/plain", "")))
-                parts.append(f"```text\n{shown.rstrip()}\n```")
+                parts.append(f"``` {{.text .no-copy .output}}\n{shown.rstrip()}\n```")
     return "\n\n".join(parts) + "\n"

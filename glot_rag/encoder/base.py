@@ -141,7 +141,14 @@ class GlotEncoder(ABC):
 
     @abstractmethod
     def token_spans(self, text: str) -> list[tuple[int, int]]:
-        """(first character, end) of each token of a text of any length, special tokens left out: to cut chunks by."""
+        """Where each token of a text stands: to cut chunks by their number of tokens.
+
+        Args:
+            text: of any length.
+
+        Returns:
+            (first character, end) of each token, in order; special tokens are left out.
+        """
 
     @abstractmethod
     def encode_documents(
@@ -168,7 +175,19 @@ class GlotEncoder(ABC):
     def encode_queries(
         self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int | None = None
     ) -> Vectors:
-        """Embed queries: as `encode_documents`, with the query's prompt and pooling, and never denoised."""
+        """Embed queries: with the query's prompt and pooling, and never denoised.
+
+        Args:
+            texts: N strings. What one has beyond `max_tokens` is cut.
+            show_progress: draw a progress bar on stderr.
+            batch_tokens: tokens a batch may hold, padding included; None chooses.
+
+        Returns:
+            (N, D) float32, every row of norm 1: `queries @ documents.T` are cosines.
+
+        Raises:
+            InputError: not a list of strings, or batch_tokens below 1.
+        """
 
     @abstractmethod
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -200,9 +219,18 @@ class GlotEncoder(ABC):
         raise self._unsupported("chunks", "encode_chunks")
 
     def denoise(self, texts: Sequence[str], groups: Sequence[str] | None = None) -> list[Denoised]:
-        """Documents without what looks like noise: for a language model's prompt, say. See `Denoiser.denoise`.
+        """Documents without what looks like noise, as the encoder reads them: for a language model's prompt, say.
+
+        Args:
+            texts: N strings.
+            groups: the name of each document's group (site, folder, sender), as for `fit`; None for none.
+
+        Returns:
+            N results: the clean text, where it stood in the document, which share of the words was kept, and every
+            block with the probability that it is noise.
 
         Raises:
+            InputError: not a list of strings, or another number of groups.
             UnsupportedError: "denoise" is not among the capabilities.
         """
         raise self._unsupported("denoise", "denoise")

@@ -76,6 +76,11 @@ class GlotHead(TrainedPooling):
     def forward(self, states: Tensor, mask: Tensor, ids: Tensor | None = None) -> Pooled:
         """Pool a batch (see `Pooling.forward`).
 
+        Args:
+            states: (B, L, D), the token states of B texts of at most L tokens.
+            mask: (B, L) boolean, True for real tokens.
+            ids: (B, L), token ids, which only a head that is fitted to a corpus reads.
+
         In the drop form the vector is the mean of the kept tokens' states as they are given. An encoder takes only the
         scores from here and runs the backbone's upper layers over the tokens that stay.
         """

@@ -78,7 +78,18 @@ class GlotTransformer(Transformer):
         pooling: str = "glot",
         **kwargs: Any,
     ) -> GlotTransformer:
-        """A transformer with a trained head: a directory that `glot-rag train --out` wrote, or the name of one."""
+        """A transformer with a trained head.
+
+        Args:
+            model_name_or_path: as for sentence-transformers' `Transformer`: a hub id or a directory.
+            head: a directory that `glot-rag train --out` wrote, or the name of a head that ships ("minilm").
+            pooling: for a name, "glot" or "adapool".
+            kwargs: as for sentence-transformers' `Transformer`.
+
+        Raises:
+            ModelNotFoundError: no head ships under that name, and there is no such directory.
+            BundleError: the head's files are damaged, or it is for another backbone.
+        """
         return cls._over(model_name_or_path, *read_head(head, pooling), **kwargs)
 
     @classmethod

@@ -185,7 +185,13 @@ class Report:
         return PRIMARY_METRIC if PRIMARY_METRIC in measured else next(iter(measured))
 
     def result(self, label: str, noise: str, ratio: float) -> Result | None:
-        """The result of a pooling or baseline, by its label, on a noise setting; None where there is none."""
+        """One row of the report; None where there is none.
+
+        Args:
+            label: of the pooling or baseline, as the table shows it: "mean", "GLOT, fitted", "BM25".
+            noise: the kind of noise: "words", "none".
+            ratio: its share of a document's words, 0 to 1.
+        """
         key = (label, noise, ratio)
         return next((each for each in self.results if (each.label, each.noise, each.ratio) == key), None)
 
