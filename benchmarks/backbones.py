@@ -25,6 +25,7 @@ from glot_rag.head.registry import PRETRAINED
 
 SEED = 0
 BACKBONES = ("minilm", "e5", "mpnet")
+COLLECTIONS = ("cranfield", "cisi", "pages")
 NOISES = ("none", "words:0.5", "boilerplate:0.5/lines")
 
 
@@ -76,6 +77,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of cranfield/ and cisi/")
     parser.add_argument("--pages", type=Path, required=True, help="pages with their main content (JSON lines, gzip)")
     parser.add_argument("--backbones", nargs="+", default=BACKBONES)
+    parser.add_argument("--collections", nargs="+", default=COLLECTIONS)
     parser.add_argument("--documents", type=int, default=300, help="of Cranfield and of CISI")
     parser.add_argument("--json", type=Path, required=True)
     options = parser.parse_args()
@@ -92,7 +94,8 @@ def main() -> None:
         collections["pages"] = load_beir(Path(folder) / "noisy")
         for backbone in options.backbones:
             has_words = (PRETRAINED / backbone / "config.json").is_file()
-            for name, collection in collections.items():
+            for name in options.collections:
+                collection = collections[name]
                 if (backbone, name) in done:
                     continue
                 noises = ("none",) if name == "pages" else NOISES

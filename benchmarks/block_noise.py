@@ -170,13 +170,15 @@ def main() -> None:
     parser.add_argument("--pages", type=Path, required=True)
     parser.add_argument("--part", default="all", choices=["all", "train", "validation", "report"])
     parser.add_argument("--head", action="append", default=[], help="PATH or NAME=PATH; may be given again")
+    parser.add_argument("--backbone", default="minilm", help="of the heads")
+    parser.add_argument("--skim", type=int, help="read so many tokens of each block (the denoiser: 12); default: all")
     parser.add_argument("--documents", type=Path, help="what gather_blocks.py wrote: plain documents, other noise")
     parser.add_argument("--threshold", type=float, help="noise probability; default: each document's own")
     parser.add_argument("--retrieval", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    backbone = Backbone.load("minilm")
+    backbone = Backbone.load(options.backbone)
     heads = {}
     for each in options.head:
         name, _, path = each.rpartition("=")
@@ -185,7 +187,7 @@ def main() -> None:
     pages = [p for p in read(options.pages) if options.part == "all" or part_of(p["host"]) == options.part]
     texts = [page["text"] for page in pages]
     start = time.perf_counter()
-    states = early_states(backbone, texts, layer)
+    states = early_states(backbone, texts, layer, skim=options.skim)
     report: dict[str, Any] = {"pages": len(pages), "part": options.part, "states_seconds": time.perf_counter() - start}
     ways: dict[str, Sequence[str]] = {"everything": texts}
     if all("trafilatura" in page for page in pages):
@@ -246,7 +248,7 @@ def of_documents(
     """What plain documents lose of their words, and F1 on documents with other noise, of the part asked for."""
     chosen = [r for r in records if "gold" not in r and (options.part in ("all", r["part"]))]
     texts = [record["text"] for record in chosen]
-    states = early_states(backbone, texts, layer)
+    states = early_states(backbone, texts, layer, skim=options.skim)
     out: dict[str, Any] = {}
     for name, head in heads.items():
         ways = {name: None, f"{name}, fitted": [r["group"] for r in chosen]} if head.config.count_size else {name: None}

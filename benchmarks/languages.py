@@ -24,7 +24,7 @@ import torch
 from gather_blocks import html_lines, of_lines
 from numpy.typing import NDArray
 
-from glot_rag import Denoiser, TorchEncoder
+from glot_rag import TorchEncoder
 from glot_rag.denoise.denoised import Denoised
 from glot_rag.denoise.torch_denoiser import TorchDenoiser
 from glot_rag.head.block_storage import load_block_head
@@ -94,22 +94,9 @@ def ndcg(mean: TorchEncoder, queries: list[str], texts: list[str]) -> NDArray[np
     return np.where(ranks < 10, 100 / np.log2(ranks + 2), 0.0)
 
 
-def measure(mean: TorchEncoder, denoiser: Denoiser, pages: list[Page]) -> dict[str, float]:
-    """The figures of one language."""
-    cleaned = denoiser.denoise([page.text for page in pages])
-    of_main = denoiser.denoise([page.main for page in pages])
+def cleaning(pages: list[Page], cleaned: list[Denoised], of_main: list[Denoised]) -> dict[str, float]:
+    """What is dropped and kept of the pages of a language, and what the main content alone loses."""
     marks = [dropped(page, each) for page, each in zip(pages, cleaned, strict=True)]
-    asked = [row for row, page in enumerate(pages) if page.query]
-    queries = [pages[row].query for row in asked]
-    everything, kept, oracle, harmed = (
-        ndcg(mean, queries, [texts[row] for row in asked])
-        for texts in (
-            [page.text for page in pages],
-            [each.text for each in cleaned],
-            [page.main for page in pages],
-            [each.text for each in of_main],
-        )
-    )
     lost = sum(len(page.main) - len(each.text) for page, each in zip(pages, of_main, strict=True))
     return {
         "pages": len(pages),
@@ -117,16 +104,26 @@ def measure(mean: TorchEncoder, denoiser: Denoiser, pages: list[Page]) -> dict[s
         "noise_f1": float(np.mean([f1(gone, noise) for noise, gone in marks])),
         "kept_f1": float(np.mean([f1(~gone, ~noise) for noise, gone in marks])),
         "everything_f1": float(np.mean([f1(np.ones_like(noise), ~noise) for noise, _ in marks])),
-        "queries": len(asked),
-        "ndcg_everything": float(everything.mean()),
-        "ndcg_kept": float(kept.mean()),
-        "ndcg_main": float(oracle.mean()),
-        "won_back": float((kept.mean() - everything.mean()) / (oracle.mean() - everything.mean()))
-        if oracle.mean() > everything.mean()
-        else float("nan"),
         "main_lost": lost / sum(len(page.main) for page in pages),
-        "ndcg_main_denoised": float(harmed.mean()),
     }
+
+
+def retrieval(
+    mean: TorchEncoder, pages: list[Page], cleaned: list[Denoised], of_main: list[Denoised]
+) -> dict[str, float]:
+    """nDCG@10 × 100 over whole pages, what is kept of them, the main content, and what is kept of that."""
+    asked = [row for row, page in enumerate(pages) if page.query]
+    queries = [pages[row].query for row in asked]
+    ways = {
+        "everything": [page.text for page in pages],
+        "kept": [each.text for each in cleaned],
+        "main": [page.main for page in pages],
+        "main_denoised": [each.text for each in of_main],
+    }
+    found = {name: float(ndcg(mean, queries, [texts[row] for row in asked]).mean()) for name, texts in ways.items()}
+    taken = found["main"] - found["everything"]
+    won = {"won_back": (found["kept"] - found["everything"]) / taken} if taken > 0 else {}
+    return {"queries": len(asked), **{f"ndcg_{name}": value for name, value in found.items()}, **won}
 
 
 def main() -> None:
@@ -143,16 +140,23 @@ def main() -> None:
     denoiser = TorchDenoiser(backbone, None, block_head=load_block_head(head)[0])
     mean = TorchEncoder.from_pretrained(options.backbone, pooling="mean", denoise=False)
     folder = fetch(options.packages)
-    of_language = {name: read(folder / code, name in NOT_LATIN) for name, code in LANGUAGES.items()}
-    results = {}
-    for name, pages in of_language.items():
-        results[name] = {
-            key: round(v, 4) for key, v in measure(mean, denoiser, list(pages.values())[: options.limit]).items()
-        }
-        print(name, json.dumps(results[name]), flush=True)
-    if options.json:
-        record = {"backbone": options.backbone, "package": PACKAGE, "limit": options.limit, "languages": results}
-        options.json.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    of_language = {
+        name: list(read(folder / code, name in NOT_LATIN).values())[: options.limit] for name, code in LANGUAGES.items()
+    }
+    found: dict[str, tuple[list[Denoised], list[Denoised]]] = {}
+    results: dict[str, dict[str, float]] = {}
+    for measured in ("cleaning", "retrieval"):
+        for name, pages in of_language.items():
+            if measured == "cleaning":
+                found[name] = denoiser.denoise([p.text for p in pages]), denoiser.denoise([p.main for p in pages])
+                results[name] = cleaning(pages, *found[name])
+            else:
+                results[name] |= retrieval(mean, pages, *found[name])
+            print(name, json.dumps({key: round(value, 4) for key, value in results[name].items()}), flush=True)
+            if options.json:
+                record = {"backbone": options.backbone, "package": PACKAGE, "limit": options.limit}
+                record["languages"] = {n: {k: round(v, 4) for k, v in each.items()} for n, each in results.items()}
+                options.json.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
