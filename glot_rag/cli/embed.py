@@ -48,7 +48,8 @@ def embed(
     if engine is EngineName.local and (workers is not None or gpus):
         raise InputError("--workers and --gpus go with --engine ray; one process runs the local engine")
     running = _ray(workers, gpus) if engine is EngineName.ray else None
-    report = embed_corpus(paths, out, backbone, denoise=denoise, engine=running, show_progress=True)
+    dtype = "bfloat16" if gpus else None
+    report = embed_corpus(paths, out, backbone, denoise=denoise, dtype=dtype, engine=running, show_progress=True)
     for line in report.lines():
         typer.echo(line, err=True)
     typer.echo(f"{report.chunks:,} chunks in {report.shards:,} shards in {out}")

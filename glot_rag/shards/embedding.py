@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -55,7 +54,8 @@ class EmbedBatch:
     """Embeds a batch of documents: columns in, columns out. It holds names and numbers only, so it travels well.
 
     The encoder and the denoiser are loaded once a process, when the first batch comes. The same documents give the same
-    rows, whatever else is embedded, up to rounding; the same batch gives the same bytes on the same machine.
+    rows, whatever else is embedded, up to rounding; the same batch with the same dtype gives the same bytes on the same
+    machine.
 
     Args:
         encoder: directory of a saved or exported encoder, or a name that `GlotEncoder.from_pretrained` takes. One that
@@ -63,12 +63,14 @@ class EmbedBatch:
         denoiser: directory of a saved `Denoiser`, or a name; None keeps all.
         chunk_tokens: tokens a chunk; None is 248, or what the encoder reads if that is less.
         keep_noise: keep chunks that are mostly noise, too.
+        dtype: "float32", "float16" or "bfloat16"; None lets each process choose, which machines may do differently.
     """
 
     encoder: str
     denoiser: str | None = None
     chunk_tokens: int | None = None
     keep_noise: bool = False
+    dtype: str | None = None
 
     def __call__(self, batch: Mapping[str, Sequence[Any]]) -> Columns:
         """Embed a batch.
@@ -138,12 +140,15 @@ class EmbedBatch:
     @property
     def fingerprints(self) -> dict[str, str]:
         """`encoder`, which decides the vectors' space, and `settings`, of all that decides the chunks."""
-        settings = {"chunks": asdict(self._options()), "denoiser": _denoiser_fingerprint(self.denoiser)}
+        settings = {"chunks": asdict(self._options()), "denoiser": self._denoiser_fingerprint()}
         return {"encoder": self._encoder.fingerprint, "settings": fingerprint(settings)[:16]}
 
     @property
     def _encoder(self) -> GlotEncoder:
-        return load_encoder(self.encoder)
+        return load_encoder(self.encoder, self.dtype)
+
+    def _denoiser_fingerprint(self) -> str | None:
+        return None if self.denoiser is None else load_denoiser(self.denoiser, self.dtype).fingerprint
 
     def _options(self) -> ChunkOptions:
         most = self._encoder.max_tokens - _SPECIAL_TOKENS
@@ -153,7 +158,7 @@ class EmbedBatch:
         return ChunkOptions(tokens, overlap=min(32, tokens // 8), keep_noise=self.keep_noise)
 
     def _chunker(self) -> Chunker:
-        denoiser = None if self.denoiser is None else load_denoiser(self.denoiser)
+        denoiser = None if self.denoiser is None else load_denoiser(self.denoiser, self.dtype)
         return Chunker(self._encoder.token_spans, self._options(), denoiser)
 
 
@@ -223,20 +228,16 @@ def _documents(batch: Mapping[str, Sequence[Any]]) -> list[Document]:
 
 
 @cache
-def load_encoder(path: str) -> GlotEncoder:
+def load_encoder(path: str, dtype: str | None = None) -> GlotEncoder:
     """An encoder, loaded once a process."""
     from glot_rag.encoder.base import GlotEncoder
 
-    return GlotEncoder.from_pretrained(os.fspath(path))
+    return GlotEncoder.from_pretrained(path, dtype=dtype)
 
 
 @cache
-def load_denoiser(path: str) -> Denoiser:
+def load_denoiser(path: str, dtype: str | None = None) -> Denoiser:
     """A denoiser, loaded once a process."""
     from glot_rag.denoise.denoiser import Denoiser
 
-    return Denoiser.from_pretrained(os.fspath(path))
-
-
-def _denoiser_fingerprint(path: str | None) -> str | None:
-    return None if path is None else load_denoiser(path).fingerprint
+    return Denoiser.from_pretrained(path, dtype=dtype)

@@ -104,6 +104,7 @@ def embed_corpus(
     chunk_tokens: int | None = None,
     keep_noise: bool | None = None,
     html: HtmlText | None = None,
+    dtype: str | None = None,
     engine: Engine | None = None,
     show_progress: bool = False,
 ) -> EmbedReport:
@@ -120,6 +121,8 @@ def embed_corpus(
         chunk_tokens: tokens a chunk; None is 248, or what the encoder reads if that is less.
         keep_noise: keep chunks that are mostly noise, too; None is False.
         html: text of web pages: "main" (without navigation) or "all"; None is "main".
+        dtype: "float32", "float16" or "bfloat16", of all workers; None is what the encoder chooses here. For GPUs say
+            "bfloat16", unless this machine has one, too.
         engine: runs the work; None is this process. `ray_glot.RayEngine` runs a cluster.
         show_progress: draw progress bars on stderr.
 
@@ -136,7 +139,7 @@ def embed_corpus(
     folder = Path(out).absolute()
     report = EmbedReport()
     with _locked(folder):
-        settings = _settings(folder, encoder, denoise, chunk_tokens, keep_noise, html)
+        settings = _settings(folder, encoder, denoise, chunk_tokens, keep_noise, html, dtype)
         _sweep(folder)
         with bar(disable=not show_progress) as progress:
             watch = _Watch(progress)
@@ -154,6 +157,7 @@ class _Settings:
     read: ReadOptions
     chunk_tokens: int | None
     keep_noise: bool
+    dtype: str | None
 
 
 def _settings(
@@ -163,13 +167,20 @@ def _settings(
     chunk_tokens: int | None,
     keep_noise: bool | None,
     html: HtmlText | None,
+    dtype: str | None,
 ) -> _Settings:
     """Those of the directory, or new ones; the encoder is saved there.
 
     Raises:
         FingerprintMismatchError: the directory was made with others than are asked for.
     """
-    asked = {"denoise": denoise, "chunk_tokens": chunk_tokens, "keep_noise": keep_noise, "html": html}
+    asked: dict[str, Any] = {
+        "denoise": denoise,
+        "chunk_tokens": chunk_tokens,
+        "keep_noise": keep_noise,
+        "html": html,
+        "dtype": dtype,
+    }
     if (folder / RECORD).is_file():
         kept = read_json_record(folder / RECORD, RECORD_FORMAT, RECORD_VERSION)
         wrong = [name for name, value in asked.items() if value is not None and value != kept.get(name)]
@@ -189,17 +200,18 @@ def _settings(
     else:
         asked |= {"denoise": denoise is not False, "keep_noise": bool(keep_noise), "html": html or "main"}
         loaded = _load("minilm" if encoder is None else encoder, bool(asked["denoise"]))
+        asked["dtype"] = dtype or _dtype_of(loaded)
         (folder / ENCODER).mkdir(parents=True, exist_ok=True)
         loaded.save(folder / ENCODER)
         sync_tree(folder / ENCODER)
         load_encoder.cache_clear()
-        EmbedBatch(str(folder / ENCODER), None, chunk_tokens).fingerprints  # noqa: B018 (refuses what cannot be used)
+        EmbedBatch(str(folder / ENCODER), None, chunk_tokens, dtype=asked["dtype"]).fingerprints  # noqa: B018 (refuses what cannot be used)
         record = {"format": RECORD_FORMAT, "format_version": RECORD_VERSION, "encoder": loaded.fingerprint, **asked}
         for kind in (DOCUMENTS, CHUNKS):
             (folder / kind).mkdir(exist_ok=True)
         write_atomically(folder / RECORD, json.dumps(record, indent=2).encode() + b"\n")
-    read = ReadOptions(asked["html"] or "main")  # type: ignore[arg-type]
-    return _Settings(bool(asked["denoise"]), read, asked["chunk_tokens"], bool(asked["keep_noise"]))  # type: ignore[arg-type]
+    read = ReadOptions(asked["html"] or "main")
+    return _Settings(bool(asked["denoise"]), read, asked["chunk_tokens"], bool(asked["keep_noise"]), asked["dtype"])
 
 
 def _load(encoder: str | os.PathLike[str] | GlotEncoder, denoise: bool) -> GlotEncoder:
@@ -211,6 +223,16 @@ def _load(encoder: str | os.PathLike[str] | GlotEncoder, denoise: bool) -> GlotE
     saved = is_bundle(encoder) or (Path(encoder) / "encoder.json").is_file()
     # GLOT would look for noise in clean chunks once more.
     return GlotEncoder.from_pretrained(encoder, pooling="mean" if denoise and not saved else None, denoise=False)
+
+
+def _dtype_of(encoder: GlotEncoder) -> str | None:
+    """What an encoder computes in; None for an exported one, which has it built in.
+
+    A process chooses by a measurement, so that two could choose differently, and vectors would differ in their third
+    digit: the choice of one holds for all.
+    """
+    found = getattr(getattr(encoder, "backbone", None), "dtype", None)
+    return None if found is None else str(found).removeprefix("torch.")
 
 
 def _read(
@@ -275,6 +297,7 @@ def _embedding(folder: Path, settings: _Settings, shards: Sequence[ShardRecord],
         "denoiser": str(folder / DENOISER) if settings.denoise else None,
         "chunk_tokens": settings.chunk_tokens,
         "keep_noise": settings.keep_noise,
+        "dtype": settings.dtype,
     }
 
 

@@ -49,7 +49,7 @@ class FakeEncoder:
         (Path(path) / "encoder.json").write_text(json.dumps([self.fingerprint, self.seconds]))
 
 
-def load(path):
+def load(path, dtype=None):
     """What `save` wrote."""
     name, seconds = json.loads((Path(path) / "encoder.json").read_text())
     return FakeEncoder(name, seconds)
