@@ -9,10 +9,12 @@ Imports run one way, in this order:
 - `fitting`: `Denoiser.fit` over shards
 - `run`: all of it, for one corpus
 - `to_index`: shards -> `GlotIndex`
+- `lists`: shards -> lists of vectors on disk
 """
 
 from glot_rag.shards.embedding import EmbedBatch
 from glot_rag.shards.engine import Engine, LocalEngine
+from glot_rag.shards.lists import ListIndex, build_lists
 from glot_rag.shards.run import EmbedReport, embed_corpus
 from glot_rag.shards.to_index import ImportReport, chunk_shards, import_shards, index_of_shards
 
@@ -21,7 +23,9 @@ __all__ = [
     "EmbedReport",
     "Engine",
     "ImportReport",
+    "ListIndex",
     "LocalEngine",
+    "build_lists",
     "chunk_shards",
     "embed_corpus",
     "import_shards",
