@@ -166,11 +166,11 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     texts = [f"Home | Shop | Log in\nMy account\n{text}\nCookie settings\nPrivacy policy" for text in says]
     for folder, suffix in (("docs", "md"), ("pages", "txt"), ("my-documents", "txt")):
         (tmp_path / folder).mkdir()
-        for number, text in enumerate(texts[:12]):
-            head = f"# Renew a passport, part {number}\n\n" if suffix == "md" else ""
-            (tmp_path / folder / f"page-{number}.{suffix}").write_text(head + text, encoding="utf-8")
+        for number, text in enumerate(says[:12]):
+            title = f"# Renew a passport, part {number}" if suffix == "md" else f"About {things[number % 10]} {number}"
+            page = f"{title}\n\n{text}\nHome | Shop | Log in\nMy account\nPrivacy policy\n"
+            (tmp_path / folder / f"page-{number}.{suffix}").write_text(page, encoding="utf-8")
     (tmp_path / "page.html").write_text(f"<p>{says[1]}</p>", encoding="utf-8")
-    (tmp_path / "manual.pdf").write_text("not read", encoding="utf-8")
     with gzip.open(tmp_path / "texts.jsonl.gz", "wt", encoding="utf-8") as file:
         file.writelines(json.dumps({"text": text}) + "\n" for text in says)
     write_collection(tmp_path / "BEIR_DIR", texts)
