@@ -183,7 +183,7 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def write_collection(folder: Path, texts: list[str]) -> None:
     (folder / "qrels").mkdir(parents=True)
-    documents = [json.dumps({"_id": f"d{n}", "title": "", "text": text}) for n, text in enumerate(texts[:10])]
+    documents = [json.dumps({"_id": f"d{n}", "title": "", "text": text}) for n, text in enumerate(texts[:52])]
     queries = [json.dumps({"_id": f"q{n}", "text": f"Who made number {n}?"}) for n in range(4)]
     (folder / "corpus.jsonl").write_text("\n".join(documents), encoding="utf-8")
     (folder / "queries.jsonl").write_text("\n".join(queries), encoding="utf-8")
