@@ -30,6 +30,7 @@ from glot_rag.shards.to_index import chunk_shards
 
 RECORD, FORMAT, VERSION = "lists.json", "glot-rag/lists", 1
 TRAINED, MERGED, LISTS, VECTORS, PARTS = "trained.faiss", "merged.faiss", "merged.ivfdata", "vectors.f16", "parts"
+MOST_TRAINED = 1 << 20  # vectors in memory, unless there are so many lists that they take more
 RERANKED = 10  # so many times k are ordered by their vectors
 
 
@@ -61,7 +62,8 @@ def build_lists(source: str | os.PathLike[str], out: str | os.PathLike[str], eng
         )
     with new_directory(Path(out)) as new:
         trained = make(plan.factory, dimension)
-        trained.train(_sample(folder, records, plan.sample))
+        most = max(index_types.ROWS_PER_CENTROID * trained.nlist, min(plan.sample, MOST_TRAINED))
+        trained.train(_sample(folder, records, most))
         faiss.write_index(trained, str(new / TRAINED))
         (new / PARTS).mkdir()
         starts = np.cumsum([0, *(record.rows for record in records)]).tolist()

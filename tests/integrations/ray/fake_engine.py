@@ -26,14 +26,21 @@ class FakeEngine(RayEngine):
         return super().map(partial(fake_encoder.use_fake, make), settings, items)
 
 
-def small_ray():
-    """Ray on this machine, with two CPUs."""
+def small_ray(**settings):
+    """Ray on this machine, with two CPUs, or a cluster."""
     import ray
 
-    ray.init(
-        num_cpus=2,
-        object_store_memory=MEMORY,
-        include_dashboard=False,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-    )
+    settings = settings or {"num_cpus": 2, "object_store_memory": MEMORY, "include_dashboard": False}
+    patiently(lambda: ray.init(logging_level=logging.ERROR, log_to_driver=False, **settings), ray.shutdown)
+
+
+def patiently(start, undo=lambda: None, tries=4):
+    """Start something that gives up after half a minute, as Ray does where other tests have the cores."""
+    while True:
+        tries -= 1
+        try:
+            return start()
+        except Exception:
+            undo()
+            if not tries:
+                raise

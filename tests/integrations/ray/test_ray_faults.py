@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 from fake_encoder import FakeEncoder, all_rows, write_corpus
-from fake_engine import MEMORY, FakeEngine
+from fake_engine import MEMORY, FakeEngine, patiently, small_ray
 
-from glot_rag.shards import embed_corpus
+from glot_rag.shards import embed_corpus, parts
 from glot_rag.shards.format import CHUNKS
 
 SLOW = 0.02  # seconds a text: the run is under way when something dies
@@ -19,7 +19,8 @@ SLOW = 0.02  # seconds a text: the run is under way when something dies
 
 @pytest.fixture
 def expected(tmp_path, encoder, monkeypatch):
-    """A corpus of some 25 shards, and its rows by one process."""
+    """A corpus of some 40 shards, and its rows by one process."""
+    monkeypatch.setattr(parts, "_EVERY", 8)  # files a part
     corpus = write_corpus(tmp_path / "corpus", 300)
     embed_corpus([corpus], tmp_path / "here", FakeEncoder(), denoise=False)
     return corpus, all_rows(tmp_path / "here")
@@ -27,33 +28,32 @@ def expected(tmp_path, encoder, monkeypatch):
 
 def started(out):
     """Wait until some shards are written."""
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while time.monotonic() < until:
         if len(list((out / CHUNKS).glob("*.json"))) >= 2:
             return
         time.sleep(0.05)
-    pytest.fail("no shard was written in two minutes")
+    pytest.fail("no shard was written in five minutes")
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two nodes of one CPU each, beside a head that runs no work."""
+    """Two nodes of one CPU each."""
     import ray
     from ray.cluster_utils import Cluster
 
-    ray.shutdown()
-    settings = {"object_store_memory": MEMORY}
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **settings})
-    nodes = [made.add_node(num_cpus=1, **settings) for _ in range(2)]
-    ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
-    yield made, nodes
+    settings = {"num_cpus": 1, "object_store_memory": MEMORY, "include_dashboard": False}
+    made = patiently(lambda: Cluster(initialize_head=True, head_node_args=settings))
+    other = patiently(lambda: made.add_node(num_cpus=1, object_store_memory=MEMORY))
+    small_ray(address=made.address)
+    yield made, other
     ray.shutdown()
     made.shutdown()
 
 
 def test_a_worker_and_then_a_node_are_lost(expected, tmp_path, cluster, figures):
     corpus, rows = expected
-    made, nodes = cluster
+    made, other = cluster
     killed = []
 
     def kill():
@@ -61,8 +61,8 @@ def test_a_worker_and_then_a_node_are_lost(expected, tmp_path, cluster, figures)
         workers = [p for p in psutil.Process().children(recursive=True) if "MapWorker" in " ".join(p.cmdline())]
         workers[0].kill()
         killed.append("actor")
-        time.sleep(1)
-        made.remove_node(nodes.pop(), allow_graceful=False)
+        time.sleep(0.5)
+        made.remove_node(other, allow_graceful=False)
         killed.append("node")
 
     killer = threading.Thread(target=kill)
