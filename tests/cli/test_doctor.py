@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+import glot_rag
 from glot_rag.cli import doctor, machine
 from glot_rag.cli.app import main
 from glot_rag.cli.doctor import Extra, extras_of, next_steps
@@ -48,14 +50,41 @@ def test_it_shows_packages_models_and_speeds(
     assert row(shown, "Processor").endswith(", 2 cores, load 9.0")
     assert row(shown, "torch").startswith("runs and trains models")
     assert row(shown, "documents").split("  ")[-2:] == ["pip install 'glot-rag[documents]'", "lacks lxml"]
-    assert row(shown, "minilm") == f"package   {minilm_folder}"
-    assert row(shown, str(tmp_path)) == f"path      {tmp_path}"
+    assert re.split("  +", row(shown, "minilm")) == ["package", "words, blocks, adapool", str(minilm_folder)]
+    assert row(shown, str(tmp_path)).split() == ["path", "none", str(tmp_path)]
     assert "not on this machine" in row(shown, "someone/model")
     bars = [line.count("█") for line in shown.splitlines() if line.startswith("torch ") and "█" in line]
     assert bars == [12, 24]
     assert re.search(r"all-MiniLM-L6-v2, loaded in [\d.]+ s, embeds [\d,]+ texts of 56 words a second", shown)
     assert "1. To read HTML, PDF, Word and more: pip install 'glot-rag[documents]'" in shown
     assert "2. The machine is busy (load 9.0 on 2 cores)" in shown
+
+
+def test_the_same_as_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, minilm_folder: Path
+) -> None:
+    monkeypatch.setattr(doctor, "measure", lambda: iter(SPEEDS[:1]))
+    monkeypatch.setattr(doctor, "_embedding", lambda: doctor.Embedding(1.5, 56, 100.0))
+    monkeypatch.setattr(doctor, "extras_of", lambda _: [Extra("documents", [], ["lxml"])])
+    monkeypatch.setenv("GLOT_RAG_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "e5").mkdir(parents=True)
+    (tmp_path / "cache" / "e5" / "model").write_bytes(bytes(2_100_000))
+    assert run(monkeypatch, "doctor", "--json", "someone/model") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["version"] == glot_rag.__version__
+    assert found["machine"]["Cache"] == f"{tmp_path / 'cache'}, 2 MB"
+    assert found["extras"] == [{"name": "documents", "present": [], "missing": ["lxml"]}]
+    minilm, other = found["models"][0], found["models"][-1]
+    assert minilm == {
+        "name": "minilm",
+        "found_in": "package",
+        "path": str(minilm_folder),
+        "heads": ["words", "blocks", "adapool"],
+    }
+    assert other == {"name": "someone/model", "found_in": None, "path": None, "heads": []}
+    assert found["speeds"] == [{"runtime": "torch", "dtype": "float32", "gflops": 40.0}]
+    assert found["embedding"] == {"load_seconds": 1.5, "words": 56, "texts_a_second": 100.0}
+    assert found["next"][0] == "To read HTML, PDF, Word and more: pip install 'glot-rag[documents]'"
 
 
 def test_without_anything_that_runs_a_model_the_exit_code_is_1(
@@ -110,7 +139,7 @@ def test_every_extra_has_its_purpose() -> None:
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     section = project.split("[project.optional-dependencies]\n")[1].split("\n[")[0]
     names = set(re.findall(r"^([\w-]+) = \[", section, re.MULTILINE))
-    assert names - {"all", "dev"} <= set(doctor.PURPOSES)
+    assert names - set(doctor._NOT_SHOWN) == set(doctor.PURPOSES)
 
 
 def test_a_model_is_located_without_being_loaded(
