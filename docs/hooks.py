@@ -36,17 +36,17 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     while waiting:
         page = waiting.pop()
         for link in _LINK.finditer(page.read_text(encoding="utf-8")):
-            path = linked(page, link["target"])
-            if path is None or path in seen or path.is_relative_to(DOCS):
+            target = linked(page, link["target"])
+            if target is None or target in seen or target.is_relative_to(DOCS):
                 continue
-            seen.add(path)
-            if path.suffix == ".md":
-                files.append(File.generated(config, uri(path), content=path.read_text(encoding="utf-8")))
-                waiting.append(path)
-            elif path.suffix in _DOWNLOADS:
-                files.append(File.generated(config, uri(path), abs_src_path=str(path)))
-            elif path.suffix != ".ipynb":
-                files.append(File.generated(config, uri(path), content=code_page(path)))
+            seen.add(target)
+            if target.suffix == ".md":
+                files.append(File.generated(config, uri(target), content=target.read_text(encoding="utf-8")))
+                waiting.append(target)
+            elif target.suffix in _DOWNLOADS:
+                files.append(File.generated(config, uri(target), abs_src_path=str(target)))
+            elif target.suffix != ".ipynb":
+                files.append(File.generated(config, uri(target), content=code_page(target)))
     files.append(File.generated(config, "reference/command-line.md", content=command_line()))
     return files
 
