@@ -1,12 +1,12 @@
-"""A corpus larger than one machine: what is measured on this one, and what follows for a hundred million chunks.
+"""A corpus larger than one machine: what is measured on this one. `scale_model.py` says what follows for larger ones.
 
-    python benchmarks/scale.py --documents 400 --workers 1 2 --json runs/throughput.json    # embedding; needs minilm
-    python benchmarks/scale.py --vectors 1000000 --json runs/lists-1m.json                  # lists on disk
-    python benchmarks/scale.py --model runs/throughput.json runs/lists-1m.json          # the tables of docs/scale.md
+    python benchmarks/scale.py --documents 400 --workers 1 2 --json runs/scale-embedding.json  # needs minilm
+    python benchmarks/scale.py --vectors 1000000 --json runs/scale-lists-1m.json               # lists on disk
 
-Documents are docstrings of the standard library, with a menu before and after. Vectors are drawn around centres, one
-for each hundred vectors, so that the ten nearest have cosines of about 0.6, as chunks of text have. Recall is against
-an exact search over all vectors, for queries that are drawn near to some of them.
+Ten million vectors take 35 GB of disk. Documents are docstrings of the standard library, with a menu before and after.
+Vectors are drawn around centres, one for each hundred vectors, so that the ten nearest have cosines of about 0.6, as
+chunks of text have. Recall is against an exact search over all vectors, for queries that are drawn near to some of
+them. Core seconds are the processor's, whatever else it does meanwhile; OMP_NUM_THREADS=1 makes them those of a core.
 """
 
 from __future__ import annotations
@@ -15,24 +15,26 @@ import argparse
 import importlib
 import inspect
 import json
-import resource
+import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from index_data import Figures, Vectors, alone, clocked, peak_mib, percentiles, recall
 from numpy.typing import NDArray
 
-from glot_rag.shards import EmbedReport, embed_corpus, import_shards, index_of_shards
-from glot_rag.shards.format import CHUNKS, ShardRecord, ShardWriter, chunk_schema, write_manifest
-from glot_rag.shards.lists import ListIndex, build_lists
+from glot_rag.index.vectors.faiss_index import load_faiss
+from glot_rag.shards import EmbedReport, LocalEngine, chunk_shards, embed_corpus, import_shards, index_of_shards
+from glot_rag.shards.engine import Item, MakeWorker
+from glot_rag.shards.format import CHUNKS, ShardRecord, ShardWriter, chunk_schema, read_columns, write_manifest
+from glot_rag.shards.lists import TRAINED, ListIndex, build_lists
 
 DIMENSION, SHARD, QUERIES, SEED = 384, 50_000, 200, 0
 MODULES = ("argparse", "csv", "decimal", "difflib", "email.message", "heapq", "json", "logging", "random", "zipfile")
 MENU = "Home | Products | Pricing\nLog in or register here\nSearch this site\n"
-Vectors = NDArray[np.float32]
 
 
 def main() -> None:
@@ -42,11 +44,7 @@ def main() -> None:
     parser.add_argument("--vectors", type=int, help="make lists of so many, and search them")
     parser.add_argument("--folder", type=Path, help="for temporary files")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--model", type=Path, nargs="+", help="print the tables from what --json wrote")
     arguments = parser.parse_args()
-    if arguments.model:
-        print(model({name: value for path in arguments.model for name, value in json.loads(path.read_text()).items()}))
-        return
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         if arguments.documents:
@@ -104,43 +102,87 @@ def docstrings() -> list[str]:
     return found
 
 
-def lists(folder: Path, count: int) -> dict[str, Any]:
-    """Lists on disk: time to build, size, recall and speed of searches."""
+def lists(folder: Path, count: int) -> Figures:
+    """Lists on disk: time to build, size, recall and speed of searches. Each part has a process of its own."""
     source, out = folder / "vectors", folder / "lists"
     (source / CHUNKS).mkdir(parents=True)
-    draw = np.random.default_rng(SEED)
-    places = np.sort(draw.choice(count, QUERIES, replace=False))
-    queries = np.concatenate(list(write_vectors(source, count, places)))
-    exact = exact_ten(source, queries)
-    started = time.perf_counter()
-    build_lists(source, out)
-    built = time.perf_counter() - started
-    index = ListIndex(out)
-    rows = []
-    for nprobe in (8, 32, 128):
-        index.find(queries[:20], 10, nprobe=nprobe)
-        seconds, hits = [], 0
-        for number, query in enumerate(queries):
-            started = time.perf_counter()
-            _, found = index.find(query[None], 10, nprobe=nprobe)
-            seconds.append(time.perf_counter() - started)
-            hits += len(set(found[0].tolist()) & set(exact[number].tolist()))
-        rows.append(
-            {
-                "nprobe": nprobe,
-                "recall@10": round(hits / (10 * QUERIES), 4),
-                "p50_ms": round(1000 * float(np.quantile(seconds, 0.5)), 2),
-                "p99_ms": round(1000 * float(np.quantile(seconds, 0.99)), 2),
-            }
-        )
-    return {
+    places = np.sort(np.random.default_rng(SEED).choice(count, QUERIES, replace=False))
+    np.save(folder / "queries.npy", np.concatenate(list(write_vectors(source, count, places))))
+    np.save(folder / "exact.npy", alone(exact_ten, source, folder / "queries.npy"))
+    found = {
         "vectors": count,
-        "build_seconds": round(built, 1),
+        "threads": load_faiss().omp_get_max_threads(),
+        **alone(build, source, out),
         "list_bytes_per_chunk": round(size(out, "merged") / count, 1),
         "vector_bytes_per_chunk": round(size(out, "vectors") / count, 1),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+    return {**found, **alone(searching, out, folder)}
+
+
+def build(source: Path, out: Path) -> Figures:
+    """Seconds of each step, and memory."""
+    steps = Steps()
+    rows = build_lists(source, out, steps)
+    ended = time.process_time()
+    index = load_faiss().read_index(str(out / TRAINED))
+    return {
+        "lists": index.nlist,
+        "train_core_seconds": round(steps.train_ended - steps.started, 1),
+        "add_core_microseconds_per_chunk": round(1e6 * (steps.add_ended - steps.train_ended) / rows, 1),
+        "merge_core_seconds": round(ended - steps.add_ended, 1),
+        "build_core_seconds": round(ended - steps.started, 1),
+        "build_memory_mib": round(peak_mib() or 0),
+    }
+
+
+class Steps(LocalEngine):
+    """One process, with a clock."""
+
+    def __init__(self) -> None:
+        self.started = time.process_time()
+
+    def map(self, make: MakeWorker, settings: Mapping[str, Any], items: Iterable[Item]) -> Iterator[dict[str, Any]]:
+        """See `Engine.map`."""
+        self.train_ended = time.process_time()
+        yield from super().map(make, settings, items)
+        self.add_ended = time.process_time()
+
+
+def searching(out: Path, folder: Path) -> Figures:
+    """Searches one by one: the first ones with nothing of the files in memory, then by number of lists looked into."""
+    queries, exact = np.load(folder / "queries.npy"), np.load(folder / "exact.npy")
+    for path in out.iterdir():
+        with open(path, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    load_faiss()
+    before = memory_mib()
+    started = time.perf_counter()
+    index = ListIndex(out)
+    opened = time.perf_counter() - started
+    cold = [clocked(lambda query=query: index.find(query[None], 10)) for query in queries]  # type: ignore[misc]
+    rows = []
+    for nprobe in (8, 32, 128, 512):
+        seconds, numbers, computed = [], [], time.process_time()
+        for query in queries:
+            started = time.perf_counter()
+            numbers.append(index.find(query[None], 10, nprobe=nprobe)[1][0])
+            seconds.append(time.perf_counter() - started)
+        core_ms = 1000 * (time.process_time() - computed) / len(queries)
+        hits = [set(one.tolist()) for one in numbers]
+        found = {"nprobe": nprobe, "recall_at_10": round(recall(hits, exact), 4)}
+        rows.append({**found, **percentiles(seconds), "core_ms": core_ms})
+    return {
+        "open_seconds": round(opened, 3),
+        "search_memory_mib": round(memory_mib() - before),
+        "cold": percentiles(cold),
         "search": rows,
     }
+
+
+def memory_mib() -> float:
+    """Memory of this process without the pages of mapped files, which the system takes back when it needs them."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0]) / 1024
 
 
 def write_vectors(source: Path, count: int, places: NDArray[np.int64]) -> Iterator[Vectors]:
@@ -167,11 +209,9 @@ def write_vectors(source: Path, count: int, places: NDArray[np.int64]) -> Iterat
         yield unit(vectors[here] + np.float32(0.5) * moved)
 
 
-def exact_ten(source: Path, queries: Vectors) -> NDArray[np.int64]:
-    """The ten nearest of all vectors, a shard at a time."""
-    from glot_rag.shards import chunk_shards
-    from glot_rag.shards.format import read_columns
-
+def exact_ten(source: Path, file: Path) -> NDArray[np.int64]:
+    """The ten nearest of all vectors to the queries in a file, a part of a shard at a time."""
+    queries = np.load(file)
     scores, numbers, start = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), 0
     for record in chunk_shards(source):
         for columns in read_columns(source, record, ["vector"]):
@@ -192,26 +232,6 @@ def unit(vectors: Any) -> Vectors:
 
 def size(folder: Path, prefix: str = "") -> int:
     return sum(path.stat().st_size for path in folder.rglob(f"{prefix}*") if path.is_file())
-
-
-def model(measured: dict[str, Any]) -> str:
-    """The table of docs/scale.md: hours of a core, storage and memory, from what was measured."""
-    embedding, found = measured["embedding"][-1], measured["lists"]
-    of_core = embedding["chunks_per_second"] / max(embedding["workers"], 1)
-    on_disk = embedding["document_bytes_per_chunk"] + embedding["shard_bytes_per_chunk"]
-    served = found["list_bytes_per_chunk"] + found["vector_bytes_per_chunk"]
-    lines = [
-        "| chunks | core hours of embedding | machines of 32 cores for a day | shards, TB | lists and vectors, TB "
-        "| of them lists, GB |",
-        "|---|---|---|---|---|---|",
-    ]
-    for chunks in (10**6, 10**8, 10**10):
-        hours = chunks / of_core / 3600
-        lines.append(
-            f"| {chunks:,} | {hours:,.0f} | {hours / 32 / 24:,.2f} | {chunks * on_disk / 1e12:,.3f} | "
-            f"{chunks * served / 1e12:,.3f} | {chunks * found['list_bytes_per_chunk'] / 1e9:,.1f} |"
-        )
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 import json
 
+import faiss
 import numpy as np
 import pytest
 
 from glot_rag.errors import IndexNotFoundError, InputError
+from glot_rag.shards import lists
 from glot_rag.shards.format import CHUNKS, ShardRecord, ShardWriter, chunk_schema, write_manifest
 from glot_rag.shards.lists import ListIndex, build_lists
 
@@ -38,10 +40,14 @@ def run(tmp_path_factory):
     return folder, np.concatenate(parts)
 
 
-def test_lists_find_what_an_exact_search_finds(run, tmp_path):
+@pytest.mark.parametrize("graph", [False, True])
+def test_lists_find_what_an_exact_search_finds(run, tmp_path, monkeypatch, graph):
+    monkeypatch.setattr(lists, "GRAPH_FROM", 16 if graph else 1 << 30)
     folder, vectors = run
     assert build_lists(folder, tmp_path / "lists") == len(vectors) == SHARDS * ROWS
     index = ListIndex(tmp_path / "lists")
+    trained = faiss.read_index(str(tmp_path / "lists" / "trained.faiss"))
+    assert hasattr(faiss.downcast_index(trained.quantizer), "hnsw") == graph
     assert len(index) == len(vectors)
     queries = vectors[::301] + 0.05
     exact = np.argsort(-(vectors @ queries.T), axis=0)[:10].T
