@@ -1,8 +1,9 @@
 """Vectors of shards in lists on disk (IVF-PQ), for a corpus that no `GlotIndex` should hold: by vectors alone.
 
-One index is trained on a sample; of many lists, a graph finds the nearest ones. Workers add shards to copies of it, each by itself, and the copies are merged on disk
-without loading them (`faiss.contrib.ondisk`). A search looks into some lists, which the system maps from the file, and
-orders what it finds by the vectors themselves, which lie beside them in float16. Texts stay in the shards.
+One index is trained on a sample; where there are many lists, a graph finds the nearest ones. Workers add shards to
+copies of it, each by itself, and the copies are merged on disk without loading them (`faiss.contrib.ondisk`). A search
+looks into some lists, which the system maps from the file, and orders what it finds by the vectors themselves, which
+lie beside them in float16. Texts stay in the shards.
 """
 
 from __future__ import annotations
