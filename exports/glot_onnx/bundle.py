@@ -14,7 +14,7 @@ import onnx
 import torch
 
 from glot_onnx.denoiser import export_denoiser
-from glot_onnx.graphs import OPSET, export_graph, fitted_of, reading_output, save_graph
+from glot_onnx.graphs import OPSET, export_graph, fitted_of, save_graph
 from glot_onnx.parity import REPORT, ParityReport, measure, to_json
 from glot_onnx.precision import PRECISIONS, convert
 from glot_onnx.serving import write_server_files
@@ -154,7 +154,7 @@ def _write_record(encoder: TorchEncoder, made: Path, precision: str, fingerprint
             "fingerprint": encoder.fingerprint,
         },
         "whole": encoder.whole,
-        "reads": reading_output(encoder),
+        "words_dropped": encoder.denoiser is not None and encoder.denoiser.drops_words,
         "denoiser": None if encoder.denoiser is None else encoder.denoiser.fingerprint,
         "plain": encoder.with_pooling(encoder.pooling.name, denoise=False).fingerprint,
         **({corpus_features.INPUT: list(FEATURES)} if fitted else {}),

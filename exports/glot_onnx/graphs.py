@@ -23,7 +23,7 @@ from glot_rag.errors import InputError
 from glot_rag.head import AdaPool, GlotHead, Pooled, Pooling
 from glot_rag.head.pooling import TrainedPooling
 from glot_rag.onnx import corpus_features
-from glot_rag.onnx.encoder import DOCUMENTS, NORM, QUERIES, READ_WEIGHTS, TOKEN_PARTS
+from glot_rag.onnx.encoder import DOCUMENTS, NOISE, NORMS, PARTS, QUERIES, WEIGHTS
 
 OPSET = 20
 _FREE = 1 << 20  # a bound on the sequence length where the model has none
@@ -52,12 +52,12 @@ class _Given(FittedClassifier):
 
 
 class EncoderGraph(nn.Module):
-    """Token ids and mask -> a document's unit vector, a query's where it differs, and the tokens' part in it.
+    """Token ids and mask -> a document's unit vector, a query's where it differs, and the tokens' part in each.
 
-    For an encoder that reads whole documents, in windows, also the length of the vector before it was made a unit one.
-    At last, for `explain`, the weights of what reads documents and each token's part in the vector before that.
+    Each pooling gives its unit vector, the length that the vector had before, by which windows of a document are added
+    up, and for `explain` the tokens' weights and parts in it (`glot_rag.onnx.encoder` has the outputs' names).
 
-    For a fitted encoder the corpus features come with them.
+    For a fitted encoder the corpus features come with the ids.
     """
 
     def __init__(self, encoder: TorchEncoder) -> None:
@@ -66,8 +66,6 @@ class EncoderGraph(nn.Module):
         self.documents = dense_copy(encoder.pooling)
         self.queries = None if encoder.query_pooling is encoder.pooling else dense_copy(encoder.query_pooling)
         self._backbone = encoder.backbone
-        self._reads = _read_by(encoder)
-        self._whole = encoder.whole
         self._given: _Given | None = None
         if (fitted := fitted_of(encoder.pooling)) is not None:
             assert isinstance(self.documents, TrainedPooling)
@@ -77,19 +75,19 @@ class EncoderGraph(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, corpus_features: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """(B, L) int64 each, perhaps (B, L, F) float32 -> (B, O), perhaps (B, O), (B, L) …, (B, L), (B, L, O)."""
+        """(B, L) int64 each, perhaps (B, L, F) float32 -> what `output_names` names."""
         mask = attention_mask.bool()
         if self._given is not None and corpus_features is not None:
             self._given.given = corpus_features
         poolings = {"documents": self.documents} | ({} if self.queries is None else {"queries": self.queries})
-        read = pool_ids(self._backbone, poolings, input_ids, mask, shorten=False, parts=True)
-        vector, *rest = _outputs(read["documents"].pooled, mask)
-        queries = [] if self.queries is None else [unit(read["queries"].pooled.vector)]
-        reading = read[self._reads]
-        if self._whole:  # windows of a document are added up by their vectors' lengths, too
-            rest.append(reading.pooled.vector.float().norm(dim=-1, keepdim=True))
-        assert reading.parts is not None
-        return (vector, *queries, *rest, reading.pooled.weights, reading.parts)
+        by_name = pool_ids(self._backbone, poolings, input_ids, mask, shorten=False, parts=True)
+        read = [by_name[name] for name in poolings]
+        out = [unit(each.pooled.vector) for each in read]
+        for each in read:
+            assert each.parts is not None
+            out += [each.pooled.vector.float().norm(dim=-1, keepdim=True), each.pooled.weights, each.parts]
+        logits = by_name["documents"].pooled.logits
+        return tuple(out) if logits is None else (*out, torch.sigmoid(-logits) * mask)
 
 
 def export_head(head: GlotHead | AdaPool, path: str | os.PathLike[str]) -> Path:
@@ -116,7 +114,7 @@ def export_head(head: GlotHead | AdaPool, path: str | os.PathLike[str]) -> Path:
         )
     states = torch.zeros(2, 7, head.config.input_size)
     mask = torch.tensor([[1] * 7, [1] * 5 + [0] * 2])
-    names = [DOCUMENTS, "token_weights", "noise_probability"]
+    names = [DOCUMENTS, WEIGHTS[DOCUMENTS], NOISE]
     target = Path(path)
     write_graph(HeadGraph(head), {"hidden_states": states, "attention_mask": mask}, names, target)
     return target
@@ -135,15 +133,6 @@ def export_graph(encoder: TorchEncoder, path: Path) -> None:
             "queries have a fitted head of their own, and a graph has a place for one corpus: use the documents' "
             "pooling for queries, or a fixed one"
         )
-    names = [DOCUMENTS]
-    if encoder.query_pooling is not encoder.pooling:
-        names.append(QUERIES)
-    names.append("token_weights")
-    if isinstance(encoder.pooling, (GlotHead, AdaPool)):
-        names.append("noise_probability")
-    if encoder.whole:
-        names.append(NORM)
-    names += [READ_WEIGHTS, TOKEN_PARTS]
     ids = torch.full((2, 7), encoder.backbone.tokenizer.stand_in)
     mask = torch.tensor([[1] * 7, [1] * 5 + [0] * 2])
     metadata = {
@@ -156,7 +145,15 @@ def export_graph(encoder: TorchEncoder, path: Path) -> None:
     inputs = {"input_ids": ids, "attention_mask": mask}
     if fitted_of(encoder.pooling) is not None:
         inputs[corpus_features.INPUT] = torch.zeros(*ids.shape, len(FEATURES))
+    names = output_names(encoder)
     write_graph(EncoderGraph(encoder), inputs, names, path, longest=encoder.max_tokens, metadata=metadata)
+
+
+def output_names(encoder: TorchEncoder) -> list[str]:
+    """The outputs of an encoder's graph, the documents' vector first."""
+    vectors = [DOCUMENTS] if encoder.query_pooling is encoder.pooling else [DOCUMENTS, QUERIES]
+    names = [*vectors, *(each[vector] for vector in vectors for each in (NORMS, WEIGHTS, PARTS))]
+    return [*names, NOISE] if isinstance(encoder.pooling, (GlotHead, AdaPool)) else names
 
 
 def write_graph(
@@ -221,16 +218,6 @@ def fitted_of(pooling: Pooling) -> FittedClassifier | None:
     adjustment = pooling.adjustment if isinstance(pooling, TrainedPooling) else None
     assert adjustment is None or isinstance(adjustment, FittedClassifier)
     return adjustment
-
-
-def _read_by(encoder: TorchEncoder) -> str:
-    """Which pooling reads documents."""
-    return "documents" if encoder.reading_pooling is encoder.pooling else "queries"
-
-
-def reading_output(encoder: TorchEncoder) -> str:
-    """The output that has documents' vectors."""
-    return DOCUMENTS if _read_by(encoder) == "documents" else QUERIES
 
 
 def dense_copy(pooling: Pooling) -> Pooling:

@@ -224,6 +224,10 @@ class Denoiser(ABC):
             InputError: the directory holds something else.
         """
 
+    def flat(self, texts: Sequence[str]) -> list[int]:
+        """Which of the texts the block head does not read: those without lines, or all if there is none."""
+        return [row for row, text in enumerate(texts) if not self._by_blocks(text)]
+
     def _by_blocks(self, text: str) -> bool:
         """Whether the block head reads a text; else the word head does."""
         return self._blocks is not None and has_lines(text)

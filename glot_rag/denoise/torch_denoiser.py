@@ -201,10 +201,6 @@ class TorchDenoiser(Denoiser):
         lined = [row for row, text in enumerate(texts) if self._by_blocks(text)]
         return Recurrence.count(*rows_of(texts, groups, lined))
 
-    def flat(self, texts: Sequence[str]) -> list[int]:
-        """Which of the texts the word head reads."""
-        return [row for row, text in enumerate(texts) if not self._by_blocks(text)]
-
     def fit_counted(
         self,
         counted: Recurrence | None,

@@ -235,6 +235,10 @@ class GlotEncoder(ABC):
         """
         raise self._unsupported("denoise", "denoise")
 
+    def without_denoiser(self) -> GlotEncoder:
+        """An encoder for documents that were denoised before: what is left of them has the vectors of this one."""
+        return self
+
     def explain(self, text: str, query: str | None = None) -> Evidence:
         """Show what the document vector of a text is made of, and what each token adds to a query's score.
 
@@ -263,7 +267,7 @@ class GlotEncoder(ABC):
         Queries are embedded as before.
 
         Args:
-            documents: N texts, at least 50; up to 20,000 of them are counted.
+            documents: N texts, at least 50, or 3 with lines for an encoder that denoises; up to 20,000 are counted.
             groups: the name of each document's group (host, folder, sender): see `Denoiser.fit`.
             show_progress: draw a progress bar on stderr.
 

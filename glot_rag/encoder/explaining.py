@@ -49,13 +49,16 @@ class Explains(Protocol):
 
 
 def explain(
-    encoder: Explains, read_window: Callable[[Sequence[int]], ReadWindow], text: str, query: str | None = None
+    encoder: Explains,
+    reader: Callable[[str], Callable[[Sequence[int]], ReadWindow]],
+    text: str,
+    query: str | None = None,
 ) -> Evidence:
     """See `GlotEncoder.explain`.
 
     Args:
         encoder: whose evidence it is.
-        read_window: runs the model over the ids of one window.
+        reader: what is left of the document -> what runs the model over the ids of one of its windows.
         text: the document.
         query: what it is held against.
     """
@@ -63,7 +66,8 @@ def explain(
     query_vector = None if query is None else encoder.encode_queries([query])[0]
     denoiser, prompt, tokenizer = encoder.denoiser, encoder.document_prompt, encoder.tokenizer
     denoised = None if denoiser is None else denoiser.denoise([clean])[0]
-    read_text = prompt + (clean if denoised is None else denoised.text)
+    left = clean if denoised is None else denoised.text
+    read_text, read_window = prompt + left, reader(left)
     windows = tokenizer.in_full_with_offsets(read_text) if encoder.whole else tokenizer.with_offsets([read_text])
     found = [read_window(window.ids) for window in windows]
     # A document is the mean of its windows, each weighted by its tokens.

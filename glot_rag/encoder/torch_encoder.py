@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
+
 from glot_rag.denoise.classifier import NoiseClassifier
+from glot_rag.denoise.corpus_statistics import FEWEST_DOCUMENTS
 from glot_rag.denoise.denoised import Denoised
-from glot_rag.denoise.denoiser import Denoiser
+from glot_rag.denoise.denoiser import Denoiser, rows_of
 from glot_rag.denoise.fitting import fit_head
 from glot_rag.denoise.torch_denoiser import TorchDenoiser
+from glot_rag.documents.blocks import has_lines
 from glot_rag.embedder import Vectors
 from glot_rag.encoder.base import GlotEncoder
 from glot_rag.encoder.encoding import pool_texts
 from glot_rag.encoder.evidence import Evidence
-from glot_rag.encoder.explaining import explain
+from glot_rag.encoder.explaining import ReadWindow, explain
 from glot_rag.encoder.late_chunking import pool_chunks
 from glot_rag.encoder.storage import Poolings, denoiser_for, load_parts, load_poolings, save_encoder
 from glot_rag.encoder.torch_evidence import read_window
@@ -24,7 +28,7 @@ from glot_rag.fingerprint import fingerprint
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooling
 from glot_rag.head.registry import find_head, freeze, pooling_fingerprint
 from glot_rag.models.backbone import Backbone
-from glot_rag.models.tokenizer import Tokenizer, check_texts
+from glot_rag.models.tokenizer import Tokenizer, check_groups, check_texts
 
 # (backbone's fingerprint, head's, number of documents) -> the fitted head
 FittedHeads = dict[tuple[str, str, int], GlotHead | AdaPool]
@@ -41,10 +45,9 @@ class TorchEncoder(GlotEncoder):
         query_prompt: put before every query, for backbones trained with one ("query: ").
         document_prompt: put before every document.
         denoiser: drops the noise from every document, looking at all of it, however long. What is left is encoded in
-            windows, none of it is cut: with the queries' pooling if the denoiser has dropped words, too, else with the
-            documents'. None encodes documents as they are.
+            windows, none of it is cut (`reads_as_query`). None encodes documents as they are.
         classifier: the pooling's noise classifier, which `fit` needs.
-        whole: read documents of any length in windows, as with a denoiser; False cuts what is beyond `max_tokens`.
+        whole: documents come denoised, and are read as with a denoiser; False cuts what is beyond `max_tokens`.
 
     Raises:
         BundleError: the pooling was made for states of another width, or reads layers that the backbone lacks.
@@ -131,9 +134,13 @@ class TorchEncoder(GlotEncoder):
                 done[key] = fit_head(backbone, head, classifier, texts, names, show_progress=show_progress)
             return done[key]
 
+        documents, groups = check_texts(documents), check_groups(groups, len(documents))
         pooling, denoiser = self._pooling, self._denoiser
         if self._classifier is not None and isinstance(pooling, (GlotHead, AdaPool)):
-            pooling = fitted(self._backbone, pooling, self._classifier, documents, groups)
+            # Of texts with lines it takes what does not recur for signal, which harms; it does not read them either.
+            flat = denoiser.flat(documents) if denoiser else list(range(len(documents)))
+            if len(flat) == len(documents) or len(flat) >= FEWEST_DOCUMENTS:
+                pooling = fitted(self._backbone, pooling, self._classifier, *rows_of(documents, groups, flat))
         if isinstance(denoiser, TorchDenoiser) and denoiser.can_be_fitted:
             denoiser = denoiser.fit_with(partial(fitted, denoiser.backbone), documents, groups)
         elif denoiser is not None and denoiser.can_be_fitted:
@@ -142,12 +149,12 @@ class TorchEncoder(GlotEncoder):
         return self._with(Poolings(pooling, queries, self._classifier), denoiser)
 
     def without_denoiser(self) -> TorchEncoder:
-        """An encoder for documents that were denoised before: it gives what is left of them the vectors of this one."""
+        """See `GlotEncoder.without_denoiser`."""
         if self._denoiser is None:
             return self
         return TorchEncoder(
             self._backbone,
-            self.reading_pooling,
+            self._query_pooling if self._denoiser.drops_words else self._pooling,
             query_pooling=self._query_pooling,
             query_prompt=self._query_prompt,
             document_prompt=self._document_prompt,
@@ -208,11 +215,13 @@ class TorchEncoder(GlotEncoder):
         """What pools queries."""
         return self._query_pooling
 
-    @property
-    def reading_pooling(self) -> Pooling:
-        """What pools what the denoiser left of documents: the queries' pooling, if words were dropped, too."""
+    def reads_as_query(self, text: str) -> bool:
+        """Whether what a denoiser left of a document is read by the queries' pooling: there is no noise left to find.
+
+        So it is for texts with lines, and for all where single words were dropped. Else the documents' pooling reads.
+        """
         words_dropped = self._denoiser is not None and self._denoiser.drops_words
-        return self._query_pooling if words_dropped else self._pooling
+        return self._whole and (words_dropped or has_lines(text))
 
     @property
     def query_prompt(self) -> str:
@@ -284,6 +293,7 @@ class TorchEncoder(GlotEncoder):
                 "document_prompt": self._document_prompt or None,
                 "denoiser": None if self._denoiser is None else self._denoiser.fingerprint,
                 "whole": True if self._whole and self._denoiser is None else None,
+                "reads": "lines as a query" if self._whole else None,
             }
         )
 
@@ -304,15 +314,20 @@ class TorchEncoder(GlotEncoder):
         if self._denoiser is not None:
             denoised = self._denoiser.denoise(texts, show_progress=show_progress, batch_tokens=batch_tokens)
             read = [each.text for each in denoised]
-        return pool_texts(
-            self._backbone,
-            {"": self.reading_pooling},
-            read,
-            whole=self._whole,
-            prompt=self._document_prompt,
-            show_progress=show_progress,
-            batch_tokens=batch_tokens,
-        )[""]
+        as_query = np.array([self.reads_as_query(text) for text in check_texts(read)], np.bool_)
+        vectors = np.zeros((len(read), self.dimension), np.float32)
+        for pooling, chosen in ((self._query_pooling, as_query), (self._pooling, ~as_query)):
+            rows = np.flatnonzero(chosen)
+            vectors[rows] = pool_texts(
+                self._backbone,
+                {"": pooling},
+                [read[row] for row in rows],
+                whole=self._whole,
+                prompt=self._document_prompt,
+                show_progress=show_progress and len(rows) > 0,
+                batch_tokens=batch_tokens,
+            )[""]
+        return vectors
 
     def encode_queries(
         self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int | None = None
@@ -351,7 +366,11 @@ class TorchEncoder(GlotEncoder):
 
     def explain(self, text: str, query: str | None = None) -> Evidence:
         """What the document vector of a text is made of: see `GlotEncoder.explain`."""
-        read = partial(read_window, self._backbone, self._pooling, self.reading_pooling)
+
+        def read(left: str) -> Callable[[Sequence[int]], ReadWindow]:
+            reading = self._query_pooling if self.reads_as_query(left) else self._pooling
+            return partial(read_window, self._backbone, self._pooling, reading)
+
         return explain(self, read, text, query)
 
 

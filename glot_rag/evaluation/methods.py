@@ -73,7 +73,8 @@ class Method:
         if denoiser is None:
             return cls(pooling, encoder, encoder, fitted, refit=refit, split=split)
         clean = (denoiser.fingerprint, partial(_denoised, denoiser))
-        return cls(pooling, encoder, _reader(encoder), fitted, True, refit, clean, split)
+        reader: Embedder = encoder.without_denoiser()  # type: ignore[attr-defined]  # whatever denoises has it
+        return cls(pooling, encoder, reader, fitted, True, refit, clean, split)
 
 
 @dataclass(frozen=True)
@@ -291,20 +292,6 @@ def _cache_key(encoder: Embedder, role: str) -> str:
     backbone = getattr(encoder, "backbone", None)
     where = "" if backbone is None else f"{str(backbone.dtype).removeprefix('torch.')} {backbone.device} "
     return f"glot-rag {__version__} {encoder.fingerprint} {where}{role}"
-
-
-def _reader(encoder: Any) -> Embedder:
-    """The encoder that embeds documents once they are denoised."""
-    from glot_rag.encoder.torch_encoder import TorchEncoder
-
-    return TorchEncoder(
-        encoder.backbone,
-        encoder.reading_pooling,
-        query_pooling=encoder.query_pooling,
-        query_prompt=encoder.query_prompt,
-        document_prompt=encoder.document_prompt,
-        whole=True,
-    )
 
 
 def _capabilities(encoder: Embedder) -> frozenset[str]:

@@ -6,11 +6,13 @@ corpus statistics of a fitted encoder (`glot_rag.onnx.corpus_features`).
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glot_rag.denoise.denoised import Denoised
+from glot_rag.documents.blocks import has_lines
 from glot_rag.embedder import Vectors
 from glot_rag.encoder.base import GlotEncoder
 from glot_rag.encoder.evidence import Evidence
@@ -37,9 +40,12 @@ FORMAT = "glot-rag/onnx"
 FORMAT_VERSION = 1
 MODEL, TOKENIZER = "model.onnx", "tokenizer.json"
 DOCUMENTS, QUERIES = "sentence_embedding", "query_embedding"  # outputs of the graph
-NORM = "document_norm"  # (batch, 1), of a document's vector before it was made a unit one; for windows of documents
-# (batch, seq) and (batch, seq, D), of what reads documents: the tokens' weights, and what each adds to the vector
-READ_WEIGHTS, TOKEN_PARTS = "read_weights", "token_parts"
+# Of each of them: the norm that it had before, (batch, 1), by which windows of a document are added up; the tokens'
+# weights, (batch, seq); what each token adds to the vector, (batch, seq, D).
+NORMS = {DOCUMENTS: "document_norm", QUERIES: "query_norm"}
+WEIGHTS = {DOCUMENTS: "token_weights", QUERIES: "query_token_weights"}
+PARTS = {DOCUMENTS: "token_parts", QUERIES: "query_token_parts"}
+NOISE = "noise_probability"  # (batch, seq), of a trained head
 DENOISER = "denoiser"  # the folder of an exported denoiser
 # B·L and B·L² of a batch, fewer than in torch: here every head's attention scores are held, L² floats each, and stay in
 # the caches. With twice as many of either, a text takes a tenth to a fifth longer.
@@ -48,7 +54,8 @@ _BATCH_PAIRS = 1 << 17
 _WINDOW = 4_096  # texts tokenised and sorted at a time: memory does not grow with the corpus
 _FIELDS = {
     **{"dimension": int, "max_tokens": int, "pad_id": int, "stand_in": int, "special_ids": list},
-    **{"fingerprint": str, "query_prompt": str, "document_prompt": str, "sha256": dict, "whole": bool, "reads": str},
+    **{"fingerprint": str, "query_prompt": str, "document_prompt": str, "sha256": dict},
+    **{"whole": bool, "words_dropped": bool},
 }
 
 
@@ -88,7 +95,7 @@ class OnnxEncoder(GlotEncoder):
         self.path = Path(path)
         record = read_json_record(self.path / RECORD, FORMAT, FORMAT_VERSION)
         if not denoise and record.get("denoiser") is not None:
-            record |= {"denoiser": None, "whole": False, "reads": DOCUMENTS, "fingerprint": record.get("plain")}
+            record |= {"denoiser": None, "whole": False, "words_dropped": False, "fingerprint": record.get("plain")}
         wrong = [key for key, kind in _FIELDS.items() if not isinstance(record.get(key), kind)]
         if wrong:
             raise BundleError(f"{self.path / RECORD} lacks {', '.join(wrong)}: export the encoder again")
@@ -116,9 +123,9 @@ class OnnxEncoder(GlotEncoder):
         self._query_output = QUERIES if QUERIES in self._graph.outputs else DOCUMENTS
         fitted = corpus_features.INPUT in self._graph.inputs
         self._corpus_features = CorpusFeatures(self.path, record) if fitted else None
-        needed = {record["reads"], READ_WEIGHTS, TOKEN_PARTS, *([NORM] if record["whole"] else [])}
+        needed = {each[vector] for vector in (DOCUMENTS, self._query_output) for each in (NORMS, WEIGHTS, PARTS)}
         if not needed <= set(self._graph.outputs):
-            raise BundleError(f"{self.path / MODEL} lacks an output that {RECORD} names: export the encoder again")
+            raise BundleError(f"{self.path / MODEL} lacks an output that this glot-rag reads: export the encoder again")
         self.denoiser: OnnxDenoiser | None = None
         if record.get("denoiser") is not None:
             self.denoiser = OnnxDenoiser(self.path / DENOISER, threads=threads, runtime=runtime)
@@ -174,7 +181,7 @@ class OnnxEncoder(GlotEncoder):
     @property
     def embeds_alike(self) -> bool:
         """Whether a text has the same vector as a query and as a document."""
-        same = self._query_output == self.record["reads"] and not self.record["whole"]
+        same = self._query_output == DOCUMENTS and not self.record["whole"]
         return same and self.query_prompt == self.document_prompt
 
     def __repr__(self) -> str:
@@ -185,11 +192,24 @@ class OnnxEncoder(GlotEncoder):
         self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int | None = None
     ) -> Vectors:
         """N texts -> (N, D) float32 with rows of norm 1: see `GlotEncoder.encode_documents`."""
-        read, reads = texts, self.record["reads"]
+        read = texts
         if self.denoiser is not None:
             denoised = self.denoiser.denoise(texts, show_progress=show_progress, batch_tokens=batch_tokens)
             read = [each.text for each in denoised]
-        return self._encode(read, self.document_prompt, reads, show_progress, batch_tokens, whole=self.record["whole"])
+        outputs = np.array([self._reading_output(text) for text in check_texts(read)], str)
+        vectors = np.zeros((len(read), self.dimension), np.float32)
+        for output in np.unique(outputs):
+            rows = np.flatnonzero(outputs == output)
+            part = [read[row] for row in rows]
+            vectors[rows] = self._encode(
+                part, self.document_prompt, str(output), show_progress, batch_tokens, whole=self.whole
+            )
+        return vectors
+
+    def _reading_output(self, text: str) -> str:
+        """The output that has the vector of what is left of a document: see `TorchEncoder.reads_as_query`."""
+        as_query = self.whole and (self.record["words_dropped"] or has_lines(text))
+        return self._query_output if as_query else DOCUMENTS
 
     def encode_queries(
         self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int | None = None
@@ -203,6 +223,15 @@ class OnnxEncoder(GlotEncoder):
             raise self._unsupported("denoise", "denoise")
         return self.denoiser.denoise(texts, groups)
 
+    def without_denoiser(self) -> OnnxEncoder:
+        """See `GlotEncoder.without_denoiser`."""
+        if self.denoiser is None:
+            return self
+        found = copy.copy(self)
+        own = hashlib.sha256(f"{self.fingerprint} without its denoiser".encode()).hexdigest()
+        found.denoiser, found.record = None, {**self.record, "denoiser": None, "fingerprint": own}
+        return found
+
     @property
     def whole(self) -> bool:
         """Whether a document of any length is one vector, none of it cut."""
@@ -210,11 +239,11 @@ class OnnxEncoder(GlotEncoder):
 
     def explain(self, text: str, query: str | None = None) -> Evidence:
         """What the document vector of a text is made of, without the token graph: see `GlotEncoder.explain`."""
-        return explain(self, self._read_window, text, query)
+        return explain(self, lambda left: partial(self._read_window, self._reading_output(left)), text, query)
 
-    def _read_window(self, ids: Sequence[int]) -> ReadWindow:
+    def _read_window(self, output: str, ids: Sequence[int]) -> ReadWindow:
         batch = TokenBatch(np.zeros(1, np.int64), np.array([ids], np.int64), np.ones((1, len(ids)), np.bool_))
-        outputs = [READ_WEIGHTS, TOKEN_PARTS, *(["noise_probability"] * ("noise_probability" in self._graph.outputs))]
+        outputs = [WEIGHTS[output], PARTS[output], *([NOISE] * (NOISE in self._graph.outputs))]
         ((weights, parts, *noise),) = self._graph.run(outputs, [self.feed(batch, DOCUMENTS)], 1)
         return ReadWindow(weights[0], noise[0][0] if noise else None, parts[0])
 
@@ -271,7 +300,7 @@ class OnnxEncoder(GlotEncoder):
                 sequences = [ids for each in windows for ids in each]
                 batches = list(pack(sequences, self._tokenizer.pad_id, batch_tokens, _BATCH_PAIRS))
                 feeds = (self.feed(batch, output) for batch in batches)
-                outputs = [output, NORM] if whole else [output]
+                outputs = [output, NORMS[output]] if whole else [output]
                 found = self._graph.run(outputs, feeds, len(batches))
                 for batch, (vectors, *norms) in zip(batches, found, strict=True):
                     weights = shares[batch.rows, None] * (norms[0] if whole else 1)
