@@ -321,7 +321,7 @@ class TorchEncoder(GlotEncoder):
             vectors[rows] = pool_texts(
                 self._backbone,
                 {"": pooling},
-                [read[row] for row in rows],
+                [read[row] for row in rows.tolist()],
                 whole=self._whole,
                 prompt=self._document_prompt,
                 show_progress=show_progress and len(rows) > 0,

@@ -200,7 +200,7 @@ class OnnxEncoder(GlotEncoder):
         vectors = np.zeros((len(read), self.dimension), np.float32)
         for output in np.unique(outputs):
             rows = np.flatnonzero(outputs == output)
-            part = [read[row] for row in rows]
+            part = [read[row] for row in rows.tolist()]
             vectors[rows] = self._encode(
                 part, self.document_prompt, str(output), show_progress, batch_tokens, whole=self.whole
             )
