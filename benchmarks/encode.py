@@ -6,13 +6,14 @@
     python benchmarks/encode.py --defaults --rounds 1             a look: every tool as it comes
 
 The texts are `--text` ("text" of each line), or else documentation of the standard library, and beside them long ones
-of 2,000 words made of these. Every system (`encode_systems`) embeds the same texts with the same number of threads, in
-rounds one after the other. A line comes as soon as a system has had its turn; what counts is the median over the
-rounds of its ratio to the stock model in the same round. The fraction of the peak is of what `matmul_peak` measures
-just before, and counts one run of the backbone over the whole texts, which is less than the drop form does. Cosines are
-to sentence-transformers for mean pooling and to the torch encoder in float32 for GLOT; over long texts pruning reads
-all of the text, the others its first 256 tokens. torch and OpenVINO choose between float32 and bfloat16 by measuring;
-both are compared, and the one that is taken here is marked. Needs sentence-transformers.
+of 2,000 words made of these, and the same texts with as many words of noise in them. Every system (`encode_systems`)
+embeds the same texts with the same number of threads, in rounds one after the other. A line comes as soon as a system
+has had its turn; what counts is the median over the rounds of its ratio to the stock model in the same round. The
+fraction of the peak is of what `matmul_peak` measures just before, and counts one run of the backbone over the whole
+texts, which is less than the drop form does. Cosines are to sentence-transformers for mean pooling and to the torch
+encoder in float32 for GLOT; over long texts pruning reads all of the text, the others its first 256 tokens. torch and
+OpenVINO choose between float32 and bfloat16 by measuring; both are compared, and the one that is taken here is marked.
+Needs sentence-transformers.
 
 The exported bundles, which take longer than the measuring, are kept in `--bundles` for the next time.
 """
@@ -38,6 +39,7 @@ from rich.table import Table
 from glot_rag.progress import bar
 
 LONG_WORDS = 2_000
+NOISE = "words:0.5"
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Measured:
     Attributes:
         worker: the process that it runs in.
         seconds: over the texts, a round each.
+        noisy: over the texts with noise.
         long: over the long texts.
         queries: milliseconds of each single query, a list a round.
         vectors: of the texts.
@@ -54,14 +57,16 @@ class Measured:
 
     worker: Worker
     seconds: list[float] = field(default_factory=list)
+    noisy: list[float] = field(default_factory=list)
     long: list[float] = field(default_factory=list)
     queries: list[list[float]] = field(default_factory=list)
     vectors: Vectors = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
-    def turn(self, texts: list[str], long: list[str], queries: int) -> None:
+    def turn(self, texts: list[str], noisy: list[str], long: list[str], queries: int) -> None:
         """Measure once more."""
         seconds, self.vectors = self.worker.encode(texts)
         self.seconds.append(seconds)
+        self.noisy.append(self.worker.encode(noisy)[0])
         self.long.append(self.worker.encode(long)[0] if long else 0.0)
         self.queries.append([1000 * self.worker.encode([QUERY], queries=True)[0] for _ in range(queries)])
 
@@ -119,12 +124,16 @@ def row(
     seconds, memory = statistics.median(ours.seconds), ours.worker.peak_memory()
     p50 = [statistics.median(each) for each in ours.queries]
     vectors, reference = ours.vectors, all_measured[system.reference].vectors
+    means = [each for each in all_measured.values() if each.worker.system.is_mean_of(system)]
+    mean = max(means, key=lambda each: each.worker.system.precision == system.precision, default=None)
     return {
         "system": system.name,
         "by_default": None if chosen is None else chosen == system.precision,
         "documents_a_second": texts / seconds,
         "tokens_a_second": tokens / seconds,
         "times_stock": ratio(stock.seconds, ours.seconds),
+        "seconds_of_mean": None if mean is None else ratio(ours.seconds, mean.seconds),
+        "noisy_seconds_of_mean": None if mean is None else ratio(ours.noisy, mean.noisy),
         # Pruning runs the backbone over other tokens than those counted.
         "of_peak": None if system.pooling == "glot+denoise" else of_peak / seconds,
         "long_documents_a_second": long / statistics.median(ours.long) if long else None,
@@ -142,7 +151,20 @@ def row(
 def show(results: list[dict[str, Any]], title: str) -> None:
     """Print the table."""
     table = Table(title=title)
-    columns = ("", "texts/s", "tokens/s", "x stock", "of peak", "long/s", "query p50", "x stock", "p99 ms", "start s")
+    columns = (
+        "",
+        "texts/s",
+        "tokens/s",
+        "x stock",
+        "of mean",
+        "noisy",
+        "of peak",
+        "long/s",
+        "query p50",
+        "x stock",
+        "p99 ms",
+        "start s",
+    )
     for column in (*columns, "MiB", "x stock", "least cosine"):
         table.add_column(column, justify="left" if not column else "right")
     for row in results:
@@ -151,6 +173,7 @@ def show(results: list[dict[str, Any]], title: str) -> None:
             f"{row['documents_a_second']:.0f}",
             f"{row['tokens_a_second']:,.0f}",
             f"{row['times_stock']:.2f}",
+            *("" if row[key] is None else f"{row[key]:.2f}" for key in ("seconds_of_mean", "noisy_seconds_of_mean")),
             "" if row["of_peak"] is None else f"{row['of_peak']:.0%}",
             "" if row["long_documents_a_second"] is None else f"{row['long_documents_a_second']:.1f}",
             f"{row['query_p50_ms']:.1f}",
@@ -179,6 +202,8 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here, after every round.")] = None,
 ) -> None:
     """Measure and print."""
+    from glot_rag.evaluation import NoiseSpec, corrupt
+
     stock, *others = systems()
     chosen = [stock, *(each for each in others if only in each.name)]
     if defaults:  # of those that choose, both until it is known what
@@ -188,16 +213,18 @@ def main(
         export_bundles(bundles, chosen, lambda name: progress.update(setting_up, description=f"bundle {name}"))
         by_default = choices(bundles, chosen)
         if defaults:
-            chosen = [each for each in chosen if each.precision == by_default.get(each.tool, "float32")]
+            chosen = [each for each in chosen if each.precision == by_default.get(each.choice, "float32")]
         chosen += [each for each in others if each.name in {c.reference for c in chosen} and each not in chosen]
         progress.update(setting_up, description="texts and the machine's peak", total=len(chosen) + 1)
         texts, long_texts = read(text, count, long)
+        noisy = [each.text for each in corrupt(texts, NoiseSpec.parse(NOISE), seed=0)]
         tokens, cost = operations(texts)
         peaks = {kind: matmul_peak(kind, threads, 0.5) for kind in sorted({each.computes_in for each in chosen})}
         settings = {
             "texts": [path.name for path in text] if text else "python-stdlib",
             "count": len(texts),
             "tokens": tokens,
+            "noise": NOISE,
             "long": len(long_texts),
             "threads": threads,
             "rounds": rounds,
@@ -218,7 +245,7 @@ def main(
             for system in chosen:
                 progress.update(measuring, description=f"round {number + 1}: {system.name}")
                 ours = measured[system.name]
-                ours.turn(texts, long_texts, queries)
+                ours.turn(texts, noisy, long_texts, queries)
                 progress.advance(measuring)
                 print(
                     f"round {number + 1}/{rounds}  {system.name:36}{tokens / ours.seconds[-1]:8,.0f} tokens/s "
@@ -234,7 +261,7 @@ def main(
                     tokens,
                     len(long_texts),
                     cost / peaks[each.computes_in],
-                    by_default.get(each.tool),
+                    by_default.get(each.choice),
                 )
                 for each in chosen
             ]

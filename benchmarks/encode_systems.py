@@ -47,6 +47,15 @@ class System:
         return f"{self.tool} {self.precision}, {self.pooling}"
 
     @property
+    def choice(self) -> str:
+        """What its tool's choice of a precision depends on."""
+        return self.tool if self.tool == "torch" else f"{self.tool}, {self.pooling}"
+
+    def is_mean_of(self, other: System) -> bool:
+        """Whether this is mean pooling by the other one's tool."""
+        return (self.tool, self.pooling) == (other.tool, "mean")
+
+    @property
     def bundle(self) -> str | None:
         """The name of the exported bundle that it needs."""
         if self.tool == "OpenVINO":  # computes in either, whatever the weights are stored in
@@ -86,7 +95,7 @@ def systems() -> list[System]:
 
 
 def choices(folder: Path, wanted: list[System]) -> dict[str, str]:
-    """The precision that each of `CHOOSING` takes here when it is not told.
+    """The precision that each of `CHOOSING` takes here when it is not told, by `System.choice`.
 
     Args:
         folder: of the bundles, which are there.
@@ -97,10 +106,11 @@ def choices(folder: Path, wanted: list[System]) -> dict[str, str]:
         from glot_rag.models.devices import choose_device, choose_dtype
 
         found["torch"] = str(choose_dtype(None, choose_device("cpu"))).removeprefix("torch.")
-    if exported := next((each.bundle for each in wanted if each.tool == "OpenVINO"), None):
-        from glot_rag import OnnxEncoder
+    for each in wanted:
+        if each.tool == "OpenVINO" and each.choice not in found:
+            from glot_rag import OnnxEncoder
 
-        found["OpenVINO"] = OnnxEncoder(folder / exported, runtime="openvino").dtype
+            found[each.choice] = OnnxEncoder(folder / str(each.bundle), runtime="openvino").dtype
     return found
 
 
@@ -119,7 +129,7 @@ def export_bundles(folder: Path, wanted: list[System], report: Callable[[str], N
     from glot_rag import GlotEncoder
 
     for pooling in sorted({each.pooling for each in wanted if each.bundle}):
-        encoder = GlotEncoder.from_pretrained("minilm", pooling=pooling, dtype="float32", device="cpu")
+        encoder = GlotEncoder.from_pretrained("minilm", pooling=pooling, dtype="float32", device="cpu", denoise=False)
         precisions = {str(each.bundle).split("-")[-1] for each in wanted if each.bundle and each.pooling == pooling}
         precisions.discard("float32")
         first = folder / f"{pooling}-float32"
@@ -205,10 +215,12 @@ class Worker:
         threads: for it to compute with.
 
     Attributes:
+        system: what runs there.
         startup: seconds from the process's start to its first vector.
     """
 
     def __init__(self, system: System, folder: Path, threads: int) -> None:
+        self.system = system
         context = multiprocessing.get_context("spawn")
         self._ours, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(system, folder, threads, theirs, time.time()), daemon=True)

@@ -20,17 +20,22 @@ TRAINED = {"glot": "GLOT head, cached states", "lora": "LoRA, rank 64", "full": 
 
 def encode_rows(record: Record) -> Rows:
     """Of `encode.py`: a system a row."""
-    head = ["system", "tokens a second", "of stock", "of the peak", "query p50", "of stock", "memory of stock"]
-    rows = [[*head, "least cosine"]]
+    of_mean = "noise" in record["settings"]
+    head = ["system", "tokens a second", "of stock"]
+    head += ["time of mean", "on noisy texts"] if of_mean else []
+    rows = [[*head, "of the peak", "query p50", "of stock", "first vector", "memory of stock", "least cosine"]]
     for each in record["results"]:
+        ratios = [each["seconds_of_mean"], each["noisy_seconds_of_mean"]] if of_mean else []
         rows.append(
             [
                 each["system"] + " (by default)" * bool(each.get("by_default")),
                 f"{each['tokens_a_second']:,.0f}",
                 f"{each['times_stock']:.2f}x",
+                *("" if ratio is None else f"{ratio:.2f}x" for ratio in ratios),
                 "" if each["of_peak"] is None else f"{each['of_peak']:.0%}",
                 f"{each['query_p50_ms']:.1f} ms",
                 f"{each['query_p50_of_stock']:.2f}x",
+                f"{each['startup_seconds']:.1f} s",
                 f"{each['peak_memory_of_stock']:.2f}x",
                 f"{each['min_cosine']:.4f}",
             ]

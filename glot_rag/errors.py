@@ -18,8 +18,8 @@ class UnsupportedError(GlotError, NotImplementedError):
 class MissingExtraError(GlotError, ImportError):
     """A feature needs a package that is not installed; the message carries the install line."""
 
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"This needs the package '{package}'. Install it with: pip install 'glot-rag[{extra}]'")
+    def __init__(self, package: str, extra: str, what: str = "This") -> None:
+        super().__init__(f"{what} needs the package '{package}'. Install it with: pip install 'glot-rag[{extra}]'")
         self.package = package
         self.extra = extra
 

@@ -53,8 +53,10 @@ class GlotEncoder(ABC):
             name_or_path: "minilm" (all-MiniLM-L6-v2 and its shipped head), "mpnet", "e5", "smollm2", a hub id, a
                 backbone's directory or .gguf file; a directory that `save` wrote; or an exported bundle
                 (`glot-rag export`).
-            backend: "torch", or for an exported bundle "onnx" or "openvino", which need no torch. None is torch, for a
-                bundle ONNX Runtime. A bundle has the settings below built in, but for OpenVINO's dtype.
+            backend: "torch", "onnx" or "openvino". None is torch, for an exported bundle ONNX Runtime. A bundle needs
+                no torch and has the settings below built in, but for OpenVINO's dtype. Anything else is exported for
+                "onnx" and "openvino" into the cache folder (`GLOT_RAG_CACHE`), which takes a minute or two and the
+                extra `export`; from then on it loads from there, without torch.
             pooling: "glot", "adapool", "mean", "max", "cls" or "last". None is "glot" where a head ships for the
                 backbone or `head` is given. For other backbones it is the one that the model's sentence-transformers
                 files name: the vectors are those of `SentenceTransformer`, scaled to norm 1, and a warning says so.
@@ -65,7 +67,7 @@ class GlotEncoder(ABC):
                 pooling has none. A `Denoiser` does it in its own way. False encodes documents as they are.
             device: "cpu", "cuda", …; None chooses.
             dtype: "float32", "float16", "bfloat16"; None is bfloat16 where the hardware multiplies faster in it. For
-                OpenVINO "float32" or "bfloat16".
+                OpenVINO "float32" or "bfloat16"; None is float32 there for a trained pooling.
             max_tokens: longest input in tokens; None is the saved encoder's, or the model's own limit.
             dimensions: how many of a vector's first numbers are kept, before it is scaled to norm 1: for a pooling
                 without parameters over a model that was trained for it (Matryoshka). None is the saved encoder's, or

@@ -1,4 +1,4 @@
-"""Finds what runs an encoder: torch, or ONNX Runtime or OpenVINO for an exported bundle."""
+"""Finds what runs an encoder: torch, or ONNX Runtime or OpenVINO for an exported one."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from glot_rag.encoder.base import GlotEncoder
 
 BUNDLE_RECORD = "onnx.json"  # the file that makes a directory an exported bundle
+# The one that makes it a saved encoder, and what it says of itself
+SAVED_RECORD, SAVED_FORMAT, SAVED_VERSION = "encoder.json", "glot-rag/encoder", 1
 # Each module has a function load(name_or_path, backend, **settings). They are found by name: a backend is built on this
 # room, so this room cannot import it.
 _BACKENDS = {
     "torch": "glot_rag.encoder.torch_encoder",
-    "onnx": "glot_rag.onnx.encoder",
-    "openvino": "glot_rag.onnx.encoder",
+    "onnx": "glot_rag.onnx.loading",
+    "openvino": "glot_rag.onnx.loading",
 }
 
 

@@ -15,6 +15,9 @@ from glot_rag.denoise.classifier import NoiseClassifier
 from glot_rag.denoise.denoiser import Denoiser, is_exported
 from glot_rag.denoise.storage import load_fitted_head, save_fitted_head
 from glot_rag.denoise.torch_denoiser import TorchDenoiser
+from glot_rag.encoder.loading import SAVED_FORMAT as FORMAT
+from glot_rag.encoder.loading import SAVED_RECORD as RECORD
+from glot_rag.encoder.loading import SAVED_VERSION as FORMAT_VERSION
 from glot_rag.errors import BundleError, InputError, ModelNotFoundError
 from glot_rag.files import read_json_record, write_atomically
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead, Pooling
@@ -34,9 +37,6 @@ from glot_rag.models.registry import PACKAGED
 if TYPE_CHECKING:
     from glot_rag.encoder.torch_encoder import TorchEncoder
 
-FORMAT = "glot-rag/encoder"
-FORMAT_VERSION = 1
-RECORD = "encoder.json"
 HEAD, DENOISER = "head", "denoiser"  # folders
 
 logger = logging.getLogger(__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 import time
 from collections import deque
@@ -67,6 +68,18 @@ def check_runtime(runtime: str, threads: int | None, dtype: str | None, *, compu
         raise InputError(f"threads must be at least 1; got {threads}")
 
 
+def import_runtime(runtime: str) -> Any:
+    """The runtime's module.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        return importlib.import_module(runtime)
+    except ImportError as error:
+        raise MissingExtraError(error.name or runtime, "openvino" if runtime == "openvino" else "onnx") from error
+
+
 def load_graph(runtime: str, model: bytes, threads: int | None, dtype: str | None = None) -> GraphRuntime:
     """Load a graph.
 
@@ -87,10 +100,7 @@ class _OnnxRuntime:
     dtype = "float32"  # halves are for storage (`glot_onnx.precision`)
 
     def __init__(self, model: bytes, threads: int | None) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise MissingExtraError(error.name or "onnxruntime", "onnx") from error
+        onnxruntime = import_runtime("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only
         if threads is not None:
@@ -110,11 +120,7 @@ class _OpenVino:
     """Several batches at a time, a thread each."""
 
     def __init__(self, model: bytes, threads: int | None, dtype: str | None) -> None:
-        try:
-            import openvino
-        except ImportError as error:
-            raise MissingExtraError(error.name or "openvino", "openvino") from error
-        self._openvino = openvino
+        self._openvino = openvino = import_runtime("openvino")
         self._core = openvino.Core()
         self._model = self._core.read_model(model)
         self.inputs = [each.get_any_name() for each in self._model.inputs]
