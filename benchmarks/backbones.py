@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pages import is_validation, read_pages, write_folders
+from pages import is_of, read_pages, write_folders
 
 from glot_rag.evaluation import EvaluationSettings, MemoryCollection, evaluate_corpus, load_beir
 from glot_rag.evaluation.report.results import PRIMARY_METRIC, Report
@@ -87,7 +87,7 @@ def main() -> None:
         record = before if before["documents"] == options.documents else record
     done = {(row["backbone"], row["collection"]) for row in record["backbone_results"]}
     with tempfile.TemporaryDirectory() as folder:
-        write_folders([page for page in read_pages(options.pages) if is_validation(page["host"])], Path(folder))
+        write_folders([page for page in read_pages(options.pages) if is_of("validation", page["host"])], Path(folder))
         collections: dict[str, Any] = {
             name: drawn(load_beir(options.data / name), options.documents) for name in ("cranfield", "cisi")
         }

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from train_blocks import MEANS_TOKENS, calibrated, prepared, read, states_of
 
+from glot_rag.denoise.block_noise import SKIM
 from glot_rag.evaluation.block_measures import WEB
 from glot_rag.head.block_graph import BlockGraphConfig, BlockGraphHead
 from glot_rag.models.backbone import Backbone
@@ -84,10 +85,10 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
-    records = read(options.documents)
-    documents = prepared(records, states_of(records, options.cache, FULL.layer, Backbone.load("minilm")))
+    records = [r for r in read(options.documents) if r["kind"] in WEB and r["part"] in ("train", "validation")]
+    documents = prepared(records, states_of(records, options.cache, FULL.layer, Backbone.load("minilm"), SKIM))
     rows = [
-        [i for i, r in enumerate(records) if r["kind"] in WEB and r["part"] == part and len(documents[i].block)]
+        [i for i, r in enumerate(records) if r["part"] == part and len(documents[i].block)]
         for part in ("train", "validation")
     ]
     train, held = ([documents[i] for i in each] for each in rows)

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pages import is_validation, read_pages
+from pages import is_of, read_pages
 
 from glot_rag.documents import Block, Document, chunk_document, find_files, read_documents, split_blocks
 from glot_rag.documents.blocks import TextBuilder
@@ -135,7 +135,7 @@ def with_queries(document: Document, blocks: Sequence[Block]) -> tuple[Document,
 def documents_of(paths: list[Path], limit: int) -> Iterator[Document]:
     """Pages with headings, or the main content of pages with titles."""
     if paths[0].name.endswith((".jsonl", ".jsonl.gz")):
-        pages = [page for page in read_pages(paths[0]) if is_validation(page["host"]) and page["title"]]
+        pages = [page for page in read_pages(paths[0]) if is_of("validation", page["host"]) and page["title"]]
         for page in spread(pages, limit):
             yield Document(page["gold"][:LONGEST], page["id"], {"title": " ".join(page["title"].split())})
         return

@@ -5,9 +5,9 @@
 
 A line of the input has `id`, `host`, `title`, `text` (all visible text, a line a text node) and `gold` (the main
 content). A page's headline is the query that the page answers; it is removed from the text and from the gold text.
-Only pages of validation hosts are taken (`zlib.crc32(host) % 5 == 0`), which no head was trained on. Pages without a
-headline of two words, with the headline of another page, or with fewer than 20 gold words are documents without a
-query.
+Only pages of validation hosts are taken (`zlib.crc32(host) % 5 == 0`), which no head was trained on; `--part report`
+takes those of report hosts (1), which nothing was chosen on either. Pages without a headline of two words, with the
+headline of another page, or with fewer than 20 gold words are documents without a query.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 
 FEWEST_WORDS = 20  # of a gold text
 FEWEST_TITLE_WORDS = 2
+PARTS = {"validation": 0, "report": 1}
 
 
 def read_pages(path: Path) -> Iterator[dict[str, Any]]:
@@ -34,9 +35,9 @@ def read_pages(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def is_validation(host: str) -> bool:
-    """Whether a host's pages are for validation; training takes the other hosts."""
-    return zlib.crc32(host.encode()) % 5 == 0
+def is_of(part: str, host: str) -> bool:
+    """Whether a host's pages belong to a part; training takes the hosts of neither."""
+    return zlib.crc32(host.encode()) % 5 == PARTS[part]
 
 
 def without_headline(text: str, headline: str) -> str:
@@ -83,10 +84,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pages", type=Path, help="JSON Lines, perhaps gzipped: id, host, title, text, gold")
     parser.add_argument("--out", type=Path, required=True, help="folder for noisy/ and gold/")
+    parser.add_argument("--part", default="validation", choices=PARTS)
     options = parser.parse_args()
-    pages = [page for page in read_pages(options.pages) if is_validation(page["host"])]
+    pages = [page for page in read_pages(options.pages) if is_of(options.part, page["host"])]
     documents, queries = write_folders(pages, options.out)
-    print(f"{documents} pages of {len({page['host'] for page in pages})} validation hosts, {queries} queries")
+    print(f"{documents} pages of {len({page['host'] for page in pages})} {options.part} hosts, {queries} queries")
     print(f"glot-rag evaluate --dataset {options.out}/noisy --gold {options.out}/gold --noise none --pooling mean")
 
 
