@@ -15,7 +15,7 @@ from safetensors.torch import save
 
 from glot_rag.errors import BundleError
 from glot_rag.head import AdaPool, GlotHead, load_head, save_head
-from glot_rag.head import storage as storage_module
+from glot_rag.head import weights as weights_module
 from glot_rag.head.block_graph import BlockGraphHead
 from glot_rag.head.block_storage import load_block_head
 from glot_rag.head.registry import PRETRAINED
@@ -88,14 +88,14 @@ def test_saving_again_replaces_and_leaves_nothing_else(bundle: Path, make_head: 
 
 def test_a_write_that_is_cut_off_is_noticed(bundle: Path, make_head: MakeHead, monkeypatch: pytest.MonkeyPatch) -> None:
     """New weights under the old configuration: the moment between the two renames."""
-    write = storage_module.write_atomically
+    write = weights_module.write_atomically
 
     def killed(path: Path, data: bytes) -> None:
         if path.name == "config.json":
             raise KeyboardInterrupt
         write(path, data)
 
-    monkeypatch.setattr(storage_module, "write_atomically", killed)
+    monkeypatch.setattr(weights_module, "write_atomically", killed)
     with pytest.raises(KeyboardInterrupt):
         save_head(make_head(seed=2, state_size=6, hidden_size=4), bundle)
     with pytest.raises(BundleError, match="it is damaged"):
