@@ -54,7 +54,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Let links lead to the pages that were made."""
     source = page.file.src_uri
-    origin = ROOT / source.removeprefix("source/") if source.startswith("source/") else DOCS / source
+    origin = DOCS / source
+    for made, folder in (("source/", ROOT), ("notebooks/", NOTEBOOKS)):
+        if source.startswith(made):
+            origin = folder / source.removeprefix(made)
 
     def turned(link: re.Match[str]) -> str:
         path = linked(origin, link["target"])
