@@ -9,6 +9,7 @@ from typing import Any
 
 from rich import box
 from rich.table import Table
+from scale_model import embedding_rows, list_rows
 
 from glot_rag.evaluation.report.results import PRIMARY_METRIC, recovery
 from glot_rag.evaluation.report.terminal import share_label
@@ -237,10 +238,30 @@ def fusion_rows(record: Record) -> Rows:
     return rows
 
 
+def store_rows(record: Record) -> Rows:
+    """Of `other_stores.py`: a store a row; latency at p50, and recall@10 of vectors and of keywords."""
+    rows = [["store", "vectors, p50", "recall@10", "keywords, p50", "of BM25's ten", "both, p50"]]
+    for name, each in record["stores"].items():
+        if "skipped" in each:
+            rows.append([name, each["skipped"], "", "", "", ""])
+            continue
+        cells = []
+        for mode in ("vector", "keyword", "hybrid"):
+            found = each.get(mode)
+            cells.append(f"{found['p50_ms']:,.1f} ms" if found else "–")
+            if mode != "hybrid":
+                cells.append(f"{found['recall_at_10']:.3f}" if found else "–")
+        rows.append([name, *cells])
+    return rows
+
+
 # What a file has that the others have not -> its rows.
 KINDS: tuple[tuple[Callable[[Record], bool], Callable[[Record], Rows]], ...] = (
     (lambda record: "against_raw_faiss" in record, index_rows),
     (lambda record: "fusions" in record, fusion_rows),
+    (lambda record: "stores" in record, store_rows),
+    (lambda record: "embedding" in record, embedding_rows),
+    (lambda record: "lists" in record, list_rows),
     (lambda record: "backbone_results" in record, backbone_rows),
     (lambda record: "system" in _first(record), encode_rows),
     (lambda record: "shape" in _first(record), head_rows),

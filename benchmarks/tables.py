@@ -11,7 +11,8 @@ A table stands between two comments. The first one names the JSON files, relativ
 Reports of `glot-rag evaluate` that differ only in the seed, or in the machine, are averaged: mean and standard
 deviation over the seeds, and the share won back of the means. `<!-- results, overall: FILES -->` adds a line with that
 share's average over the noise settings. `<!-- results, rows mean; BM25; GLOT, fitted; oracle: FILE -->` makes a short
-table of one report: these methods as rows, the noise settings as columns.
+table of one report: these methods as rows, the noise settings as columns. `<!-- results, model: FILES -->` says what
+larger corpora take, or, of lists alone, how far the model is off: see `scale_model.py`.
 
 `--check` writes nothing and fails where a table differs from its JSON.
 """
@@ -25,6 +26,7 @@ import sys
 from pathlib import Path
 
 from retrieval_tables import retrieval_rows, system_rows
+from scale_model import check_rows, model_rows
 from speed_tables import Rows, rows_of
 
 from glot_rag.evaluation.paper.results import ExperimentReport, heading
@@ -32,7 +34,8 @@ from glot_rag.evaluation.report.results import Report, method_label
 
 ROOT = Path(__file__).resolve().parents[1]
 _BLOCK = re.compile(
-    r"(?P<start><!-- results(?P<overall>, overall)?(, rows (?P<rows>[^:>]+))?: (?P<files>[^>]+?) -->\n)"
+    r"(?P<start><!-- results(?P<overall>, overall)?(?P<model>, model)?(, rows (?P<rows>[^:>]+))?: "
+    r"(?P<files>[^>]+?) -->\n)"
     r".*?(?P<end><!-- end of results -->)",
     re.DOTALL,
 )
@@ -55,12 +58,14 @@ def experiment_table(reports: list[ExperimentReport]) -> str:
     return markdown(rows)
 
 
-def read_table(names: list[str], overall: bool = False, systems: list[str] | None = None) -> str:
-    """The table of some files, which are all of one kind; `systems` asks for the short one."""
+def read_table(names: list[str], overall: bool = False, systems: list[str] | None = None, model: bool = False) -> str:
+    """The table of some files, which are all of one kind; `systems` asks for the short one, `model` for scale's."""
     paths = [ROOT / name for name in names]
     records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     if "column" in records[0]:
         return experiment_table([ExperimentReport.load(path) for path in paths])
+    if model:
+        return markdown(model_rows(records) if "embedding" in records[0] else check_rows(records))
     if systems:
         if len(paths) != 1:
             raise ValueError(f"a table with chosen rows is made of one report; got {len(paths)}")
@@ -80,7 +85,12 @@ def filled(text: str) -> str:
 
     def fill(block: re.Match[str]) -> str:
         systems = [name.strip() for name in block["rows"].split(";")] if block["rows"] else None
-        rows = read_table(block["files"].split(), overall=block["overall"] is not None, systems=systems)
+        rows = read_table(
+            block["files"].split(),
+            overall=block["overall"] is not None,
+            systems=systems,
+            model=block["model"] is not None,
+        )
         return block["start"] + rows + block["end"]
 
     return _BLOCK.sub(fill, text)

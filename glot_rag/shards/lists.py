@@ -65,8 +65,7 @@ def build_lists(source: str | os.PathLike[str], out: str | os.PathLike[str], eng
         )
     with new_directory(Path(out)) as new:
         trained = _empty(plan.factory, dimension)
-        most = max(index_types.ROWS_PER_CENTROID * trained.nlist, min(plan.sample, MOST_TRAINED))
-        trained.train(_sample(folder, records, most))
+        trained.train(_sample(folder, records, training_size(plan, trained.nlist)))
         faiss.write_index(trained, str(new / TRAINED))
         (new / PARTS).mkdir()
         starts = np.cumsum([0, *(record.rows for record in records)]).tolist()
@@ -83,6 +82,11 @@ def build_lists(source: str | os.PathLike[str], out: str | os.PathLike[str], eng
         (new / "shards.json").write_text(json.dumps(shards), encoding="utf-8")
         write_atomically(new / RECORD, json.dumps(record, indent=2).encode() + b"\n")
     return rows
+
+
+def training_size(plan: index_types.Plan, lists: int) -> int:
+    """How many vectors lists are trained on, if there are so many."""
+    return max(index_types.ROWS_PER_CENTROID * lists, min(plan.sample, MOST_TRAINED))
 
 
 class AddShard:

@@ -1,0 +1,196 @@
+"""What a larger corpus takes, from what `scale.py` measured; `tables.py` puts it into docs/scale.md.
+
+The model is linear in the number of chunks but for k-means, which compares a sample with every list:
+
+- embedding: chunks over chunks a second of a core
+- storage and memory: bytes a chunk
+- training of a part: `fixed + each · sample · lists`, from two measured sizes
+- adding: core microseconds a chunk
+- a search of a part: `fixed + each · codes that it looks at`, by least squares over the measured numbers of lists
+
+A corpus is cut into parts of a hundred million chunks, each of which is trained, built and searched by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from glot_rag.index import index_types
+from glot_rag.shards.lists import training_size
+
+Record = Mapping[str, Any]
+Rows = list[list[str]]
+DIMENSION = 384
+PART = 10**8
+MEMORY, CORES = 256e9, 32  # of a machine
+PROBED = 128  # lists that a search looks into
+
+
+class ListModel(NamedTuple):
+    """Constants of lists on disk: core seconds and bytes."""
+
+    train_fixed: float
+    train_each: float
+    add: float
+    code_bytes: float
+    vector_bytes: float
+    search_fixed: float
+    search_each: float
+
+    def train(self, chunks: int) -> float:
+        """Core seconds to train a part of so many chunks."""
+        lists, sample = size_of(chunks)
+        return self.train_fixed + self.train_each * sample * lists
+
+    def search(self, chunks: int, probed: int = PROBED) -> float:
+        """Core seconds of a search in a part of so many chunks."""
+        return self.search_fixed + self.search_each * chunks * min(1.0, probed / size_of(chunks)[0])
+
+
+def size_of(chunks: int) -> tuple[int, int]:
+    """How many lists `build_lists` makes of so many chunks, and how many it trains them on."""
+    plan = index_types.plan("ivfpq", DIMENSION, chunks)
+    lists = int(plan.factory[3:].split(",")[0])
+    return lists, min(chunks, training_size(plan, lists))
+
+
+def fitted(measured: Sequence[Record], train_from: Sequence[Record] | None = None) -> ListModel:
+    """The constants, from the largest of the measured sizes; those of training from two.
+
+    Args:
+        measured: `lists` of the JSON of `scale.py --vectors`.
+        train_from: for training, if others.
+    """
+    last = max(measured, key=lambda each: each["vectors"])
+    sizes = sorted(train_from or measured, key=lambda each: each["vectors"])
+    work = np.array([float(np.prod(size_of(each["vectors"]), dtype=float)) for each in sizes])
+    seconds = np.array([each["train_core_seconds"] for each in sizes])
+    if len(sizes) > 1:
+        train_each, train_fixed = np.polyfit(work, seconds, 1)
+    else:
+        train_each, train_fixed = seconds[0] / work[0], 0.0
+    codes = [last["vectors"] * min(1.0, each["nprobe"] / last["lists"]) for each in last["search"]]
+    search_each, search_fixed = np.polyfit(codes, [each["core_ms"] / 1000 for each in last["search"]], 1)
+    return ListModel(
+        float(train_fixed),
+        float(train_each),
+        last["add_core_microseconds_per_chunk"] / 1e6,
+        last["list_bytes_per_chunk"],
+        last["vector_bytes_per_chunk"],
+        float(search_fixed),
+        float(search_each),
+    )
+
+
+def model_rows(records: Sequence[Record]) -> Rows:
+    """A size a row. The first record is of embedding, the others of lists."""
+    embedding = one_worker(records[0])
+    lists = fitted([record["lists"] for record in records[1:]])
+    run_bytes = embedding["document_bytes_per_chunk"] + embedding["shard_bytes_per_chunk"]
+    rows = [
+        [
+            *["chunks", "embedding, core hours", f"machines of {CORES} cores for a week", "files of the run"],
+            *["one index or several: on disk", "lists: to build, core hours", "on disk", "of which codes, in memory"],
+            *[f"machines of {MEMORY / 1e9:.0f} GB for these", "a search, core ms"],
+        ]
+    ]
+    for chunks in (10**6, 10**8, 10**10):
+        parts = max(1, chunks // PART)
+        each = chunks // parts
+        hours = chunks / embedding["chunks_per_second"] / 3600
+        building = (parts * lists.train(each) + chunks * lists.add) / 3600
+        codes = chunks * lists.code_bytes
+        rows.append(
+            [
+                f"{chunks:,}",
+                f"{hours:,.0f}",
+                f"{hours / CORES / 24 / 7:,.2g}" if hours / CORES / 24 / 7 < 100 else f"{hours / CORES / 24 / 7:,.0f}",
+                size_label(chunks * run_bytes),
+                size_label(chunks * embedding["index_bytes_per_chunk"]),
+                f"{building:,.1f}",
+                size_label(chunks * lists.vector_bytes + codes),
+                size_label(codes),
+                f"{max(1, int(np.ceil(codes / (0.8 * MEMORY)))):,}",
+                f"{1000 * parts * lists.search(each):,.1f}",
+            ]
+        )
+    return rows
+
+
+def check_rows(records: Sequence[Record]) -> Rows:
+    """What the smaller of two sizes says of the larger one, and what was measured there."""
+    small, large = sorted((record["lists"] for record in records), key=lambda each: each["vectors"])
+    model, chunks = fitted([small]), large["vectors"]
+    searched = next(each for each in large["search"] if each["nprobe"] == PROBED)
+    found: list[tuple[str, float, float, str]] = [
+        ("training, core minutes", model.train(chunks) / 60, large["train_core_seconds"] / 60, ".0f"),
+        (
+            "adding, core minutes",
+            chunks * model.add / 60,
+            chunks * large["add_core_microseconds_per_chunk"] / 6e7,
+            ".0f",
+        ),
+        ("codes, GB", chunks * model.code_bytes / 1e9, chunks * large["list_bytes_per_chunk"] / 1e9, ".2f"),
+        (f"a search of {PROBED} lists, core ms", 1000 * model.search(chunks), searched["core_ms"], ".1f"),
+    ]
+    rows = [[f"at {chunks:,} chunks", f"by the model, from {small['vectors']:,}", "measured", "measured of model"]]
+    rows += [[what, f"{said:{form}}", f"{was:{form}}", f"{was / said:.2f}x"] for what, said, was, form in found]
+    return rows
+
+
+def embedding_rows(record: Record) -> Rows:
+    """A number of workers a row."""
+    rows = [["workers", "chunks", "chunks a second", "a worker", "import into an index, a second", "bytes a chunk"]]
+    for each in record["embedding"]:
+        sizes = [f"{what} {each[f'{what}_bytes_per_chunk']:,}" for what in ("document", "shard", "index")]
+        rows.append(
+            [
+                str(each["workers"]),
+                f"{each['chunks']:,}",
+                f"{each['chunks_per_second']:.1f}",
+                f"{each['chunks_per_second'] / max(each['workers'], 1):.1f}",
+                f"{each['import_chunks_per_second']:,.0f}",
+                ", ".join(sizes),
+            ]
+        )
+    return rows
+
+
+def list_rows(record: Record) -> Rows:
+    """A number of lists that are looked into a row."""
+    found = record["lists"]
+    rows = [
+        [
+            *["vectors", "lists", "build, core minutes", "of which training", "memory to build", "to search"],
+            *["bytes a chunk", "looked into", "recall@10", "p50", "p99", "core"],
+        ]
+    ]
+    bytes_each = f"{found['list_bytes_per_chunk']:.0f} + {found['vector_bytes_per_chunk']:.0f}"
+    about = [
+        *[f"{found['vectors']:,}", f"{found['lists']:,}", f"{found['build_core_seconds'] / 60:.0f}"],
+        *[f"{found['train_core_seconds'] / 60:.0f}", f"{found['build_memory_mib']:,} MiB"],
+        *[f"{found['search_memory_mib']} MiB", bytes_each],
+    ]
+    for each in found["search"]:
+        times = [f"{each[name]:.1f} ms" for name in ("p50_ms", "p99_ms", "core_ms")]
+        rows.append([*about, str(each["nprobe"]), f"{each['recall_at_10']:.3f}", *times])
+        about = [""] * len(about)
+    return rows
+
+
+def one_worker(record: Record) -> Record:
+    """What one worker did."""
+    found: Record = min(record["embedding"], key=lambda each: abs(each["workers"] - 1))
+    return found
+
+
+def size_label(size: float) -> str:
+    """Bytes as GB or TB.
+
+    >>> size_label(2.5e9), size_label(3e12)
+    ('2.5 GB', '3.0 TB')
+    """
+    return f"{size / 1e12:,.1f} TB" if size >= 1e12 else f"{size / 1e9:,.1f} GB"
