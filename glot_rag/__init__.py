@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from glot_rag.onnx.denoiser import OnnxDenoiser
     from glot_rag.onnx.encoder import OnnxEncoder
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = [
     "Denoised",
     "Denoiser",

@@ -124,7 +124,7 @@ HEAVY = "sorted({'torch', 'faiss', 'transformers', 'torch_geometric', 'numpy', '
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    assert run(f"import sys, glot_rag; print(glot_rag.__version__, dir(glot_rag) != [], {HEAVY})") == "0.2.0 True []"
+    assert run(f"import sys, glot_rag; print(dir(glot_rag) != [], {HEAVY})") == "True []"
 
 
 def test_importing_the_command_line_loads_no_model_library() -> None:
