@@ -44,6 +44,26 @@ def encode_rows(record: Record) -> Rows:
     return rows
 
 
+def where_rows(record: Record) -> Rows:
+    """Of `where_time_goes.py`: a pooling and its texts a row, the shares of the time by kind of operation."""
+    kinds = list(dict.fromkeys(kind for each in record["results"] for kind in each["shares"]))
+    kinds.sort(key=lambda kind: -record["results"][0]["shares"].get(kind, 0))
+    rows = [["pooling", "texts", "computed in", "of mean, clean", *kinds, "products, of the peak", "padding"]]
+    for each in record["results"]:
+        rows.append(
+            [
+                each["pooling"],
+                each["texts_are"],
+                each["dtype"],
+                f"{each['seconds'] / record['results'][0]['seconds']:.2f}x",
+                *(f"{each['shares'].get(kind, 0):.0%}" for kind in kinds),
+                f"{each['of_peak']:.0%}",
+                f"{each['padding']:.0%}",
+            ]
+        )
+    return rows
+
+
 def head_rows(record: Record) -> Rows:
     """Of `head.py`: a shape a row; time and memory of the others over the dense head's."""
     rows = [["B, L, D", "dense head", "PyG's message passing", "loop over documents, broadcast cosine"]]
@@ -264,6 +284,7 @@ KINDS: tuple[tuple[Callable[[Record], bool], Callable[[Record], Rows]], ...] = (
     (lambda record: "lists" in record, list_rows),
     (lambda record: "backbone_results" in record, backbone_rows),
     (lambda record: "system" in _first(record), encode_rows),
+    (lambda record: "shares" in _first(record), where_rows),
     (lambda record: "shape" in _first(record), head_rows),
     (lambda record: "root" in _first(record), import_rows),
     (lambda record: "auc" in _first(record), ablation_rows),
