@@ -1,13 +1,16 @@
-"""Does a block head that learned from English pages find the noise of pages in other languages?
+"""Does a block head find the noise of pages in other languages than English?
 
     python benchmarks/languages.py --packages DIR --backbone e5 --json benchmarks/results/languages.json
 
-The Debian administrator's handbook in English, German, Spanish, Chinese and Arabic: the same pages, with their
-navigation, from the package debian-handbook (GPL-2+), which is fetched with apt-get into DIR. No page of it was trained
-on. The markup says what is navigation. A page's heading is its query and is taken out of its texts; pages that are
-hardly translated are left out. Vectors are means of the first window. Prints, a language: F1 of the characters dropped
-(against the navigation) and of those kept; nDCG@10 of the queries over whole pages, over what the head keeps, and over
-the main content; the share won back; and what the head costs the main content alone.
+The Debian administrator's handbook in English, German, Spanish, Chinese and Arabic, from the package debian-handbook
+(GPL-2+). No page of it was trained on. Its pages come twice: whole with their own navigation, which the markup marks;
+and their beginnings in a wiki's interface, made of MediaWiki's translations (package mediawiki, GPL-2+), the same
+lines in the same places in every language. A page's heading is its query and is taken out of its texts; pages that are
+hardly translated are left out. Vectors are means of the first window.
+
+Prints, a language and noise: F1 of the characters dropped (against the noise) and of those kept; nDCG@10 of the queries
+over whole pages, over what the head keeps, and over the main content, with 95% intervals over the queries; the share
+won back; and what the head costs the main content alone.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import json
 import re
 import subprocess
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,13 +30,29 @@ from numpy.typing import NDArray
 from glot_rag import TorchEncoder
 from glot_rag.denoise.denoised import Denoised
 from glot_rag.denoise.torch_denoiser import TorchDenoiser
+from glot_rag.evaluation.significance import interval
 from glot_rag.head.block_storage import load_block_head
 from glot_rag.models.backbone import Backbone
 
-PACKAGE = "debian-handbook"
-LANGUAGES = {"English": "en-US", "German": "de-DE", "Spanish": "es-ES", "Chinese": "zh-CN", "Arabic": "ar-MA"}
+HANDBOOK, WIKI = "debian-handbook", "mediawiki"
+# Of the handbook, and of MediaWiki.
+LANGUAGES = {
+    "English": ("en-US", "en"),
+    "German": ("de-DE", "de"),
+    "Spanish": ("es-ES", "es"),
+    "Chinese": ("zh-CN", "zh-hans"),
+    "Arabic": ("ar-MA", "ar"),
+}
 NOT_LATIN = ("Chinese", "Arabic")
 FEWEST_CHARACTERS, FOREIGN = 300, 0.3  # of the main content; the share of its letters that are no ASCII
+BEGINNING = 2000  # bytes, as a character of Chinese says more than one of English
+# MediaWiki's messages before and after a page's text, in the order of its default skin.
+BEFORE = (
+    "jumptonavigation navigation-heading navigation mainpage portal currentevents recentchanges randompage help search "
+    "createaccount login personaltools nstab-main talk variants views view edit history actions toolbox whatlinkshere "
+    "recentchangeslinked upload specialpages printableversion permalink"
+)
+AFTER = "categories otherlanguages privacy aboutsite disclaimers"
 
 
 class Page(NamedTuple):
@@ -45,20 +64,23 @@ class Page(NamedTuple):
     query: str
 
 
-def fetch(folder: Path) -> Path:
-    """The handbook's HTML."""
-    target = folder / PACKAGE
-    if not target.is_dir():
-        subprocess.run(["apt-get", "download", "-qq", PACKAGE], cwd=folder, check=True)
-        subprocess.run(["dpkg-deb", "-x", next(folder.glob(f"{PACKAGE}_*.deb")).name, PACKAGE], cwd=folder, check=True)
-    return target / "usr/share/doc" / PACKAGE / "html"
+def fetch(folder: Path) -> tuple[Path, Path]:
+    """The handbook's HTML and MediaWiki's translations."""
+    for package in (HANDBOOK, WIKI):
+        if not (folder / package).is_dir():
+            subprocess.run(["apt-get", "download", "-qq", package], cwd=folder, check=True)
+            archive = next(folder.glob(f"{package}_*.deb")).name
+            subprocess.run(["dpkg-deb", "-x", archive, package], cwd=folder, check=True)
+    shared = Path("usr/share")
+    return folder / HANDBOOK / shared / "doc" / HANDBOOK / "html", folder / WIKI / shared / WIKI / "languages/i18n"
 
 
-def read(folder: Path, foreign: bool) -> dict[str, Page]:
-    """The pages of a language, by their file's name."""
-    found = {}
+def read(folder: Path, foreign: bool) -> list[Page]:
+    """The handbook's pages in a language."""
+    found = []
     for path in sorted(folder.glob("*.html")):
-        lines = html_lines(path.read_text(encoding="utf-8"))
+        # The handbook's boxes are called sidebars, as menus are elsewhere, but belong to its text.
+        lines = html_lines(path.read_text(encoding="utf-8").replace('class="sidebar"', 'class="box"'))
         main = [line for line, noise in lines if not noise]
         letters = [character for character in "".join(main) if character.isalpha()]
         if sum(map(len, main)) < FEWEST_CHARACTERS or not any(noise for _, noise in lines):
@@ -66,10 +88,28 @@ def read(folder: Path, foreign: bool) -> dict[str, Page]:
         if foreign and sum(not c.isascii() for c in letters) < FOREIGN * len(letters):
             continue
         query = re.sub(r"^[\d.\s\u00a0]+", "", main[0])
-        lines = [(line, noise) for line, noise in lines if query not in line] if query else lines
-        text, spans = of_lines(lines)
-        found[path.name] = Page(text, spans, "\n".join(line for line, noise in lines if not noise), query)
+        found.append(page_of([(line, noise) for line, noise in lines if not query or query not in line], query))
     return found
+
+
+def in_wiki(page: Page, messages: dict[str, str]) -> Page:
+    """The beginning of a page's main content, in the interface of a wiki."""
+
+    def shown(name: str) -> str:
+        return messages[name].replace("{{SITENAME}}", "Wiki").replace("&shy;", "")
+
+    text = page.main.encode()[:BEGINNING].decode("utf-8", "ignore")
+    lines = [(line, False) for line in text.split("\n")]
+    return page_of(
+        [*((shown(name), True) for name in BEFORE.split()), *lines, *((shown(name), True) for name in AFTER.split())],
+        page.query,
+    )
+
+
+def page_of(lines: list[tuple[str, bool]], query: str) -> Page:
+    """Lines, of which some are noise, as a page."""
+    text, spans = of_lines(lines)
+    return Page(text, spans, "\n".join(line for line, noise in lines if not noise), query)
 
 
 def dropped(page: Page, denoised: Denoised) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -90,11 +130,12 @@ def f1(found: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> float:
 def ndcg(mean: TorchEncoder, queries: list[str], texts: list[str]) -> NDArray[np.float64]:
     """nDCG@10 × 100 of each query, which its own text alone answers."""
     scores = mean.encode_queries(queries) @ mean.encode_documents(texts).T
-    ranks = (scores > np.diag(scores)[:, None]).sum(1)
+    # A tie is no find: texts of which nothing is left are all alike.
+    ranks = (scores >= np.diag(scores)[:, None]).sum(1) - 1
     return np.where(ranks < 10, 100 / np.log2(ranks + 2), 0.0)
 
 
-def cleaning(pages: list[Page], cleaned: list[Denoised], of_main: list[Denoised]) -> dict[str, float]:
+def cleaning(pages: list[Page], cleaned: list[Denoised], of_main: list[Denoised]) -> dict[str, Any]:
     """What is dropped and kept of the pages of a language, and what the main content alone loses."""
     marks = [dropped(page, each) for page, each in zip(pages, cleaned, strict=True)]
     lost = sum(len(page.main) - len(each.text) for page, each in zip(pages, of_main, strict=True))
@@ -110,7 +151,7 @@ def cleaning(pages: list[Page], cleaned: list[Denoised], of_main: list[Denoised]
 
 def retrieval(
     mean: TorchEncoder, pages: list[Page], cleaned: list[Denoised], of_main: list[Denoised]
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """nDCG@10 × 100 over whole pages, what is kept of them, the main content, and what is kept of that."""
     asked = [row for row, page in enumerate(pages) if page.query]
     queries = [pages[row].query for row in asked]
@@ -120,10 +161,21 @@ def retrieval(
         "main": [page.main for page in pages],
         "main_denoised": [each.text for each in of_main],
     }
-    found = {name: float(ndcg(mean, queries, [texts[row] for row in asked]).mean()) for name, texts in ways.items()}
-    taken = found["main"] - found["everything"]
-    won = {"won_back": (found["kept"] - found["everything"]) / taken} if taken > 0 else {}
-    return {"queries": len(asked), **{f"ndcg_{name}": value for name, value in found.items()}, **won}
+    values = {name: ndcg(mean, queries, [texts[row] for row in asked]) for name, texts in ways.items()}
+    of = {f"ndcg_{name}": float(each.mean()) for name, each in values.items()}
+    taken = of["ndcg_main"] - of["ndcg_everything"]
+    return {
+        "queries": len(asked),
+        **of,
+        "gain_interval": interval(values["kept"] - values["everything"]),
+        "harm_interval": interval(values["main_denoised"] - values["main"]),
+        "won_back": (of["ndcg_kept"] - of["ndcg_everything"]) / taken if taken >= 1 else None,
+    }
+
+
+def rounded(value: Any) -> Any:
+    """A figure, or several, as it is printed."""
+    return [round(each, 4) for each in value] if isinstance(value, list) else value and round(value, 4)
 
 
 def main() -> None:
@@ -139,24 +191,19 @@ def main() -> None:
     head = options.head or Path(__file__).parents[1] / f"glot_rag/pretrained/{options.backbone}-blocks"
     denoiser = TorchDenoiser(backbone, None, block_head=load_block_head(head)[0])
     mean = TorchEncoder.from_pretrained(options.backbone, pooling="mean", denoise=False)
-    folder = fetch(options.packages)
-    of_language = {
-        name: list(read(folder / code, name in NOT_LATIN).values())[: options.limit] for name, code in LANGUAGES.items()
-    }
-    found: dict[str, tuple[list[Denoised], list[Denoised]]] = {}
-    results: dict[str, dict[str, float]] = {}
-    for measured in ("cleaning", "retrieval"):
-        for name, pages in of_language.items():
-            if measured == "cleaning":
-                found[name] = denoiser.denoise([p.text for p in pages]), denoiser.denoise([p.main for p in pages])
-                results[name] = cleaning(pages, *found[name])
-            else:
-                results[name] |= retrieval(mean, pages, *found[name])
-            print(name, json.dumps({key: round(value, 4) for key, value in results[name].items()}), flush=True)
+    handbook, translations = fetch(options.packages)
+    record: dict[str, Any] = {"backbone": options.backbone, "limit": options.limit, "language_results": []}
+    for name, (code, wiki_code) in LANGUAGES.items():
+        pages = read(handbook / code, name in NOT_LATIN)[: options.limit]
+        messages = json.loads((translations / f"{wiki_code}.json").read_text(encoding="utf-8"))
+        for noise, noisy in (("navigation", pages), ("wiki", [in_wiki(page, messages) for page in pages])):
+            found = denoiser.denoise([p.text for p in noisy]), denoiser.denoise([p.main for p in noisy])
+            values = cleaning(noisy, *found) | retrieval(mean, noisy, *found)
+            row = {"language": name, "noise_of": noise} | {key: rounded(value) for key, value in values.items()}
+            print(json.dumps(row), flush=True)
+            record["language_results"].append(row)
             if options.json:
-                record = {"backbone": options.backbone, "package": PACKAGE, "limit": options.limit}
-                record["languages"] = {n: {k: round(v, 4) for k, v in each.items()} for n, each in results.items()}
-                options.json.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+                options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@
     python benchmarks/train_blocks.py --documents documents.jsonl.gz --cache DIR --out glot_rag/pretrained/minilm-blocks
 
 Learns from the train part of the documents and chooses the threshold on the validation part; the report part is not
-looked at. The states of any --backbone are computed once, into --cache (2 bytes a dimension and token), and read from
-there by further runs. The head first sees one token a block, the mean of its tokens, for --means-epochs, which is many
-times as fast, then all tokens for --epochs. For an ablation, leave parts out with --without.
+looked at. The states of any --backbone are computed once a file of documents, into --cache (2 bytes a dimension and
+token), and read from there by further runs. The head first sees one token a block, the mean of its tokens, for
+--means-epochs, which is many times as fast, then all tokens for --epochs. For an ablation, leave parts out with
+--without.
 """
 
 from __future__ import annotations
@@ -87,8 +88,9 @@ def states_of(
 
 
 def read(path: Path) -> list[dict[str, Any]]:
+    """The documents to train and to choose on."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+        return [each for each in map(json.loads, file) if each["part"] != "report"]
 
 
 def prepared(documents: list[dict[str, Any]], cache: HiddenStateCache) -> list[BlockDocument]:
@@ -109,6 +111,20 @@ def prepared(documents: list[dict[str, Any]], cache: HiddenStateCache) -> list[B
         prepare(each["text"], each["noise"], spans[ends[row] : ends[row + 1]], reader(row), counts[row])
         for row, each in enumerate(documents)
     ]
+
+
+def read_prepared(
+    paths: list[Path], cache: Path, backbone: Backbone, skim: int | None = None
+) -> tuple[list[dict[str, Any]], list[BlockDocument]]:
+    """The documents of some files, as they were gathered and as the head takes them."""
+    records: list[dict[str, Any]] = []
+    documents: list[BlockDocument] = []
+    for path in paths:
+        found = read(path)
+        states = states_of(found, cache / path.name.partition(".")[0], BlockGraphConfig.layer, backbone, skim)
+        records += found
+        documents += prepared(found, states)
+    return records, documents
 
 
 @torch.inference_mode()
@@ -196,7 +212,7 @@ def calibrated(head: BlockGraphHead, documents: list[BlockDocument], records: li
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=Path, required=True, help="what gather_blocks.py wrote")
+    parser.add_argument("--documents", type=Path, nargs="+", required=True, help="what gather_blocks.py wrote")
     parser.add_argument("--backbone", default="minilm", help="a short name, a hub id or a folder")
     parser.add_argument("--cache", type=Path, required=True, help="folder of hidden states")
     parser.add_argument("--skim", type=int, help="read so many tokens of each block (the denoiser: 12); default: all")
@@ -214,10 +230,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     without = set(filter(None, options.without.split(",")))
-    records = read(options.documents)
     backbone = Backbone.load(options.backbone)
-    cache = states_of(records, options.cache, BlockGraphConfig.layer, backbone, options.skim)
-    documents = prepared(records, cache)
+    records, documents = read_prepared(options.documents, options.cache, backbone, options.skim)
     config = BlockGraphConfig(
         state_size=0 if "states" in without else backbone.state_size,
         layout_size=0 if "layout" in without else len(LAYOUT_FEATURES),
