@@ -152,6 +152,31 @@ def backbone_rows(record: Record) -> Rows:
     return rows
 
 
+def language_rows(record: Record) -> Rows:
+    """Of `languages.py`: a language and the noise around its pages a row."""
+    rows = [
+        [
+            *["language", "noise", "share", "pages", "F1 of what is dropped", "of what is kept", "of everything"],
+            *["nDCG@10, everything", "kept", "main content", "kept − everything", "won back", "harm to main content"],
+        ]
+    ]
+    for each in record["language_results"]:
+        searched = []
+        if "queries" in each:
+            gain = each["ndcg_kept"] - each["ndcg_everything"]
+            harm = each["ndcg_main_denoised"] - each["ndcg_main"]
+            searched = [
+                *(f"{each[f'ndcg_{way}']:.1f}" for way in ("everything", "kept", "main")),
+                f"{gain:+.1f} ({each['gain_interval'][0]:+.1f} to {each['gain_interval'][1]:+.1f})",
+                percent(each["won_back"]),
+                f"{harm:+.1f} ({each['harm_interval'][0]:+.1f} to {each['harm_interval'][1]:+.1f})",
+            ]
+        f1 = [f"{each[name]:.3f}" for name in ("noise_f1", "kept_f1", "everything_f1")]
+        place = [each["language"], each["noise_of"], f"{each['noise']:.0%}", str(each["pages"])]
+        rows.append([*place, *f1, *(searched or [""] * 6)])
+    return rows
+
+
 def train_cost_rows(record: Record) -> Rows:
     """Of `train_cost.py`: a way of training a row, beside the GLOT head on cached states."""
     settings = record["settings"]
@@ -283,6 +308,7 @@ KINDS: tuple[tuple[Callable[[Record], bool], Callable[[Record], Rows]], ...] = (
     (lambda record: "embedding" in record, embedding_rows),
     (lambda record: "lists" in record, list_rows),
     (lambda record: "backbone_results" in record, backbone_rows),
+    (lambda record: "language_results" in record, language_rows),
     (lambda record: "system" in _first(record), encode_rows),
     (lambda record: "shares" in _first(record), where_rows),
     (lambda record: "shape" in _first(record), head_rows),
