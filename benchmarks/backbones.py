@@ -1,6 +1,6 @@
 """Backbone by backbone: what noise takes from mean pooling, and what the shipped heads win back.
 
-    python benchmarks/backbones.py --data DIR --pages pages.jsonl.gz --json benchmarks/results/backbones.json
+    python benchmarks/backbones.py --data DIR --pages pages.jsonl.gz --backbones e5 --json backbones-e5.json
 
 DIR has the collections cranfield/ and cisi/ in BEIR layout. Of each, `--documents` are drawn at random, and the queries
 that one of them answers; of the pages, those of report hosts, which are noisy as they are and which no block head was
@@ -29,7 +29,7 @@ from glot_rag.head.registry import PRETRAINED
 SEED = 0
 COMPARED = 64  # texts whose vectors are compared
 BACKBONES = ("minilm", "e5", "mpnet")
-COLLECTIONS = ("cranfield", "cisi", "pages")
+COLLECTIONS = ("pages", "cranfield", "cisi")
 NOISES = ("none", "words:0.5", "boilerplate:0.5/lines")
 
 
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--pages", type=Path, required=True, help="pages with their main content (JSON lines, gzip)")
     parser.add_argument("--backbones", nargs="+", default=BACKBONES)
     parser.add_argument("--collections", nargs="+", default=COLLECTIONS)
-    parser.add_argument("--documents", type=int, default=300, help="of Cranfield and of CISI")
+    parser.add_argument("--documents", type=int, default=100, help="of Cranfield and of CISI")
     parser.add_argument("--json", type=Path, required=True)
     options = parser.parse_args()
     record: dict[str, Any] = {"documents": options.documents, "seed": SEED, "parity": {}, "backbone_results": []}

@@ -152,6 +152,16 @@ def backbone_rows(record: Record) -> Rows:
     return rows
 
 
+def block_noise_rows(record: Record) -> Rows:
+    """Of `block_noise.py`: what keeps words of pages a row, F1 by kind of page."""
+    kinds = list(record["f1"]["everything"])
+    rows = [["kept by", *kinds, "calibration error"]]
+    for name, values in record["f1"].items():
+        error = record.get(name, {}).get("calibration_error")
+        rows.append([name, *(f"{values[kind]:.3f}" for kind in kinds), "" if error is None else f"{error:.3f}"])
+    return rows
+
+
 def language_rows(record: Record) -> Rows:
     """Of `languages.py`: a language and the noise around its pages a row."""
     rows = [
@@ -309,6 +319,7 @@ KINDS: tuple[tuple[Callable[[Record], bool], Callable[[Record], Rows]], ...] = (
     (lambda record: "lists" in record, list_rows),
     (lambda record: "backbone_results" in record, backbone_rows),
     (lambda record: "language_results" in record, language_rows),
+    (lambda record: "f1" in record and "part" in record, block_noise_rows),
     (lambda record: "system" in _first(record), encode_rows),
     (lambda record: "shares" in _first(record), where_rows),
     (lambda record: "shape" in _first(record), head_rows),

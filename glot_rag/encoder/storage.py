@@ -113,12 +113,16 @@ def load_parts(
     blocks_alone = None  # for a backbone that has a block head, but no head for words
     if pooling is None:
         pooling = "glot" if head_path else own_pooling(backbone)
-        blocks_alone = None if head_path else block_head_for(backbone.source.name, None, backbone)
+        known = PACKAGED.get(backbone.source.name)
+        # A head over a package's own weights is none for those that the hub has of the same model.
+        other_weights = known is not None and known.converts and backbone.source.converted_from is None
+        if head_path is None and not other_weights:
+            blocks_alone = block_head_for(backbone.source.name, None, backbone)
         if head_path is None and blocks_alone is None and denoise is None:
             logger.warning(
-                "no trained head for '%s' ships with glot-rag: vectors are the model's own (pooling '%s'), noise and "
+                "no trained head for %s ships with glot-rag: vectors are the model's own (pooling '%s'), noise and "
                 "all; denoise=Denoiser.from_pretrained() drops it from documents, denoise=False is content with them",
-                backbone.source.name,
+                f"{backbone.source.name}, with the hub's weights," if other_weights else backbone.source.name,
                 pooling,
             )
     poolings = load_poolings(pooling, head_path, backbone, dimensions)
