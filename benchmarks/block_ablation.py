@@ -85,7 +85,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
-    records = [r for r in read(options.documents) if r["kind"] in WEB and r["part"] in ("train", "validation")]
+    records = [r for r in read(options.documents) if r["kind"] in WEB]
     documents = prepared(records, states_of(records, options.cache, FULL.layer, Backbone.load("minilm"), SKIM))
     rows = [
         [i for i, r in enumerate(records) if r["part"] == part and len(documents[i].block)]
