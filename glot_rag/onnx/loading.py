@@ -118,23 +118,21 @@ def _key(name: str, settings: Mapping[str, Any]) -> str:
             "name": name,
             "settings": given,
             "model": _model(name),
-            "shipped": dict(_digests(Path(glot_rag.__file__).parent / "pretrained")),
         }
     )
 
 
 def _model(name: str) -> object:
-    """What tells a model's files from others: of a package's the SHA-256 that they must have anyhow."""
-    where = locate(name)
-    if where is None:
-        return None
-    found, path = where
-    if found == "package":
-        return PACKAGED[name].sha256
+    """What tells the files of a model and of the heads that ship for it from others."""
+    shipped = Path(glot_rag.__file__).parent / "pretrained"
+    heads = [dict(_digests(folder)) for folder in sorted(shipped.glob(f"{name}*"))] if name in PACKAGED else []
+    found, path = locate(name) or (None, None)
+    if found == "package":  # has the SHA-256 that it must have, or is refused
+        return {"files": PACKAGED[name].sha256, "heads": heads}
     backbone = None
-    if (path / SAVED_RECORD).is_file():
+    if path is not None and (path / SAVED_RECORD).is_file():
         backbone = _model(str(read_json_record(path / SAVED_RECORD, SAVED_FORMAT, SAVED_VERSION).get("backbone")))
-    return {"files": dict(_digests(path)), "backbone": backbone}
+    return {"files": None if path is None else dict(_digests(path)), "heads": heads, "backbone": backbone}
 
 
 def _digests(path: Path) -> Iterator[tuple[str, str]]:

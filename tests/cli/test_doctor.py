@@ -43,13 +43,18 @@ def test_it_shows_packages_models_and_speeds(
     monkeypatch.setattr(doctor, "measure", lambda: iter(SPEEDS))
     monkeypatch.setattr(doctor, "busy", lambda: 9.0)
     monkeypatch.setattr(doctor, "usable_cores", lambda: 2)
-    extras = [Extra("torch", ["torch 2.9"], []), Extra("documents", [], ["lxml"])]
+    extras = [
+        Extra("torch", ["torch 2.9"], ["transformers"]),
+        Extra("documents", [], ["lxml"]),
+        Extra("mteb", [], ["mteb", "transformers"]),
+    ]
     monkeypatch.setattr(doctor, "extras_of", lambda _: extras)
     assert run(monkeypatch, "doctor", str(tmp_path), "someone/model") == 0
     shown = capsys.readouterr().out
     assert row(shown, "Processor").endswith(", 2 cores, load 9.0")
     assert row(shown, "torch").startswith("runs and trains models")
-    assert row(shown, "documents").split("  ")[-2:] == ["pip install 'glot-rag[documents]'", "lacks lxml"]
+    assert re.split("  +", row(shown, "documents")) == ["reads HTML, PDF, Word, …", "lacks lxml"]
+    assert re.split("  +", row(shown, "mteb")) == ["mteb", "lacks mteb"]
     assert re.split("  +", row(shown, "minilm")) == ["package", "words, blocks, adapool", str(minilm_folder)]
     assert row(shown, str(tmp_path)).split() == ["path", "none", str(tmp_path)]
     assert "not on this machine" in row(shown, "someone/model")
@@ -102,6 +107,8 @@ def test_steps_name_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert complete == "Nothing is missing. Begin with: glot-rag index FOLDER --out my-index"
     (step, _) = next_steps([Extra("openvino", [], ["openvino"])], SPEEDS)
     assert "pip install 'glot-rag[openvino,export]'" in step
+    step, *_ = next_steps([], [Speed("onnxruntime", "float32", 40.0)])
+    assert "only exported models run: pip install 'glot-rag[minilm]'" in step
     monkeypatch.setattr(doctor, "locate", lambda _: None)
     (step, _) = next_steps([], SPEEDS)
     assert "pip install 'glot-rag[minilm]' brings its files" in step
