@@ -17,14 +17,16 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 # What Python, package managers and Sphinx (scripts and styles; its pages' sources) put beside people's own files
 _LEFT_OUT = frozenset(("__pycache__", "node_modules", "_static", "_sources"))
+# What Hugging Face's `save_to_disk` puts beside the rows
+_ABOUT_ROWS = frozenset(("dataset_info.json", "state.json"))
 _BLOCK = 1 << 20  # bytes hashed at a time
 
 
 def find_files(paths: Paths) -> list[str]:
     """The files in files and folders: absolute paths with `/`, sorted, each once, symbolic links resolved.
 
-    Hidden files and folders are left out, links to folders are not followed (they may form loops), and what is not a
-    regular file (a pipe, say) is left alone.
+    Hidden files and folders are left out, and what a saved data set says of itself; links to folders are not followed
+    (they may form loops), and what is not a regular file (a pipe, say) is left alone.
 
     Raises:
         DatasetError: A path that does not exist, or a folder that cannot be read.
@@ -47,7 +49,8 @@ def _walk(root: str) -> Iterator[str]:
 
     for folder, folders, names in os.walk(root, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".") and name not in _LEFT_OUT]
-        for name in names:
+        about = {"dataset_dict.json"} | (_ABOUT_ROWS if any(name.endswith(".arrow") for name in names) else set())
+        for name in set(names) - about:
             path = os.path.join(folder, name)
             if os.path.islink(path):
                 path = os.path.realpath(path)

@@ -316,6 +316,8 @@ def test_notebook(loads: Any, shown: Callable[..., Any]) -> None:
         (".bin", b"PK\x03\x04", ".zip"),
         (".md", b"\x1f\x8b\x08", ".gz"),
         (".docx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", ".doc"),
+        (".bin", b"PAR1\x15", ".parquet"),
+        (".arrow", b"\xff\xff\xff\xff\x10\0", ".arrow"),
         (".txt", b"a\0b", None),
         (".txt", b"\xff\xfea\0", ".txt"),
         ("", b"From a@b Mon Jan  1 10:00:00 2024\nSubject: x\n", ".mbox"),

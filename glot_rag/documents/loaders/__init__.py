@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from glot_rag.documents.loaders.base import HtmlText, Loaded, Loader, ReadOptions
+from glot_rag.documents.loaders.columns import load_arrow, load_parquet
 from glot_rag.documents.loaders.epub import load_epub
 from glot_rag.documents.loaders.html import load_html
 from glot_rag.documents.loaders.json_files import load_json, load_jsonl, load_notebook
@@ -32,6 +33,8 @@ LOADERS: dict[str, Loader] = {
     **dict.fromkeys((".jsonl", ".ndjson"), load_jsonl),
     ".json": load_json,
     ".ipynb": load_notebook,
+    ".parquet": load_parquet,
+    ".arrow": load_arrow,
     ".rst": load_rst,
     ".pdf": load_pdf,
     ".docx": load_docx,
@@ -66,9 +69,12 @@ _MARKS = {
     b"%PDF-": ".pdf",
     b"PK\x03\x04": ".zip",
     b"\x1f\x8b": ".gz",
+    b"PAR1": ".parquet",
+    b"ARROW1\0\0": ".arrow",
+    b"\xff\xff\xff\xff": ".arrow",
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": ".doc",
 }
-_BINARY = {".pdf", ".docx", ".pptx", ".epub", ".zip", ".gz"}
+_BINARY = {".pdf", ".docx", ".pptx", ".epub", ".parquet", ".arrow", ".zip", ".gz"}
 _TEXT_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 
 

@@ -24,7 +24,7 @@ def load_jsonl(stream: BinaryIO, file: FileContext) -> Iterator[Loaded]:
     """
     for number, line in _lines(stream, file):
         try:
-            yield _record(parse_json(line), number)
+            yield read_record(parse_json(line), number)
         except DatasetError as error:
             file.fail(number, str(error))
 
@@ -33,11 +33,11 @@ def load_json(stream: BinaryIO, file: FileContext) -> Iterator[Loaded]:
     """An object or a list of objects as in JSON Lines; any other JSON is one text, a line `key: value` each."""
     value = parse_json(file.decode(file.read(stream)))
     if isinstance(value, dict) and isinstance(value.get("text"), str):
-        yield _record(value, None)
+        yield read_record(value, None)
     elif isinstance(value, list) and value and all(isinstance(each, dict) and "text" in each for each in value):
         for number, each in enumerate(value, 1):
             try:
-                yield _record(each, number)
+                yield read_record(each, number)
             except DatasetError as error:
                 file.fail(number, str(error))
     else:
@@ -101,7 +101,12 @@ def _lines(stream: BinaryIO, file: FileContext) -> Iterator[tuple[int, str]]:
         number, line = number + 1, stream.readline(MAX_LINE)
 
 
-def _record(record: Any, number: int | None) -> Loaded:
+def read_record(record: Any, number: int | None) -> Loaded:
+    """A document of an object as `load_jsonl` reads it.
+
+    Raises:
+        DatasetError: It is none.
+    """
     if not isinstance(record, dict) or not isinstance(record.get("text"), str):
         raise DatasetError(f"expected an object with a str under 'text', got {json.dumps(record):.80}")
     id = record.get("id", record.get("_id"))

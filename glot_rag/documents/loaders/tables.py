@@ -12,7 +12,7 @@ from glot_rag.documents.decoding import decode_stream
 from glot_rag.documents.loaders.base import MAX_LINE, FileContext, Loaded
 from glot_rag.errors import DatasetError
 
-_TEXT_COLUMNS = ("text", "content", "body")
+TEXT_COLUMNS = ("text", "content", "body")
 _ID_COLUMNS = ("id", "_id")
 _DELIMITERS = ",;\t|"
 
@@ -33,7 +33,7 @@ def load_table(stream: BinaryIO, file: FileContext) -> Iterator[Loaded]:
         yield Loaded.built(builder)
         return
     folded = {name.lower(): name for name in reversed(names)}
-    text_column = next((folded[name] for name in _TEXT_COLUMNS if name in folded), None)
+    text_column = next((folded[name] for name in TEXT_COLUMNS if name in folded), None)
     id_column = next((folded[name] for name in _ID_COLUMNS if name in folded), None)
     title_column = folded.get("title")
     for number, row in rows:
