@@ -46,11 +46,12 @@ from numpy.typing import NDArray
 
 from glot_rag.index import Document, GlotIndex, index_types
 from glot_rag.index.keywords.analysis import analyzer
-from glot_rag.index.options import MODES, Mode
+from glot_rag.index.options import Mode
 from glot_rag.index.vectors.faiss_index import load_faiss
 
 Vectors = NDArray[np.float32]
 BATCH = 5_000
+EVERY: tuple[Mode, ...] = ("vector", "keyword", "hybrid")
 ASKED, SLOW = 200, 10  # queries; of a store that compares with every vector in Python
 NEIGHBOURS, EF_CONSTRUCTION, EF_SEARCH = 32, 40, 128  # of a graph: FAISS's defaults, and this library's
 
@@ -63,7 +64,7 @@ class VectorStore(Protocol):
         asked: How many queries it is asked.
     """
 
-    modes: Sequence[str]
+    modes: Sequence[Mode]
     asked: int
 
     def add(self, documents: Sequence[Document], vectors: Vectors) -> None:
@@ -92,7 +93,8 @@ class _Fixed(Embeddings):
 class InMemory:
     """LangChain's own store: exact, in memory only."""
 
-    modes, asked = ("vector",), SLOW
+    modes: Sequence[Mode] = ("vector",)
+    asked = SLOW
 
     def __init__(self, path: Path, dimension: int) -> None:
         self._embeddings = _Fixed()
@@ -115,7 +117,8 @@ class InMemory:
 class Chroma:
     """Chroma on disk: a graph with this library's settings. It ranks by keywords in its cloud only."""
 
-    modes, asked = ("vector",), ASKED
+    modes: Sequence[Mode] = ("vector",)
+    asked = ASKED
 
     def __init__(self, path: Path, dimension: int) -> None:
         chromadb = importlib.import_module("chromadb")
@@ -149,7 +152,7 @@ class Chroma:
 class LanceDb:
     """LanceDB on disk; vectors by an exact search, which is what it does without an index. It fuses by ranks."""
 
-    modes: Sequence[str] = MODES
+    modes: Sequence[Mode] = EVERY
     asked = ASKED
     lists: int | None = None
 
@@ -203,7 +206,8 @@ class LanceDbLists(LanceDb):
 class Qdrant:
     """Qdrant's local mode in memory: exact. Keywords are BM25's weights as sparse vectors, as Qdrant has them."""
 
-    modes, asked = MODES, SLOW
+    modes: Sequence[Mode] = EVERY
+    asked = SLOW
 
     def __init__(self, path: Path, dimension: int) -> None:
         client, self._models = importlib.import_module("qdrant_client"), importlib.import_module("qdrant_client.models")
@@ -255,12 +259,13 @@ class Qdrant:
 class Txtai:
     """txtai with its SQLite content and FAISS lists. Vectors, keywords and both are an index each, as it has them."""
 
-    modes, asked = MODES, ASKED
+    modes: Sequence[Mode] = EVERY
+    asked = ASKED
 
     def __init__(self, path: Path, dimension: int, lists: int) -> None:
         made = importlib.import_module("txtai").Embeddings
         self._known: dict[str, Vectors] = {}
-        dense = {
+        dense: dict[str, Any] = {
             "method": "external",
             "transform": lambda texts: np.stack([self._known[text] for text in texts]),
             "faiss": {"components": f"IVF{lists},Flat", "nprobe": probed(lists)},
@@ -292,7 +297,8 @@ class Txtai:
 class Glot:
     """This library."""
 
-    modes, asked = MODES, ASKED
+    modes: Sequence[Mode] = EVERY
+    asked = ASKED
 
     def __init__(self, path: Path, encoder: Any, index_type: str) -> None:
         self._index = GlotIndex.create(path, encoder, index_type)
