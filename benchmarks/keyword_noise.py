@@ -3,8 +3,8 @@
     python benchmarks/keyword_noise.py --pages pages.jsonl.gz --cranfield DIR --cisi DIR --packages packages.jsonl.gz
 
 BM25 as the index has it, over all of a text, over what the shipped denoiser keeps, and over what the one keeps that was
-fitted to these texts, as `glot-rag index` does it. The sets are those of `fusion.py`, of pages and of Cranfield and
-CISI with 80% boilerplate or clean. Prints nDCG@10 × 100, of pages also over the main content alone.
+fitted to these texts, as `glot-rag index` does it. The sets are two of `fusion.py`: pages, and Cranfield with 80%
+boilerplate. Prints nDCG@10 × 100, of pages also over the main content alone.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from glot_rag.evaluation import Collection, parse_noise
 from glot_rag.evaluation.noise.noisy_documents import NoisyDocuments
 from glot_rag.index.keywords.analysis import analyzer
 from glot_rag.index.keywords.bm25 import KeywordIndex
+
+
+NOISES = {"pages": ("none",), "cranfield": ("boilerplate:0.8",)}
 
 
 def bm25(collection: Collection, texts: Sequence[str]) -> float:
@@ -69,7 +72,7 @@ def main() -> None:
         if part_of(page["host"]) == options.part and headline(page)
     }
     for name, collection in collections(options):
-        for noise in {"pages": ("none",), "packages": ()}.get(name, ("none", "boilerplate:0.8")):
+        for noise in NOISES.get(name, ()):
             noisy = NoisyDocuments(collection, parse_noise(noise), seed=0, max_words=170)
             texts = [noisy[number].text for number in range(len(noisy))]
             best = [gold[collection.key(n)] for n in range(len(collection))] if name == "pages" else None

@@ -250,12 +250,13 @@ def index_rows(record: Record) -> Rows:
     rows = [
         [
             *["type, vectors", "batch of raw", "single query, raw", "more with 10 payloads", "recall@10, raw"],
-            *["open, raw", "open, mapped", "memory of raw", "build of raw"],
+            *["by keywords", "by both", "open, raw", "open, mapped", "memory of raw", "without keywords"],
+            "build of raw",
         ]
     ]
     for name, each in record["against_raw_faiss"].items():
         search, opened = each["search"], each["open_s"]
-        recall = search["recall_at_10"]
+        recall, words, peak = search["recall_at_10"], each["words"], each["peak_mib"]
         rows.append(
             [
                 f"{name}, {record['settings']['rows']:,}",
@@ -263,9 +264,12 @@ def index_rows(record: Record) -> Rows:
                 f"{search['single']['raw']['p50_ms']:.2f} ms",
                 f"{search['single_overhead_p50_ms']:+.2f} ms",
                 f"{recall['glot']:.3f}, {recall['raw']:.3f}",
+                f"{words['keyword']['p50_ms']:.2f} ms",
+                f"{words['hybrid']['p50_ms']:.2f} ms",
                 f"{opened['glot']:.2f} s, {opened['raw']:.2f} s",
                 f"{opened['mapped']:.2f} s",
-                f"{each['peak_mib']['of_raw']:.2f}x",
+                f"{peak['of_raw']:.2f}x",
+                f"{(peak['glot'] - words['keyword_file_mib']) / peak['raw']:.2f}x",
                 f"{each['build']['of_raw']:.1f}x",
             ]
         )
@@ -293,6 +297,17 @@ def fusion_rows(record: Record) -> Rows:
     return rows
 
 
+def keyword_noise_rows(record: Record) -> Rows:
+    """Of `keyword_noise.py`: a set a row; nDCG@10 × 100 of BM25."""
+    rows = [["set", "queries", "all of the text", "denoised", "kept", "denoised, fitted", "kept", "main content alone"]]
+    for name, each in record["keyword_noise"].items():
+        kept = [f"{each[f'{which}_kept']:.0%}" for which in ("denoised", "fitted")]
+        gold = f"{each['gold']:.1f}" if "gold" in each else ""
+        values = [f"{each[which]:.1f}" for which in ("all", "denoised", "fitted")]
+        rows.append([name, str(each["queries"]), values[0], values[1], kept[0], values[2], kept[1], gold])
+    return rows
+
+
 def store_rows(record: Record) -> Rows:
     """Of `other_stores.py`: a store a row; latency at p50, and recall@10 of vectors and of keywords."""
     rows = [["store", "vectors, p50", "recall@10", "keywords, p50", "of BM25's ten", "both, p50"]]
@@ -315,6 +330,7 @@ KINDS: tuple[tuple[Callable[[Record], bool], Callable[[Record], Rows]], ...] = (
     (lambda record: "against_raw_faiss" in record, index_rows),
     (lambda record: "fusions" in record, fusion_rows),
     (lambda record: "stores" in record, store_rows),
+    (lambda record: "keyword_noise" in record, keyword_noise_rows),
     (lambda record: "embedding" in record, embedding_rows),
     (lambda record: "lists" in record, list_rows),
     (lambda record: "backbone_results" in record, backbone_rows),
