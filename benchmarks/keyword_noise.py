@@ -26,7 +26,6 @@ from glot_rag.evaluation.noise.noisy_documents import NoisyDocuments
 from glot_rag.index.keywords.analysis import analyzer
 from glot_rag.index.keywords.bm25 import KeywordIndex
 
-
 NOISES = {"pages": ("none",), "cranfield": ("boilerplate:0.8",)}
 
 

@@ -32,8 +32,8 @@ from glot_rag.shards.to_index import chunk_shards
 RECORD, FORMAT, VERSION = "lists.json", "glot-rag/lists", 1
 TRAINED, MERGED, LISTS, VECTORS, PARTS = "trained.faiss", "merged.faiss", "merged.ivfdata", "vectors.f16", "parts"
 MOST_TRAINED = 1 << 19  # vectors in memory, unless there are so many lists that they take more
-GRAPH_FROM = 16_384  # lists: measured, it takes a tenth of a millisecond to compare a vector with so many centroids
-GRAPH, GRAPH_SEARCH = "HNSW32", 32  # FAISS's name, and how many centroids it keeps in mind
+GRAPH_FROM = 16_384  # lists: a graph finds a vector's list in the time that comparing takes with some ten thousand
+GRAPH = "HNSW32"
 RERANKED = 10  # so many times k are ordered by their vectors
 
 
@@ -213,9 +213,7 @@ def _empty(factory: str, dimension: int) -> Any:
     if index.nlist < GRAPH_FROM:
         return index
     lists, codes = factory.split(",")
-    index = make(f"{lists}_{GRAPH},{codes}", dimension)
-    load_faiss().downcast_index(index.quantizer).hnsw.efSearch = GRAPH_SEARCH
-    return index
+    return make(f"{lists}_{GRAPH},{codes}", dimension)
 
 
 def _sample(folder: Path, records: Sequence[ShardRecord], most: int) -> Vectors:
