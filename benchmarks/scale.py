@@ -1,6 +1,6 @@
 """A corpus larger than one machine: what is measured on this one. `scale_model.py` says what follows for larger ones.
 
-    python benchmarks/scale.py --documents 400 --workers 1 2 --json runs/scale-embedding.json  # needs minilm
+    python benchmarks/scale.py --documents 400 --json runs/scale-embedding.json                # needs minilm
     python benchmarks/scale.py --vectors 1000000 --json runs/scale-lists-1m.json               # lists on disk
 
 Ten million vectors take 35 GB of disk. Documents are docstrings of the standard library, with a menu before and after.
@@ -40,7 +40,7 @@ MENU = "Home | Products | Pricing\nLog in or register here\nSearch this site\n"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, help="embed so many, by each number of workers")
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="0 is one process without Ray")
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="0 is this process without Ray")
     parser.add_argument("--vectors", type=int, help="make lists of so many, and search them")
     parser.add_argument("--folder", type=Path, help="for temporary files")
     parser.add_argument("--json", type=Path)
@@ -58,7 +58,10 @@ def main() -> None:
 
 
 def throughput(folder: Path, documents: int, workers: list[int]) -> Iterator[dict[str, Any]]:
-    """Chunks a second, denoised and embedded; the time to load the models is in it, so give enough documents."""
+    """Chunks a second, denoised and embedded, and of a core in this process.
+
+    The latter has the loading of models in it, so give enough documents.
+    """
     corpus = folder / "corpus"
     corpus.mkdir()
     texts = docstrings()
@@ -66,10 +69,9 @@ def throughput(folder: Path, documents: int, workers: list[int]) -> Iterator[dic
         text = texts[number % len(texts)]
         (corpus / f"{number}.txt").write_text(f"{MENU}{text}\nImprint\nContact us\n# {number}\n", encoding="utf-8")
     for count in workers:
-        started = time.perf_counter()
-        out = folder / f"run{count}"
+        out, computed = folder / f"run{count}", time.process_time()
         report = run(corpus, out, count)
-        seconds = time.perf_counter() - started
+        core_seconds = time.process_time() - computed
         with index_of_shards(out, folder / f"index{count}") as index:
             started = time.perf_counter()
             import_shards(out, index)
@@ -78,8 +80,8 @@ def throughput(folder: Path, documents: int, workers: list[int]) -> Iterator[dic
             "workers": count,
             "documents": documents,
             "chunks": report.chunks,
-            "seconds": round(seconds, 2),
             "chunks_per_second": round(report.embedded / report.seconds, 2),
+            "chunks_per_core_second": None if count else round(report.embedded / core_seconds, 2),
             "import_chunks_per_second": round(report.chunks / imported, 1),
             "shard_bytes_per_chunk": round(size(out / "chunks") / report.chunks),
             "document_bytes_per_chunk": round(size(out / "documents") / report.chunks),

@@ -2,7 +2,7 @@
 
 The model is linear in the number of chunks but for k-means, which compares a sample with every list:
 
-- embedding: chunks over chunks a second of a core
+- embedding: chunks over chunks a core second, in one process without Ray
 - storage and memory: bytes a chunk
 - training of a part: `fixed + each · sample · lists`, from two measured sizes
 - adding: core microseconds a chunk
@@ -87,7 +87,7 @@ def fitted(measured: Sequence[Record], train_from: Sequence[Record] | None = Non
 
 def model_rows(records: Sequence[Record]) -> Rows:
     """A size a row. The first record is of embedding, the others of lists."""
-    embedding = one_worker(records[0])
+    embedding = next(each for each in records[0]["embedding"] if each["chunks_per_core_second"])
     lists = fitted([record["lists"] for record in records[1:]])
     run_bytes = embedding["document_bytes_per_chunk"] + embedding["shard_bytes_per_chunk"]
     rows = [
@@ -100,7 +100,7 @@ def model_rows(records: Sequence[Record]) -> Rows:
     for chunks in (10**6, 10**8, 10**10):
         parts = max(1, chunks // PART)
         each = chunks // parts
-        hours = chunks / embedding["chunks_per_second"] / 3600
+        hours = chunks / embedding["chunks_per_core_second"] / 3600
         building = (parts * lists.train(each) + chunks * lists.add) / 3600
         codes = chunks * lists.code_bytes
         rows.append(
@@ -143,15 +143,16 @@ def check_rows(records: Sequence[Record]) -> Rows:
 
 def embedding_rows(record: Record) -> Rows:
     """A number of workers a row."""
-    rows = [["workers", "chunks", "chunks a second", "a worker", "import into an index, a second", "bytes a chunk"]]
+    head = ["workers", "chunks", "chunks a second", "a core second", "import into an index, chunks a second"]
+    rows = [[*head, "bytes a chunk: document, shard, index"]]
     for each in record["embedding"]:
-        sizes = [f"{what} {each[f'{what}_bytes_per_chunk']:,}" for what in ("document", "shard", "index")]
+        sizes = [f"{each[f'{what}_bytes_per_chunk']:,}" for what in ("document", "shard", "index")]
         rows.append(
             [
-                str(each["workers"]),
+                str(each["workers"] or "without Ray"),
                 f"{each['chunks']:,}",
                 f"{each['chunks_per_second']:.1f}",
-                f"{each['chunks_per_second'] / max(each['workers'], 1):.1f}",
+                "" if each["chunks_per_core_second"] is None else f"{each['chunks_per_core_second']:.1f}",
                 f"{each['import_chunks_per_second']:,.0f}",
                 ", ".join(sizes),
             ]
@@ -179,12 +180,6 @@ def list_rows(record: Record) -> Rows:
         rows.append([*about, str(each["nprobe"]), f"{each['recall_at_10']:.3f}", *times])
         about = [""] * len(about)
     return rows
-
-
-def one_worker(record: Record) -> Record:
-    """What one worker did."""
-    found: Record = min(record["embedding"], key=lambda each: abs(each["workers"] - 1))
-    return found
 
 
 def size_label(size: float) -> str:

@@ -34,12 +34,13 @@ EMBEDDING = {
     "embedding": [
         {
             "workers": workers,
-            "chunks_per_second": 10.0 * workers,
+            "chunks_per_second": 8.0,
+            "chunks_per_core_second": None if workers else 10.0,
             "document_bytes_per_chunk": 400,
             "shard_bytes_per_chunk": 2_600,
             "index_bytes_per_chunk": 4_000,
         }
-        for workers in (1, 2)
+        for workers in (1, 0)
     ]
 }
 
