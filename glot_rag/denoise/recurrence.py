@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -79,6 +79,7 @@ class Recurrence:
         keys: (K,) ascending, a hash of each block or run and its group.
         counts: (K,) int64, in how many documents of the group.
         halvings: how often the sample was halved.
+        pruned: only what recurs is left, see `recurring`.
     """
 
     documents: Hashes
@@ -87,6 +88,7 @@ class Recurrence:
     keys: Hashes
     counts: NDArray[np.int64]
     halvings: int = 0
+    pruned: bool = False
 
     @classmethod
     def count(cls, texts: Sequence[str], groups: Sequence[str] | None = None) -> Recurrence:
@@ -117,7 +119,7 @@ class Recurrence:
         Raises:
             InputError: one of them holds only what recurs (`recurring`), so the rest is not known any more.
         """
-        if self.is_pruned or other.is_pruned:
+        if self.pruned or other.pruned:
             raise InputError("counts that hold only what recurs cannot be merged: merge what Recurrence.count() gave")
         groups, members = _added((self.groups, self.members), (other.groups, other.members))
         keys, counts = _added((self.keys, self.counts), (other.keys, other.counts))
@@ -127,14 +129,7 @@ class Recurrence:
     def recurring(self) -> Recurrence:
         """Without the blocks and runs of a single document, which are nearly all: what `look_up` needs."""
         often = self.counts > 1
-        return Recurrence(
-            self.documents, self.groups, self.members, self.keys[often], self.counts[often], self.halvings
-        )
-
-    @property
-    def is_pruned(self) -> bool:
-        """Whether only what recurs is left."""
-        return bool(len(self.documents) and (self.counts > 1).all())
+        return replace(self, keys=self.keys[often], counts=self.counts[often], pruned=True)
 
     def look_up(self, text: str, blocks: Sequence[Block], group: str = "") -> Recurring:
         """What recurs of a document.
@@ -191,8 +186,12 @@ class Recurrence:
         write_atomically(path, save(self._arrays()))
 
     @classmethod
-    def load(cls, path: Path) -> Recurrence:
+    def load(cls, path: Path, *, pruned: bool = True) -> Recurrence:
         """Read what `save` wrote.
+
+        Args:
+            path: the file.
+            pruned: it was saved after `recurring`, as a denoiser's is.
 
         Raises:
             BundleError: it is missing, damaged, or contradicts itself.
@@ -208,6 +207,7 @@ class Recurrence:
             keys=arrays["keys"],
             counts=arrays["counts"],
             halvings=int(arrays["halvings"].sum()),
+            pruned=pruned,
         )
         if arrays["halvings"].shape != (1,) or not found._fits():
             raise BundleError(f"{path} holds counts that contradict each other: {again}")

@@ -47,7 +47,7 @@ def fit_over(folder: Path, shards: Sequence[ShardRecord], denoiser: str, engine:
     counted = {each["name"]: each for each in engine.map(CountShard, settings, items)}
     names = [shard.name for shard in shards]
     paths = [_counts_path(folder, name) for name in names]
-    merged = merge_all(Recurrence.load(path) for path in paths if path.exists())
+    merged = merge_all(Recurrence.load(path, pruned=False) for path in paths if path.exists())
     texts, groups = _flat_texts(folder, shards, loaded, [counted[name]["flat"] for name in names])
     grouped = any(each["grouped"] for each in counted.values())
     lined = documents - sum(each["flat"] for each in counted.values())

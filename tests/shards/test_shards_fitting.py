@@ -69,3 +69,15 @@ def test_counts_of_parts_merge_to_the_whole(prose):
         assert found is not None
         assert found.fingerprint == whole.fingerprint
     assert merge_all([]) is None
+
+
+def test_parts_in_which_everything_recurs_are_merged_too(tmp_path, prose):
+    """Pages that stand twice in a part: all of its counts are two, as of counts that hold only what recurs."""
+    halves = [[f"{MENU}{text}{FOOTER}" for _, text in some for _ in range(2)] for some in (prose[:3], prose[3:6])]
+    paths = [tmp_path / f"{number}.safetensors" for number in range(2)]
+    for path, texts in zip(paths, halves, strict=True):
+        counted = Recurrence.count(texts)
+        assert (counted.counts > 1).all()
+        counted.save(path)
+    found = merge_all(Recurrence.load(path, pruned=False) for path in paths)
+    assert found.fingerprint == Recurrence.count([*halves[0], *halves[1]]).fingerprint
