@@ -27,7 +27,7 @@ from glot_rag.evaluation.report.results import PRIMARY_METRIC, Report
 from glot_rag.head.registry import PRETRAINED
 
 SEED = 0
-COMPARED = 64  # texts whose vectors are compared
+COMPARED = 16  # texts whose vectors are compared
 BACKBONES = ("minilm", "e5", "mpnet")
 COLLECTIONS = ("pages", "cranfield", "cisi")
 NOISES = ("none", "words:0.5", "boilerplate:0.5/lines")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from glot_rag import Denoiser, GlotEncoder, TorchEncoder
 from glot_rag.errors import BundleError, InputError
+from glot_rag.models.backbone import Backbone
 
 
 def test_a_name_loads_through_torch_with_its_settings() -> None:
@@ -47,3 +49,24 @@ def test_the_base_class_loads_no_torch() -> None:
     code = "import sys, glot_rag; glot_rag.GlotEncoder; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_backbone_with_a_block_head_alone_denoises(
+    e5: Backbone, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    page = "Home\nNews\nSport\nThe stone bridge across the river is to be rebuilt, the city council decided on Tuesday."
+    page += (
+        "\nIts arches, built in 1871, can no longer carry lorries, engineers had warned.\nPrivacy policy\nTerms of use"
+    )
+    monkeypatch.setattr(Backbone, "load", lambda *_, **__: e5)
+    encoder = GlotEncoder.from_pretrained("e5")
+    (kept,) = encoder.denoise([page])
+    assert "The stone bridge" in kept.text
+    assert "Privacy" not in kept.text
+    mean = TorchEncoder(e5, encoder.pooling, document_prompt="passage: ", whole=True)
+    np.testing.assert_allclose(encoder.encode_documents([page]), mean.encode_documents([kept.text]), atol=1e-6)
+    # The hub's weights of the same model are not those that the head was trained over.
+    monkeypatch.setattr(e5, "source", replace(e5.source, converted_from=None))
+    plain = GlotEncoder.from_pretrained("e5")
+    assert plain.denoiser is None
+    assert "no trained head for e5, with the hub's weights, ships" in caplog.text
