@@ -65,7 +65,8 @@ def evaluate(
     system: Annotated[
         str,
         typer.Option(
-            help="Comma-separated baselines: bm25,best-chunk,stripped,df-drop,ngram-drop,sif,sif-weights,stock,hybrid."
+            help="Comma-separated baselines: bm25, hybrid, whole, stock, best-chunk, stripped, df-drop, ngram-drop, "
+            "sif, sif-weights."
         ),
     ] = "",
     backbone: Backbone = "minilm",

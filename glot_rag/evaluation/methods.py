@@ -218,10 +218,22 @@ def make_methods(encoders: Mapping[str, Embedder], settings: EvaluationSettings)
             methods.append(_naive(name, mean, split))
         elif name in ("sif", "sif-weights"):
             methods.append(_sif(name, mean, split))
+        elif name == "whole":
+            methods.append(Method(name, mean, _whole(mean), split=split))
         elif name == "stock":
             stock = load_stock(mean)
             methods.append(Method(name, stock, stock, split=split))
     return methods
+
+
+def _whole(mean: Embedder) -> Embedder:
+    """Mean pooling of documents of any length, in windows."""
+    if not hasattr(mean, "backbone"):
+        raise InputError("The baseline 'whole' needs an encoder that runs torch: leave it out.")
+    from glot_rag.encoder.torch_encoder import TorchEncoder, as_torch
+
+    own = as_torch(mean)  # type: ignore[arg-type]  # has a backbone
+    return TorchEncoder(own.backbone, own.pooling, document_prompt=own.document_prompt, whole=True)
 
 
 def _naive(name: str, mean: Embedder, split: tuple[str, Split] | None) -> Method:

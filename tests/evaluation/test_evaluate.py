@@ -322,6 +322,19 @@ def test_encoders_that_denoise_are_fitted_too(minilm_folder: Path) -> None:
     }
 
 
+def test_whole_documents_are_read_to_their_end(minilm_folder: Path) -> None:
+    from glot_rag.encoder.torch_encoder import TorchEncoder
+    from glot_rag.evaluation.methods import Methods, make_methods
+
+    mean = TorchEncoder.from_pretrained(pooling="mean", denoise=False, dtype="float32")
+    short = "A kettle boils water."
+    long = f"{'A kettle boils water. ' * 60}The end is about bees and their honey."
+    found = Methods(make_methods({"mean": mean}, settings(baselines=["whole"]))).documents([short, long])
+    np.testing.assert_allclose(found["mean, whole"].vectors[0], found["mean"].vectors[0], atol=1e-6)
+    (bees,) = mean.encode_queries(["bees and their honey"])
+    assert found["mean, whole"].vectors[1] @ bees > found["mean"].vectors[1] @ bees + 0.02
+
+
 def test_encoders_that_do_not_fit_the_settings(collection: MemoryCollection, encoders: Encoders) -> None:
     with pytest.raises(InputError, match="at least one pooling"):
         evaluate(collection, {}, settings())
@@ -331,6 +344,8 @@ def test_encoders_that_do_not_fit_the_settings(collection: MemoryCollection, enc
         evaluate(collection, encoders, settings(denoise=True))
     with pytest.raises(InputError, match="'stock' needs an encoder that runs torch"):
         evaluate(collection, encoders, settings(baselines=["stock"]))
+    with pytest.raises(InputError, match="'whole' needs an encoder that runs torch"):
+        evaluate(collection, encoders, settings(baselines=["whole"]))
 
     class Short(type(encoders["mean"])):  # type: ignore[misc]
         def encode_documents(self, texts: Sequence[str], *, show_progress: bool = False) -> Vectors:

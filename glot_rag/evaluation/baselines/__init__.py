@@ -9,7 +9,10 @@ from glot_rag.evaluation.baselines.stock import load_stock
 from glot_rag.evaluation.baselines.stripped import strip_boilerplate
 
 # sif-weights is sif without the common component taken out
-BASELINES = ("bm25", "best-chunk", "stripped", "df-drop", "ngram-drop", "sif", "sif-weights", "stock", "hybrid")
+BASELINES = (
+    *("bm25", "hybrid", "whole", "stock", "best-chunk", "stripped"),
+    *("df-drop", "ngram-drop", "sif", "sif-weights"),
+)
 
 __all__ = [
     "BASELINES",

@@ -16,7 +16,7 @@ from glot_rag.evaluation.significance import Comparison, Loss
 PRIMARY_METRIC = "ndcg@10"
 LABELS = {
     **{"glot": "GLOT", "adapool": "AdaPool", "cls": "CLS", "bm25": "BM25", "best-chunk": "best chunk"},
-    **{"sif": "SIF", "sif-weights": "SIF, weights alone"},
+    **{"sif": "SIF", "sif-weights": "SIF, weights alone", "whole": "mean, whole"},
 }
 # Python's names -> those of the JSON, which other programs read
 _JSON_NAMES = {
