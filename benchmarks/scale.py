@@ -72,7 +72,8 @@ def throughput(folder: Path, documents: int, workers: list[int]) -> Iterator[dic
         out, computed = folder / f"run{count}", time.process_time()
         report = run(corpus, out, count)
         core_seconds = time.process_time() - computed
-        with index_of_shards(out, folder / f"index{count}") as index:
+        index_path = folder / f"index{count}"
+        with index_of_shards(out, index_path) as index:
             started = time.perf_counter()
             import_shards(out, index)
             imported = time.perf_counter() - started
@@ -85,7 +86,7 @@ def throughput(folder: Path, documents: int, workers: list[int]) -> Iterator[dic
             "import_chunks_per_second": round(report.chunks / imported, 1),
             "shard_bytes_per_chunk": round(size(out / "chunks") / report.chunks),
             "document_bytes_per_chunk": round(size(out / "documents") / report.chunks),
-            "index_bytes_per_chunk": round(size(folder / f"index{count}") / report.chunks),
+            "index_bytes_per_chunk": round(sum(size(index_path, name) for name in ("store", "index")) / report.chunks),
         }
 
 
