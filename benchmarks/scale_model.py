@@ -57,21 +57,16 @@ def size_of(chunks: int) -> tuple[int, int]:
     return lists, min(chunks, training_size(plan, lists))
 
 
-def fitted(measured: Sequence[Record], train_from: Sequence[Record] | None = None) -> ListModel:
-    """The constants, from the largest of the measured sizes; those of training from two.
+def fitted(measured: Sequence[Record]) -> ListModel:
+    """The constants, of the largest of the measured sizes; those of training from all.
 
     Args:
         measured: `lists` of the JSON of `scale.py --vectors`.
-        train_from: for training, if others.
     """
     last = max(measured, key=lambda each: each["vectors"])
-    sizes = sorted(train_from or measured, key=lambda each: each["vectors"])
-    work = np.array([float(np.prod(size_of(each["vectors"]), dtype=float)) for each in sizes])
-    seconds = np.array([each["train_core_seconds"] for each in sizes])
-    if len(sizes) > 1:
-        train_each, train_fixed = np.polyfit(work, seconds, 1)
-    else:
-        train_each, train_fixed = seconds[0] / work[0], 0.0
+    work = np.array([float(np.prod(size_of(each["vectors"]), dtype=float)) for each in measured])
+    seconds = np.array([each["train_core_seconds"] for each in measured])
+    train_each, train_fixed = np.polyfit(work, seconds, 1) if len(measured) > 1 else (seconds[0] / work[0], 0.0)
     codes = [last["vectors"] * min(1.0, each["nprobe"] / last["lists"]) for each in last["search"]]
     search_each, search_fixed = np.polyfit(codes, [each["core_ms"] / 1000 for each in last["search"]], 1)
     return ListModel(
@@ -107,7 +102,7 @@ def model_rows(records: Sequence[Record]) -> Rows:
             [
                 f"{chunks:,}",
                 f"{hours:,.0f}",
-                f"{hours / CORES / 24 / 7:,.2g}" if hours / CORES / 24 / 7 < 100 else f"{hours / CORES / 24 / 7:,.0f}",
+                f"{int(np.ceil(hours / CORES / 24 / 7)):,}",
                 size_label(chunks * run_bytes),
                 size_label(chunks * embedding["index_bytes_per_chunk"]),
                 f"{building:,.1f}",
@@ -121,22 +116,20 @@ def model_rows(records: Sequence[Record]) -> Rows:
 
 
 def check_rows(records: Sequence[Record]) -> Rows:
-    """What the smaller of two sizes says of the larger one, and what was measured there."""
-    small, large = sorted((record["lists"] for record in records), key=lambda each: each["vectors"])
-    model, chunks = fitted([small]), large["vectors"]
+    """What smaller sizes say of the largest one, and what was measured there. Training takes two smaller ones."""
+    *smaller, large = sorted((record["lists"] for record in records), key=lambda each: each["vectors"])
+    model, chunks = fitted(smaller), large["vectors"]
     searched = next(each for each in large["search"] if each["nprobe"] == PROBED)
+    adding = chunks * large["add_core_microseconds_per_chunk"] / 6e7
     found: list[tuple[str, float, float, str]] = [
-        ("training, core minutes", model.train(chunks) / 60, large["train_core_seconds"] / 60, ".0f"),
-        (
-            "adding, core minutes",
-            chunks * model.add / 60,
-            chunks * large["add_core_microseconds_per_chunk"] / 6e7,
-            ".0f",
-        ),
+        ("adding, core minutes", chunks * model.add / 60, adding, ".1f"),
         ("codes, GB", chunks * model.code_bytes / 1e9, chunks * large["list_bytes_per_chunk"] / 1e9, ".2f"),
         (f"a search of {PROBED} lists, core ms", 1000 * model.search(chunks), searched["core_ms"], ".1f"),
     ]
-    rows = [[f"at {chunks:,} chunks", f"by the model, from {small['vectors']:,}", "measured", "measured of model"]]
+    if len(smaller) > 1:
+        found.insert(0, ("training, core minutes", model.train(chunks) / 60, large["train_core_seconds"] / 60, ".1f"))
+    sizes = " and ".join(f"{each['vectors']:,}" for each in smaller)
+    rows = [[f"at {chunks:,} chunks", f"by the model, from {sizes}", "measured", "measured of model"]]
     rows += [[what, f"{said:{form}}", f"{was:{form}}", f"{was / said:.2f}x"] for what, said, was, form in found]
     return rows
 
