@@ -1,5 +1,8 @@
 """`EmbedBatch` in engines that run Python functions over data frames, as docs/scale.md shows it."""
 
+import os
+import sys
+
 import pandas
 import pytest
 from fake_encoder import FakeEncoder
@@ -47,9 +50,11 @@ def test_dask(embed, frame):
     check(found, embed)
 
 
-def test_spark(frame, tmp_path):
+def test_spark(frame, monkeypatch):
     """With one process: what a worker loads is the real model."""
     pytest.importorskip("pyspark", reason="PySpark, which also needs Java, is not installed")
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__), prepend=os.pathsep)  # of its workers
     from pyspark.sql import SparkSession
 
     embed = EmbedBatch("minilm", chunk_tokens=32, dtype="float32")
