@@ -6,7 +6,7 @@
 The same vectors, texts and metadata as in `index.py`, and the same number of neighbours, lists and lists looked into
 where a store has such a setting. Each store has a process of its own; one that is not installed is skipped and named.
 Recall of vectors is against an exact search; of keywords against the ten best by BM25 as bm25s has it (Lucene's form,
-k1 1.5, b 0.75), where stores with other constants cannot have all. Qdrant's local mode, which is for trying it out, and
+k1 1.5, b 0.75), where stores with other constants cannot have all. `core_ms` is the processor's time, of all threads. Qdrant's local mode, which is for trying it out, and
 LangChain's InMemoryVectorStore compare a query with every vector in Python.
 """
 
@@ -352,12 +352,13 @@ def measure(folder: Path, rows: int, dimension: int, name: str) -> Figures:
     figures: Figures = {"build_s": clocked(build), "queries": store.asked}
     for mode in store.modes:
         store.search(queries[0], query_text(0), K, mode)
-        found, seconds = [], []
+        found, seconds, computed = [], [], time.process_time()
         for i in range(store.asked):
             started = time.perf_counter()
             found.append(store.search(queries[i], query_text(i), K, mode))
             seconds.append(time.perf_counter() - started)
-        figures[mode] = percentiles(seconds)
+        core_ms = 1000 * (time.process_time() - computed) / store.asked
+        figures[mode] = {**percentiles(seconds), "core_ms": core_ms}
         numbers = [{int(text.split(":")[0].removeprefix("passage ")) for text in texts} for texts in found]
         if mode == "vector":
             figures[mode]["recall_at_10"] = recall(numbers, np.load(folder / "truth-vector.npy")[: store.asked])

@@ -309,8 +309,8 @@ def keyword_noise_rows(record: Record) -> Rows:
 
 
 def store_rows(record: Record) -> Rows:
-    """Of `other_stores.py`: a store a row; latency at p50, and recall@10 of vectors and of keywords."""
-    rows = [["store", "vectors, p50", "recall@10", "keywords, p50", "of BM25's ten", "both, p50"]]
+    """Of `other_stores.py`: a store a row; p50 and core time of a search, recall@10 of vectors and of keywords."""
+    rows = [["store", "vectors: p50, core", "recall@10", "keywords: p50, core", "of BM25's ten", "both: p50, core"]]
     for name, each in record["stores"].items():
         if "skipped" in each:
             rows.append([name, each["skipped"], "", "", "", ""])
@@ -318,7 +318,7 @@ def store_rows(record: Record) -> Rows:
         cells = []
         for mode in ("vector", "keyword", "hybrid"):
             found = each.get(mode)
-            cells.append(f"{found['p50_ms']:,.1f} ms" if found else "–")
+            cells.append(f"{found['p50_ms']:,.1f}, {found['core_ms']:,.1f} ms" if found else "–")
             if mode != "hybrid":
                 cells.append(f"{found['recall_at_10']:.3f}" if found else "–")
         rows.append([name, *cells])
