@@ -6,8 +6,9 @@
 The same vectors, texts and metadata as in `index.py`, and the same number of neighbours, lists and lists looked into
 where a store has such a setting. Each store has a process of its own; one that is not installed is skipped and named.
 Recall of vectors is against an exact search; of keywords against the ten best by BM25 as bm25s has it (Lucene's form,
-k1 1.5, b 0.75), where stores with other constants cannot have all. `core_ms` is the processor's time, of all threads. Qdrant's local mode, which is for trying it out, and
-LangChain's InMemoryVectorStore compare a query with every vector in Python.
+k1 1.5, b 0.75), where stores with other constants cannot have all. `core_ms` is the processor's time, of all threads.
+Qdrant's local mode, which is for trying it out, and LangChain's InMemoryVectorStore compare a query with every vector
+in Python.
 """
 
 from __future__ import annotations
