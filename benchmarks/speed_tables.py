@@ -352,7 +352,8 @@ def rows_of(records: list[Record]) -> Rows | None:
     if rows is None:
         return None
     tables = [rows(record) for record in records]
-    return [*tables[0], *(row for table in tables[1:] for row in table[1:])]
+    # What does not depend on the file, such as a baseline, is shown once.
+    return [*tables[0], *(row for table in tables[1:] for row in table[1:] if row not in tables[0])]
 
 
 def _first(record: Record) -> Record:
