@@ -24,6 +24,12 @@ ROOT = Path(__file__).resolve().parents[2]
 SPEEDS = [Speed("torch", "float32", 40.0), Speed("torch", "bfloat16", 80.0)]
 
 
+@pytest.fixture(autouse=True)
+def torch_for_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The build for CUDA would be advised against where there is no GPU."""
+    monkeypatch.setattr("torch.version.cuda", None)
+
+
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["glot-rag", *arguments])
     monkeypatch.setenv("COLUMNS", "300")
