@@ -71,7 +71,7 @@ class OnnxEncoder(GlotEncoder):
         threads: to compute with; None takes the physical cores.
         runtime: "onnxruntime", or "openvino", which embeds many texts faster.
         dtype: for OpenVINO, what it computes in: "float32" or "bfloat16". None is float32 for a trained pooling, which
-            in bfloat16 drops other tokens now and then (least cosine 0.996); for the others bfloat16 where the
+            in bfloat16 drops other tokens now and then (least cosine 0.998); for the others bfloat16 where the
             processor multiplies faster in it.
 
     Raises:
