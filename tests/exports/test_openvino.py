@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,16 +45,20 @@ def test_the_vectors_are_the_encoders(
 
 
 @pytest.mark.parametrize(("seconds", "chosen"), [(0.5, "bfloat16"), (0.9, "float32"), (2.0, "float32")])
-def test_bfloat16_is_chosen_where_it_is_faster(
-    seconds: float, chosen: str, small: Exported, monkeypatch: pytest.MonkeyPatch
+def test_bfloat16_is_chosen_where_it_is_faster_and_no_head_drops_tokens(
+    seconds: float, chosen: str, small: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import openvino
 
     capable = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     monkeypatch.setattr(runtimes, "_product_seconds", {"bfloat16": seconds, "float32": 1.0}.__getitem__)
     runtimes._faster_in_bfloat16.cache_clear()
+    mean = Path(shutil.copytree(small.path, tmp_path / "mean"))
+    record = (mean / "onnx.json").read_text(encoding="utf-8")
+    (mean / "onnx.json").write_text(record.replace('"pooling": "glot"', '"pooling": "mean"'), encoding="utf-8")
     try:
-        assert OnnxEncoder(small.path, runtime="openvino").dtype == (chosen if capable else "float32")
+        assert OnnxEncoder(mean, runtime="openvino").dtype == (chosen if capable else "float32")
+        assert OnnxEncoder(small.path, runtime="openvino").dtype == "float32"
     finally:
         runtimes._faster_in_bfloat16.cache_clear()
 
