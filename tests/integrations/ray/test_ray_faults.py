@@ -36,9 +36,9 @@ def started(out):
     pytest.fail("no shard was written in five minutes")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster():
-    """Two nodes of one CPU each."""
+    """Two nodes of one CPU each; gone before another test starts Ray."""
     import ray
     from ray.cluster_utils import Cluster
 
