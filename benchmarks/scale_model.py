@@ -1,11 +1,11 @@
 """What a larger corpus takes, from what `scale.py` measured; `tables.py` puts it into docs/scale.md.
 
-The model is linear in the number of chunks but for k-means, which compares a sample with every list:
+The model is linear in the number of chunks but for what compares vectors with lists, which grow with its square root:
 
 - embedding: chunks over chunks a core second, in one process without Ray
 - storage and memory: bytes a chunk
 - training of a part: `fixed + each · sample · lists`, from two measured sizes
-- adding: core microseconds a chunk
+- adding a chunk: `fixed + each · lists`, of which a graph looks at no more than `GRAPH_FROM`
 - a search of a part: `fixed + each · codes that it looks at`, by least squares over the measured numbers of lists
 
 A corpus is cut into parts of a hundred million chunks, each of which is trained, built and searched by itself.
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from glot_rag.index import index_types
-from glot_rag.shards.lists import training_size
+from glot_rag.shards.lists import GRAPH_FROM, training_size
 
 Record = Mapping[str, Any]
 Rows = list[list[str]]
@@ -34,7 +34,8 @@ class ListModel(NamedTuple):
 
     train_fixed: float
     train_each: float
-    add: float
+    add_fixed: float
+    add_each: float
     code_bytes: float
     vector_bytes: float
     search_fixed: float
@@ -44,6 +45,10 @@ class ListModel(NamedTuple):
         """Core seconds to train a part of so many chunks."""
         lists, sample = size_of(chunks)
         return self.train_fixed + self.train_each * sample * lists
+
+    def add(self, chunks: int) -> float:
+        """Core seconds to add each of so many chunks."""
+        return self.add_fixed + self.add_each * min(size_of(chunks)[0], GRAPH_FROM)
 
     def search(self, chunks: int, probed: int = PROBED) -> float:
         """Core seconds of a search in a part of so many chunks."""
@@ -58,21 +63,24 @@ def size_of(chunks: int) -> tuple[int, int]:
 
 
 def fitted(measured: Sequence[Record]) -> ListModel:
-    """The constants, of the largest of the measured sizes; those of training from all.
+    """The constants, of the largest of the measured sizes; those of training and adding from all.
 
     Args:
-        measured: `lists` of the JSON of `scale.py --vectors`.
+        measured: `lists` of the JSON of `scale.py --vectors`, of two sizes or more.
     """
     last = max(measured, key=lambda each: each["vectors"])
     work = np.array([float(np.prod(size_of(each["vectors"]), dtype=float)) for each in measured])
     seconds = np.array([each["train_core_seconds"] for each in measured])
-    train_each, train_fixed = np.polyfit(work, seconds, 1) if len(measured) > 1 else (seconds[0] / work[0], 0.0)
+    train_each, train_fixed = np.polyfit(work, seconds, 1)
+    adding = [each["add_core_microseconds_per_chunk"] / 1e6 for each in measured]
+    add_each, add_fixed = np.polyfit([each["lists"] for each in measured], adding, 1)
     codes = [last["vectors"] * min(1.0, each["nprobe"] / last["lists"]) for each in last["search"]]
     search_each, search_fixed = np.polyfit(codes, [each["core_ms"] / 1000 for each in last["search"]], 1)
     return ListModel(
         float(train_fixed),
         float(train_each),
-        last["add_core_microseconds_per_chunk"] / 1e6,
+        float(add_fixed),
+        float(add_each),
         last["list_bytes_per_chunk"],
         last["vector_bytes_per_chunk"],
         float(search_fixed),
@@ -96,7 +104,7 @@ def model_rows(records: Sequence[Record]) -> Rows:
         parts = max(1, chunks // PART)
         each = chunks // parts
         hours = chunks / embedding["chunks_per_core_second"] / 3600
-        building = (parts * lists.train(each) + chunks * lists.add) / 3600
+        building = (parts * lists.train(each) + chunks * lists.add(each)) / 3600
         codes = chunks * lists.code_bytes
         rows.append(
             [
@@ -116,18 +124,17 @@ def model_rows(records: Sequence[Record]) -> Rows:
 
 
 def check_rows(records: Sequence[Record]) -> Rows:
-    """What smaller sizes say of the largest one, and what was measured there. Training takes two smaller ones."""
+    """What the smaller sizes say of the largest one, and what was measured there."""
     *smaller, large = sorted((record["lists"] for record in records), key=lambda each: each["vectors"])
     model, chunks = fitted(smaller), large["vectors"]
     searched = next(each for each in large["search"] if each["nprobe"] == PROBED)
     adding = chunks * large["add_core_microseconds_per_chunk"] / 6e7
     found: list[tuple[str, float, float, str]] = [
-        ("adding, core minutes", chunks * model.add / 60, adding, ".1f"),
+        ("training, core minutes", model.train(chunks) / 60, large["train_core_seconds"] / 60, ".1f"),
+        ("adding, core minutes", chunks * model.add(chunks) / 60, adding, ".1f"),
         ("codes, GB", chunks * model.code_bytes / 1e9, chunks * large["list_bytes_per_chunk"] / 1e9, ".2f"),
         (f"a search of {PROBED} lists, core ms", 1000 * model.search(chunks), searched["core_ms"], ".1f"),
     ]
-    if len(smaller) > 1:
-        found.insert(0, ("training, core minutes", model.train(chunks) / 60, large["train_core_seconds"] / 60, ".1f"))
     sizes = " and ".join(f"{each['vectors']:,}" for each in smaller)
     rows = [[f"at {chunks:,} chunks", f"by the model, from {sizes}", "measured", "measured of model"]]
     rows += [[what, f"{said:{form}}", f"{was:{form}}", f"{was / said:.2f}x"] for what, said, was, form in found]

@@ -20,6 +20,7 @@ SCRIPT = [sys.executable, str(ROOT / "benchmarks" / "tables.py")]
 # Markdown with tables: README, the documentation's results, the cards of the heads that ship.
 WITH_TABLES = [
     "README.md",
+    "docs/scale.md",
     *(f"docs/results/{name}.md" for name in ("retrieval", "paper", "training", "speed", "vector-index")),
 ]
 WITH_TABLES += [f"glot_rag/pretrained/{name}/MODEL_CARD.md" for name in ("minilm", "smollm2")]
