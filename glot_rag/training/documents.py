@@ -114,7 +114,9 @@ def installed_texts() -> TrainingData:
     for package in sorted(distributions(), key=lambda each: str(each.metadata["Name"])):
         name = str(package.metadata["Name"])
         described = package.metadata.get_payload()  # type: ignore[attr-defined]
-        docs = [str(described or package.metadata["Description"] or "")]
+        if not described and "Description" in package.metadata:
+            described = package.metadata["Description"]
+        docs = [str(described or "")]
         sources = sorted(str(file) for file in package.files or () if file.suffix == ".py" and "test" not in str(file))
         for source in sources[:_SOURCES]:
             try:

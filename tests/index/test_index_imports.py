@@ -21,6 +21,7 @@ ORDER = [
         "maintenance",
         "reading",
         "api",
+        "sharded",
         "kept_denoiser",
         "transfer",
         "chunking",
