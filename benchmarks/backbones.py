@@ -24,7 +24,7 @@ from pages import is_of, read_pages, write_folders
 from glot_rag import TorchEncoder
 from glot_rag.evaluation import EvaluationSettings, MemoryCollection, evaluate_corpus, load_beir
 from glot_rag.evaluation.report.results import PRIMARY_METRIC, Report
-from glot_rag.head.registry import PRETRAINED
+from glot_rag.models.registry import PRETRAINED
 
 SEED = 0
 COMPARED = 16  # texts whose vectors are compared

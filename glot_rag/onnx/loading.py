@@ -22,7 +22,7 @@ from glot_rag.encoder.loading import SAVED_FORMAT, SAVED_RECORD, SAVED_VERSION, 
 from glot_rag.errors import BundleError, CacheError, GlotError, InputError, MissingExtraError
 from glot_rag.files import read_json_record
 from glot_rag.fingerprint import fingerprint
-from glot_rag.models.registry import PACKAGED, locate
+from glot_rag.models.registry import PACKAGED, PRETRAINED, locate
 from glot_rag.models.unpacking import cache_folder, file_sha256
 from glot_rag.onnx.encoder import DENOISER, FORMAT_VERSION, OnnxEncoder
 from glot_rag.onnx.runtimes import check_runtime, import_runtime
@@ -124,8 +124,7 @@ def _key(name: str, settings: Mapping[str, Any]) -> str:
 
 def _model(name: str) -> object:
     """What tells the files of a model and of the heads that ship for it from others."""
-    shipped = Path(glot_rag.__file__).parent / "pretrained"
-    heads = [dict(_digests(folder)) for folder in sorted(shipped.glob(f"{name}*"))] if name in PACKAGED else []
+    heads = [dict(_digests(folder)) for folder in sorted(PRETRAINED.glob(f"{name}*"))] if name in PACKAGED else []
     found, path = locate(name) or (None, None)
     if found == "package":  # has the SHA-256 that it must have, or is refused
         return {"files": PACKAGED[name].sha256, "heads": heads}

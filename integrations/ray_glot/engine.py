@@ -137,7 +137,7 @@ def _connect(address: str | None) -> None:
         return
     try:
         ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
-    except Exception as error:  # that class itself, where a node is slow to start
+    except Exception as error:  # Ray raises a bare Exception where a node is slow to start
         where = address or os.environ.get("RAY_ADDRESS") or "this machine"
         raise InputError(
             f"no Ray cluster at {where} ({error!s:.200}): start one with `ray start --head`, or leave the address out "

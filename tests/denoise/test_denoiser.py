@@ -18,8 +18,8 @@ from glot_rag.encoder.together import encode_documents_together
 from glot_rag.errors import BundleError, InputError, UnsupportedError
 from glot_rag.head import BaselinePooling, GlotHead
 from glot_rag.head.readout import keep_tokens
-from glot_rag.head.registry import PRETRAINED
 from glot_rag.models.backbone import Backbone
+from glot_rag.models.registry import PRETRAINED
 
 MakeHead = Callable[..., GlotHead]
 # A head that takes every word in capitals for noise, whatever the tokens.

@@ -17,8 +17,8 @@ from glot_rag.denoise.block_threshold import best_threshold
 from glot_rag.documents.blocks import split_blocks
 from glot_rag.errors import BundleError, InputError
 from glot_rag.head.block_graph import BlockGraphConfig, BlockGraphHead
-from glot_rag.head.registry import PRETRAINED
 from glot_rag.models.backbone import Backbone
+from glot_rag.models.registry import PRETRAINED
 
 MENU = ["Home", "News", "Sport", "Log in", "Subscribe", "Search"]
 ARTICLE = [

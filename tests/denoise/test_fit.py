@@ -17,8 +17,8 @@ from glot_rag.denoise.storage import load_fitted_head
 from glot_rag.encoder.together import encode_documents_together, fit_together
 from glot_rag.errors import BundleError, InputError, UnsupportedError
 from glot_rag.head import GlotHead
-from glot_rag.head.registry import PRETRAINED
 from glot_rag.models.backbone import Backbone
+from glot_rag.models.registry import PRETRAINED
 
 BAR = "Home Products Pricing Log in We use cookies to improve your experience Accept all cookies Manage preferences"
 

@@ -20,8 +20,8 @@ from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.errors import BundleError, InputError, ModelNotFoundError
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead, save_head
 from glot_rag.head.config import HeadConfig
-from glot_rag.head.registry import PRETRAINED
 from glot_rag.models.backbone import Backbone
+from glot_rag.models.registry import PRETRAINED
 from glot_rag.models.tokenizer import TokenBatch
 
 MakeHead = Callable[..., GlotHead | AdaPool]

@@ -18,7 +18,7 @@ from glot_rag.head import AdaPool, GlotHead, load_head, save_head
 from glot_rag.head import weights as weights_module
 from glot_rag.head.block_graph import BlockGraphHead
 from glot_rag.head.block_storage import load_block_head
-from glot_rag.head.registry import PRETRAINED
+from glot_rag.models.registry import PRETRAINED
 
 MakeHead = Callable[..., GlotHead | AdaPool]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.head import BaselinePooling, load_head
-from glot_rag.head.registry import PRETRAINED
 from glot_rag.models.backbone import Backbone
+from glot_rag.models.registry import PRETRAINED
 
 TEXTS = [
     "The Danube flows through ten countries, more than any other river in the world.",

@@ -6,8 +6,8 @@ import pytest
 
 from glot_rag.errors import InputError
 from glot_rag.head import load_head
-from glot_rag.head.registry import PRETRAINED
 from glot_rag.models.backbone import Backbone
+from glot_rag.models.registry import PRETRAINED
 from glot_rag.training.config import TrainingConfig, default_head
 
 
