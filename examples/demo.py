@@ -40,7 +40,9 @@ def main() -> None:
     options = parse_arguments()
     output = options.output
     output.mkdir(parents=True, exist_ok=True)
-    console.print("About a minute and a half on two free cores, more on older ones; each step says how long it took.", style="dim")
+    console.print(
+        "A minute and a half on two free cores, more on older ones; each step says how long it took.", style="dim"
+    )
     with step("Load all-MiniLM-L6-v2 and its GLOT heads"):
         glot = TorchEncoder.from_pretrained()
         mean = glot.with_pooling("mean")
