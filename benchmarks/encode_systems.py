@@ -148,13 +148,17 @@ def _source(bundle: Path) -> str | None:
 
 
 def load(system: System, folder: Path, threads: int) -> tuple[Encode, Encode]:
-    """How a system embeds documents and queries. Imports what it needs, and nothing else."""
+    """How a system embeds documents and queries. Imports what it needs, and nothing else.
+
+    Where a tool takes the system's precision by itself it is not named, so that all is as it comes.
+    """
     if system.tool in ("ONNX Runtime", "OpenVINO"):
         from glot_rag import OnnxEncoder
 
         runtime = system.tool.replace(" ", "").lower()
-        dtype = system.precision if system.tool == "OpenVINO" else None
-        exported = OnnxEncoder(folder / str(system.bundle), threads=threads, runtime=runtime, dtype=dtype)
+        exported = OnnxEncoder(folder / str(system.bundle), threads=threads, runtime=runtime)
+        if runtime == "openvino" and exported.dtype != system.precision:
+            exported = OnnxEncoder(exported.path, threads=threads, runtime=runtime, dtype=system.precision)
         return exported.encode_documents, exported.encode_queries
     if system.tool == "FastEmbed":
         return _fastembed(system, folder / str(system.bundle), threads)
@@ -176,9 +180,8 @@ def load(system: System, folder: Path, threads: int) -> tuple[Encode, Encode]:
     from glot_rag import GlotEncoder
 
     pooling, _, denoise = system.pooling.partition("+")
-    encoder = GlotEncoder.from_pretrained(
-        "minilm", pooling=pooling, dtype=system.precision, device="cpu", denoise=bool(denoise)
-    )
+    dtype = None if choices(folder, [system])["torch"] == system.precision else system.precision
+    encoder = GlotEncoder.from_pretrained("minilm", pooling=pooling, dtype=dtype, device="cpu", denoise=bool(denoise))
     return encoder.encode_documents, encoder.encode_queries
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from glot_rag.errors import BundleError, InputError, UnsupportedError
 from glot_rag.models.devices import choose_device, choose_dtype
-from glot_rag.models.layers import Layers
+from glot_rag.models.layers import Layers, in_two_dtypes
 from glot_rag.models.loading import load_with_transformers, longest_input, put_in_lower_case
 from glot_rag.models.pruning import Choose, Pruned, Pruning, run_layers
 from glot_rag.models.registry import ModelSource, resolve
@@ -37,6 +37,8 @@ class Backbone:
 
     Attributes:
         settings: how the model's own vectors are made, by the files beside it.
+        exact_choices: where tokens are dropped, the layers that the choice is made on run in float32, whatever the
+            dtype. Rounded to bfloat16, their states drop other tokens now and then.
     """
 
     def __init__(
@@ -46,9 +48,12 @@ class Backbone:
         tokenizer: Any,
         max_tokens: int,
         settings: SentenceSettings = NO_SETTINGS,
+        exact_choices: bool = False,
     ) -> None:
         self.source = source
         self.settings = settings
+        self.exact_choices = exact_choices
+        self._choosing: dict[int, Layers] = {}
         self.model = model.eval().requires_grad_(False)
         self.max_tokens = max_tokens
         self.tokenizer = Tokenizer.from_transformers(tokenizer, max_tokens)
@@ -72,7 +77,7 @@ class Backbone:
             name: "minilm", "mpnet", "e5", "smollm2", a directory, a .gguf file, or a hub id of anything that
                 `AutoModel` loads.
             device: "cpu", "cuda", "cuda:1", "mps"; None chooses.
-            dtype: "float32", "float16" or "bfloat16"; None chooses.
+            dtype: "float32", "float16" or "bfloat16"; None chooses, with `exact_choices` below float32.
             max_tokens: longest input in tokens; None is the model's own limit.
 
         Raises:
@@ -93,7 +98,8 @@ class Backbone:
             raise InputError(f"max_tokens must be from 1 to {limit}, the limit of '{source.name}'; got {max_tokens}")
         if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
             raise BundleError(f"'{source.name}': the tokeniser knows more tokens than the model has embeddings for")
-        backbone = cls(source, model.to(chosen_device), tokenizer, max_tokens or limit, settings)
+        exact = dtype is None and chosen_dtype != torch.float32
+        backbone = cls(source, model.to(chosen_device), tokenizer, max_tokens or limit, settings, exact)
         logger.info(
             "loaded '%s' from %s: %s on %s, up to %d tokens",
             source.name,
@@ -176,7 +182,9 @@ class Backbone:
         numbers = [self.layer_number(layer) for layer in layers]
         inputs = {"input_ids": ids, "attention_mask": mask.long()}
         if self._layers is not None:
-            return run_layers(self._layers, inputs, numbers, prunings, shorten=shorten)
+            start = max((number for pruning in prunings for number in pruning.layers), default=0)
+            of_run = self._exact_below(start) if prunings and self.exact_choices else self._layers
+            return run_layers(of_run, inputs, numbers, prunings, shorten=shorten)
         if prunings:
             Layers(self.model)  # says why it cannot be
         out = self.model(**inputs, output_hidden_states=True)
@@ -201,6 +209,14 @@ class Backbone:
         except UnsupportedError as error:
             logger.info("'%s' runs as a whole, whatever layers are read: %s", self.source.name, error)
             return None
+
+    def _exact_below(self, start: int) -> Layers:
+        """The layers, with embeddings and those below `start` in float32, which are loaded when first needed."""
+        if start not in self._choosing:
+            _, exact = load_with_transformers(self.source, torch.float32)
+            exact = exact.eval().requires_grad_(False).to(self.device)
+            self._choosing[start] = Layers(in_two_dtypes(exact, self.model, start))
+        return self._choosing[start]
 
     @cached_property
     def fingerprint(self) -> str:

@@ -3,6 +3,8 @@
 The model prepares what its layers need (embeddings, masks, rotary angles, position bias) and calls them in turn. Here
 it does so with stand-ins in place of the layers, which note their arguments. `glot_rag.models.pruning` then calls the
 real layers: as many as are wanted, over the tokens that are wanted. The model itself is not changed and has no hooks.
+
+Layers of one model may have different dtypes (`in_two_dtypes`): a layer gets its states and arguments in its own.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from glot_rag.errors import UnsupportedError
@@ -100,6 +103,8 @@ class Layers:
                 f"AutoModel loads it"
             ) from error
         self._parameters = [list(inspect.signature(layer.forward).parameters) for layer in self._layers]
+        dtypes = [_dtype(layer) for layer in self._layers]
+        self._dtypes = dtypes if len(set(dtypes)) > 1 else None
 
     def __len__(self) -> int:
         return len(self._layers)
@@ -130,12 +135,14 @@ class Layers:
 
     def run(self, number: int, states: Tensor, arguments: dict[str, Any]) -> Tensor:
         """One layer: states (B, L, D) -> (B, L, D)."""
+        if self._dtypes is not None:
+            states, arguments = _as_dtype((states, arguments), self._dtypes[number])
         return _first(self._layers[number](states, **arguments))
 
     def finish(self, states: Tensor) -> Tensor:
         """What the model does with the last layer's states: its final normalisation, if it has one."""
         norm = attrgetter(self._family.norm)(self._model) if self._family.norm else None
-        return states if norm is None else norm(states)
+        return states if norm is None else norm(states if self._dtypes is None else _as_dtype(states, _dtype(norm)))
 
     def is_causal(self, number: int) -> bool:
         """Whether a layer that gets no mask lets a token see only those before it."""
@@ -172,6 +179,32 @@ def _with_part(model: nn.Module, path: str, part: nn.Module) -> nn.Module:
     clone = copy.copy(model)
     clone._modules = {**model._modules, name: _with_part(getattr(model, name), rest, part) if rest else part}
     return clone
+
+
+def in_two_dtypes(lower: nn.Module, upper: nn.Module, count: int) -> nn.Module:
+    """Two copies of a transformer, of different dtypes, as one: the layers from number `count` on are `upper`'s.
+
+    Nothing is copied. It is for `Layers`, which hands the states over; its own forward pass does not.
+    """
+    path = FAMILIES[lower.config.model_type].layers  # type: ignore[union-attr, index]
+    of_lower, of_upper = map(attrgetter(path), (lower, upper))
+    return _with_part(lower, path, nn.ModuleList([*of_lower[:count], *of_upper[count:]]))
+
+
+def _dtype(layer: nn.Module) -> torch.dtype | None:
+    """Of a layer's floating-point parameters."""
+    return next((each.dtype for each in layer.parameters() if each.is_floating_point()), None)
+
+
+def _as_dtype(value: Any, dtype: torch.dtype | None) -> Any:
+    """The floating-point tensors in a value in a dtype. A mask's least value becomes the dtype's own, not infinity."""
+    if isinstance(value, dict):
+        return {name: _as_dtype(each, dtype) for name, each in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_as_dtype(each, dtype) for each in value)
+    if dtype is None or not isinstance(value, Tensor) or not value.is_floating_point() or value.dtype == dtype:
+        return value
+    return value.to(dtype).clamp(min=torch.finfo(dtype).min)
 
 
 def _first(output: Any) -> Tensor:

@@ -6,7 +6,7 @@ import importlib
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Protocol
 
@@ -30,7 +30,7 @@ class GraphRuntime(Protocol):
     Attributes:
         inputs: their names.
         outputs: their names.
-        dtype: what matrix products are computed in.
+        dtype: what matrix products are computed in, but for the outputs that are exact.
     """
 
     inputs: list[str]
@@ -80,20 +80,26 @@ def import_runtime(runtime: str) -> Any:
         raise MissingExtraError(error.name or runtime, "openvino" if runtime == "openvino" else "onnx") from error
 
 
-def load_graph(runtime: str, model: bytes, threads: int | None, dtype: str | None = None) -> GraphRuntime:
+def load_graph(
+    runtime: str, model: bytes, threads: int | None, dtype: str | None = None, exact: Collection[str] = ()
+) -> GraphRuntime:
     """Load a graph.
 
     Args:
         runtime: one of `RUNTIMES`.
         model: an ONNX file's content.
         threads: to compute with; None leaves it to the runtime.
-        dtype: of OpenVINO's arithmetic, one of `DTYPES`; None is the faster one. ONNX Runtime's is in the graph.
+        dtype: of OpenVINO's arithmetic, one of `DTYPES`; None is the faster one, but float32 for the outputs in
+            `exact`. ONNX Runtime's is in the graph.
+        exact: names of outputs.
 
     Raises:
         MissingExtraError: the runtime is not installed.
         Exception: the runtime's own, where it cannot load the graph.
     """
-    return _OpenVino(model, threads, dtype) if runtime == "openvino" else _OnnxRuntime(model, threads)
+    if runtime == "openvino":
+        return _OpenVino(model, threads, dtype, () if dtype else exact)
+    return _OnnxRuntime(model, threads)
 
 
 class _OnnxRuntime:
@@ -119,14 +125,15 @@ class _OnnxRuntime:
 class _OpenVino:
     """Several batches at a time, a thread each."""
 
-    def __init__(self, model: bytes, threads: int | None, dtype: str | None) -> None:
+    def __init__(self, model: bytes, threads: int | None, dtype: str | None, exact: Collection[str]) -> None:
         self._openvino = openvino = import_runtime("openvino")
         self._core = openvino.Core()
         self._model = self._core.read_model(model)
         self.inputs = [each.get_any_name() for each in self._model.inputs]
         self.outputs = [each.get_any_name() for each in self._model.outputs]
         self.dtype = dtype or ("bfloat16" if _faster_in_bfloat16() else "float32")
-        self._options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": _HINTS[self.dtype]}
+        self._exact = exact
+        self._options: dict[str, Any] = {}
         if threads is not None:
             self._options["INFERENCE_NUM_THREADS"] = threads
         self._compiled: dict[tuple[tuple[str, ...], str], Any] = {}
@@ -161,7 +168,8 @@ class _OpenVino:
                 # Only what these outputs need: a query does not run the documents' branch.
                 wanted = [self._model.output(name) for name in outputs]
                 part = self._openvino.Model(wanted, self._model.get_parameters())
-                options = {**self._options, "PERFORMANCE_HINT": hint}
+                dtype = self.dtype if set(outputs).isdisjoint(self._exact) else "float32"
+                options = {**self._options, "PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": _HINTS[dtype]}
                 self._compiled[outputs, hint] = self._core.compile_model(part, "CPU", options)
             return self._compiled[outputs, hint]
 

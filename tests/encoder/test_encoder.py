@@ -15,11 +15,14 @@ import torch
 from glot_rag.denoise.torch_denoiser import TorchDenoiser
 from glot_rag.embedder import Embedder, Vectors
 from glot_rag.encoder import storage as encoder_module
+from glot_rag.encoder.base import GlotEncoder
 from glot_rag.encoder.together import encode_documents_together, encode_queries_together
 from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.errors import BundleError, InputError, ModelNotFoundError
+from glot_rag.evaluation import NoiseSpec, corrupt, load_stdlib
 from glot_rag.head import AdaPool, BaselinePooling, GlotHead, save_head
 from glot_rag.head.config import HeadConfig
+from glot_rag.models import devices
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.registry import PRETRAINED
 from glot_rag.models.tokenizer import TokenBatch
@@ -133,6 +136,22 @@ def test_bfloat16_is_close_to_float32(
 
 
 BFLOAT16_FLOOR = 0.999
+
+
+def test_where_bfloat16_is_chosen_the_same_tokens_are_dropped_as_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the words are noise: in bfloat16 alone, as somebody may ask for, other tokens are dropped."""
+    monkeypatch.setattr(devices, "_faster_in_bfloat16", lambda: True)
+    texts = list(load_stdlib(None).documents.values())[::60]
+    noisy = [each.text for each in corrupt(texts, NoiseSpec.parse("words:0.5"), seed=0)]
+    exact, half, chosen = (
+        GlotEncoder.from_pretrained("minilm", backend="torch", device="cpu", denoise=False, dtype=dtype)
+        for dtype in ("float32", "bfloat16", None)
+    )
+    expected = exact.encode_documents(noisy)
+    assert cosines(half.encode_documents(noisy), expected).min() < BFLOAT16_FLOOR
+    found = cosines(chosen.encode_documents(noisy), expected)
+    assert found.min() > 0.9999
+    assert found.min() < 1 - 1e-6  # the upper layers were in bfloat16
 
 
 # ---- odd texts

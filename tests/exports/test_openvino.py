@@ -58,7 +58,13 @@ def test_bfloat16_is_chosen_where_it_is_faster_and_no_head_drops_tokens(
     (mean / "onnx.json").write_text(record.replace('"pooling": "glot"', '"pooling": "mean"'), encoding="utf-8")
     try:
         assert OnnxEncoder(mean, runtime="openvino").dtype == (chosen if capable else "float32")
-        assert OnnxEncoder(small.path, runtime="openvino").dtype == "float32"
+        glot = OnnxEncoder(small.path, runtime="openvino")
+        assert glot.dtype == "float32"
+        texts = [text for text in TEXTS if text]
+        exact = OnnxEncoder(small.path, runtime="openvino", dtype="float32")
+        assert np.array_equal(glot.encode_documents(texts), exact.encode_documents(texts))
+        same = np.array_equal(glot.encode_queries(texts), exact.encode_queries(texts))
+        assert same == (chosen == "float32" or not capable)  # queries are mean-pooled, which needs no float32
     finally:
         runtimes._faster_in_bfloat16.cache_clear()
 

@@ -16,7 +16,7 @@ import transformers
 from torch import Tensor, nn
 
 from glot_rag.errors import UnsupportedError
-from glot_rag.models.layers import FAMILIES, LayerCalls, Layers
+from glot_rag.models.layers import FAMILIES, LayerCalls, Layers, in_two_dtypes
 from glot_rag.models.pruning import Pruning, mix, run_layers
 
 NUM_LAYERS, WIDTH, LENGTH = 4, 32, 21
@@ -149,6 +149,31 @@ def test_a_family(name: str, attention: str, padding: str, make: Make) -> None:
             assert difference(masked, expected[-1], pruned.stays) > 1e-2  # the dropped tokens had a say
             assert difference(whole.states, expected[-1], mask) < 1e-5
             assert difference(pruned.states, masked, pruned.stays) < 1e-5
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_family_with_its_lower_layers_in_float32(name: str, make: Make) -> None:
+    """A choice is made on states in float32; above it the layers run in bfloat16, over the tokens that stay."""
+    attention = "eager" if name in ("mpnet", "gemma2") else "sdpa"
+    exact, inputs = make(name, attention), batch("right")
+    half = copy.deepcopy(exact).to(torch.bfloat16)
+    seen: list[Tensor] = []
+
+    def choose(states: Tensor, mask: Tensor) -> Tensor:
+        seen.append(states)
+        return some(states, mask)
+
+    results = [
+        run_layers(Layers(model), inputs, (NUM_LAYERS,), [Pruning((AFTER,), choose)])
+        for model in (exact, in_two_dtypes(exact, half, AFTER), half)
+    ]
+    (whole, pruned), (mixed_whole, mixed), _ = ((states[0], kept[0].states) for states, kept in results)
+    assert torch.equal(seen[1], seen[0])
+    assert not torch.equal(seen[2].float(), seen[0])
+    mask, stays = inputs["attention_mask"].bool(), results[0][1][0].stays
+    for given, expected, where in ((mixed_whole, whole, mask), (mixed, pruned, stays)):
+        assert not torch.equal(given.float(), expected)  # it was bfloat16
+        assert torch.nn.functional.cosine_similarity(given.float(), expected, dim=-1)[where].min() > 0.99
 
 
 def test_the_families_are_tested() -> None:
