@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from glot_rag.errors import IndexNotFoundError
+
 Directory = Annotated[Path, typer.Argument(help="Directory of the index.")]
 Destination = Annotated[Path, typer.Argument(help="A directory that is empty or does not exist.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -140,6 +142,8 @@ def import_index(
     from glot_rag.index import import_index
 
     if not (source / "run.json").is_file():
+        if not (source / "index.json").is_file():
+            raise IndexNotFoundError(f"{source} is neither what export-index wrote nor what embed wrote")
         typer.echo(f"{import_index(source, directory):,} documents in {directory}")
         return
     from glot_rag.shards import import_shards, index_of_shards

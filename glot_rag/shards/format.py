@@ -204,12 +204,14 @@ def read_columns(folder: Path, record: ShardRecord, names: Sequence[str] | None 
     path = record.file(folder)
     try:
         if names is None and sha256_of(path) != record.sha256:
-            raise DatasetError(f"{path} does not match its manifest: remove both and run `glot-rag embed` again")
+            raise DatasetError(f"{path} does not match its manifest: remove it and run `glot-rag embed` again")
         with open(path, "rb") as opened, parquet.ParquetFile(opened) as file:
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=None if names is None else list(names)):
                 yield {name: _values(batch.column(name)) for name in batch.schema.names}
     except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise DatasetError(
+            f"{path} cannot be read ({error.strerror or error}): if it is lost, run `glot-rag embed` again"
+        ) from error
     except (pyarrow.ArrowException, ValueError) as error:
         if isinstance(error, GlotError):
             raise

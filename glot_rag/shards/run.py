@@ -245,7 +245,11 @@ def _read(
     touched = [key for key, record in known.items() if given & set(record.made_from["files"])]
     given |= {file for key in touched for file in known[key].made_from["files"] if os.path.exists(file)}
     parts = plan_parts(sorted(given))
-    hashes = {key: record.made_from["hashes"] for key, record in known.items()}
+    hashes = {
+        key: record.made_from["hashes"]
+        for key, record in known.items()
+        if all(shard.file(folder).is_file() for shard in document_shards(record))
+    }
     items = [{"key": part.key, "files": list(part.files), "known": hashes.get(part.key)} for part in parts]
     read = {"folder": str(folder), "options": {**asdict(options), "strict": False}}
     for done in watch(engine.map(ReadPart, read, items), "reading", len(items), "documents"):
@@ -325,7 +329,9 @@ def _embed(
     waiting = [
         {"name": shard.name, "rows": shard.rows, "sha256": shard.sha256}
         for shard in shards
-        if shard.name not in made or made[shard.name].made_from["documents"] != shard.sha256
+        if shard.name not in made
+        or made[shard.name].made_from["documents"] != shard.sha256
+        or not made[shard.name].file(folder).is_file()
     ]
     settings = {"folder": str(folder), "embed": embed}
     started = time.monotonic()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glot_rag import errors
-from glot_rag.errors import GlotError, InputError, MissingExtraError
+from glot_rag.errors import GlotError, InputError
 from glot_rag.index.validation import check_count, check_number
 from glot_rag.shards.engine import Item, MakeWorker
+from ray_glot.connecting import connect, last_line
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -33,11 +33,11 @@ class RayEngine:
         workers: processes, at most.
         cpus: of each worker; its threads, too.
         gpus: of each worker, such as 1 or 0.5.
-        address: of the cluster, such as "auto" or "ray://head:10001". None is the cluster that this process is
-            connected to, or that RAY_ADDRESS names, or else a new one on this machine.
+        address: of the cluster, such as "head:6379", or "auto" for the one that this machine is of. None is the cluster
+            that this process is connected to, or that RAY_ADDRESS names, or else a new one on this machine.
 
     Raises:
-        InputError: a count that cannot be, or no cluster at that address.
+        InputError: a count that cannot be, no cluster at that address, or no room in it for one worker.
         MissingExtraError: Ray is not installed.
     """
 
@@ -48,8 +48,9 @@ class RayEngine:
         self._gpus = check_number(gpus, "gpus")
         if self._gpus < 0:
             raise InputError(f"gpus must be 0 or more, got {gpus!r}")
-        _connect(address)
-        self.workers = self._fitting() if workers is None else check_count(workers, "workers")
+        connect(address)
+        room = self._room()
+        self.workers = room if workers is None else check_count(workers, "workers")
 
     def map(self, make: MakeWorker, settings: Mapping[str, Any], items: Iterable[Item]) -> Iterator[dict[str, Any]]:
         """See `Engine.map`. An item whose worker or machine died is given to another one."""
@@ -67,17 +68,18 @@ class RayEngine:
             num_cpus=self._cpus,
             num_gpus=self._gpus or None,
         )
+        dataset.context.enable_progress_bars = False  # there is one already
         try:
             for row in dataset.iter_rows():
                 yield _report(json.loads(row["report"]))
         except ray.exceptions.RayError as error:
             raise InputError(
-                f"Ray's workers fail ({_last_line(error)}); glot-rag must be installed on every machine, with the "
+                f"Ray's workers fail ({last_line(error)}); glot-rag must be installed on every machine, with the "
                 "models, and all must see the same paths"
             ) from error
 
-    def _fitting(self) -> int:
-        """As many workers as the cluster has room for."""
+    def _room(self) -> int:
+        """How many workers fit into the cluster; none would wait for ever."""
         import ray
 
         there = ray.cluster_resources()
@@ -86,8 +88,9 @@ class RayEngine:
             room = min(room, there.get("GPU", 0) // self._gpus)
         if room < 1:
             raise InputError(
-                f"no worker of {self._cpus} CPUs and {self._gpus} GPUs fits the cluster, which has "
-                f"{there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs"
+                f"no worker of {self._cpus} CPUs and {self._gpus:g} GPUs fits the cluster, which has "
+                f"{there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs: ask for less, or first start "
+                "a machine that has them"
             )
         return int(room)
 
@@ -120,26 +123,3 @@ def _report(report: dict[str, Any]) -> dict[str, Any]:
         error.args = (message,)
         raise error
     return report
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip()[:300] if lines else type(error).__name__
-
-
-def _connect(address: str | None) -> None:
-    try:
-        import ray
-        import ray.data
-    except ImportError:
-        raise MissingExtraError("ray", "ray") from None
-    if ray.is_initialized():
-        return
-    try:
-        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
-    except Exception as error:  # Ray raises a bare Exception where a node is slow to start
-        where = address or os.environ.get("RAY_ADDRESS") or "this machine"
-        raise InputError(
-            f"no Ray cluster at {where} ({error!s:.200}): start one with `ray start --head`, or leave the address out "
-            "for one on this machine"
-        ) from error

@@ -198,6 +198,22 @@ def test_damaged_shards_are_refused(corpus, out, encoder, kind):
             list(read_columns(out, record))
 
 
+@pytest.mark.parametrize("kind", [DOCUMENTS, CHUNKS])
+def test_shards_that_are_lost_are_made_again(corpus, out, encoder, kind):
+    embed_corpus([corpus], out, encoder, denoise=False)
+    rows = all_rows(out)
+    name = manifests(out, CHUNKS)[0].name
+    (out / kind / f"{name}.parquet").unlink()
+    if kind == CHUNKS:
+        with pytest.raises(DatasetError, match=r"No such file .*: if it is lost, run `glot-rag embed` again"):
+            all_rows(out)
+    report = embed_corpus([corpus], out)
+    assert (report.read.documents > 0) == (kind == DOCUMENTS)
+    assert (report.embedded > 0) == (kind == CHUNKS)  # of the same documents come the same chunks
+    assert all_rows(out) == rows
+    assert (out / kind / f"{name}.parquet").is_file()
+
+
 def test_a_batch_is_a_function_from_columns_to_columns(out, encoder):
     encoder.save(out)
     embed = EmbedBatch(str(out), chunk_tokens=16)

@@ -1,9 +1,5 @@
 """The same corpus through Ray and through one process: the same rows, bit by bit."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 from fake_encoder import all_rows
 from fake_engine import FakeEngine
@@ -47,23 +43,8 @@ def test_settings_that_cannot_be(ray_here):
         RayEngine(workers=0)
     with pytest.raises(InputError, match="gpus must be 0 or more, got -1"):
         RayEngine(gpus=-1)
-    with pytest.raises(InputError, match=r"no worker of 1 CPUs and 1\.0 GPUs fits the cluster, which has 2 CPUs"):
+    with pytest.raises(InputError, match="no worker of 1 CPUs and 1 GPUs fits the cluster, which has 2 CPUs"):
         RayEngine(gpus=1)
+    with pytest.raises(InputError, match="ask for less, or first start a machine that has them"):
+        RayEngine(workers=1, cpus=3)  # Ray would wait for one
     assert RayEngine().workers == 2
-
-
-@pytest.mark.long  # Ray waits half a minute
-def test_no_cluster_at_the_address(tmp_path):
-    (tmp_path / "a.txt").write_text("a text")
-    command = ["-c", "from glot_rag.cli.app import main; main()", "embed", str(tmp_path / "a.txt"), "--engine", "ray"]
-    done = subprocess.run(
-        [sys.executable, *command, "--out", str(tmp_path / "run")],
-        env=os.environ | {"RAY_ADDRESS": "ray://127.0.0.1:1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "no Ray cluster at ray://127.0.0.1:1" in done.stderr
-    assert "start one with `ray start --head`" in done.stderr
-    assert not (tmp_path / "run").exists()
