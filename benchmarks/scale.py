@@ -27,7 +27,15 @@ from index_data import Figures, Vectors, alone, clocked, peak_mib, percentiles, 
 from numpy.typing import NDArray
 
 from glot_rag.index.vectors.faiss_index import load_faiss
-from glot_rag.shards import EmbedReport, LocalEngine, chunk_shards, embed_corpus, import_shards, index_of_shards
+from glot_rag.shards import (
+    EmbedReport,
+    LocalEngine,
+    chunk_shards,
+    embed_corpus,
+    import_shards,
+    index_of_shards,
+    parts,
+)
 from glot_rag.shards.engine import Item, MakeWorker
 from glot_rag.shards.format import CHUNKS, ShardRecord, ShardWriter, chunk_schema, read_columns, write_manifest
 from glot_rag.shards.lists import TRAINED, ListIndex, build_lists
@@ -60,8 +68,9 @@ def main() -> None:
 def throughput(folder: Path, documents: int, workers: list[int]) -> Iterator[dict[str, Any]]:
     """Chunks a second, denoised and embedded, and of a core in this process.
 
-    The latter has the loading of models in it, so give enough documents.
+    Both have the start of processes and the loading of models in them, so give enough documents.
     """
+    parts._EVERY = 8  # files a part: small shards, so that two workers share even few documents evenly
     corpus = folder / "corpus"
     corpus.mkdir()
     texts = docstrings()

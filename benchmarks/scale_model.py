@@ -160,6 +160,17 @@ def embedding_rows(record: Record) -> Rows:
     return rows
 
 
+def fault_rows(record: Record) -> Rows:
+    """Of `ray_faults.py`: a fault a row."""
+    head = ["fault", "set aside", "chunks", "ids", "missing", "twice", "with other text", "made again"]
+    rows = [[*head, "largest difference in a vector"]]
+    for each in record["faults"]:
+        counts = [each["set_aside"], each["rows"], each["ids"], each["missing"], each["rows"] - each["ids"]]
+        counts += [each["other"], each["again"]]
+        rows.append([each["fault"], *(f"{count:,}" for count in counts), f"{each['difference']:.1g}"])
+    return rows
+
+
 def list_rows(record: Record) -> Rows:
     """A number of lists that are looked into a row."""
     found = record["lists"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich import box
 from rich.table import Table
-from scale_model import embedding_rows, list_rows
+from scale_model import embedding_rows, fault_rows, list_rows
 
 from glot_rag.evaluation.report.results import PRIMARY_METRIC, recovery
 from glot_rag.evaluation.report.terminal import share_label
@@ -333,6 +333,7 @@ KINDS: tuple[tuple[Callable[[Record], bool], Callable[[Record], Rows]], ...] = (
     (lambda record: "keyword_noise" in record, keyword_noise_rows),
     (lambda record: "embedding" in record, embedding_rows),
     (lambda record: "lists" in record, list_rows),
+    (lambda record: "faults" in record, fault_rows),
     (lambda record: "backbone_results" in record, backbone_rows),
     (lambda record: "language_results" in record, language_rows),
     (lambda record: "f1" in record and "part" in record, block_noise_rows),

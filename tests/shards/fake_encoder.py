@@ -1,10 +1,11 @@
-"""An encoder without a model that can be saved, found again, slowed down and made to fail, also in other processes."""
+"""Encoders that can be saved, found again, slowed down and made to fail, also in other processes."""
 
 import hashlib
 import json
 import os
 import re
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +33,7 @@ class FakeEncoder:
     def encode_documents(self, texts, *, show_progress=False, batch_tokens=None):
         rows = np.zeros((len(texts), DIMENSION), np.float32)
         for row, text in zip(rows, texts, strict=True):
-            if "POISON" in text:
-                raise RuntimeError("this text cannot be embedded")
-            if "DEADLY" in text:
-                os._exit(137)
+            fail_at(text)
             seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
             row[:] = np.random.default_rng(seed).standard_normal(DIMENSION)
             row /= np.linalg.norm(row)
@@ -49,20 +47,47 @@ class FakeEncoder:
         (Path(path) / "encoder.json").write_text(json.dumps([self.fingerprint, self.seconds]))
 
 
+class WithModel:
+    """A real encoder that fails at the same texts."""
+
+    def __init__(self, path, dtype):
+        from glot_rag import GlotEncoder
+
+        self._encoder = GlotEncoder.from_pretrained(path, dtype=dtype)
+
+    def __getattr__(self, name):
+        return getattr(self._encoder, name)
+
+    def encode_documents(self, texts):
+        for text in texts:
+            fail_at(text)
+        return self._encoder.encode_documents(texts)
+
+
+def fail_at(text):
+    if "POISON" in text:
+        raise RuntimeError("this text cannot be embedded")
+    if "DEADLY" in text:
+        os._exit(137)
+
+
+@cache
 def load(path, dtype=None):
-    """What `save` wrote."""
-    name, seconds = json.loads((Path(path) / "encoder.json").read_text())
-    return FakeEncoder(name, seconds)
+    """What `save` wrote, also that of a real encoder."""
+    values = json.loads((Path(path) / "encoder.json").read_text())
+    return FakeEncoder(*values) if isinstance(values, list) else WithModel(path, dtype)
 
 
-load.cache_clear = lambda: None
+def load_these():
+    """From now on, this process loads these encoders."""
+    from glot_rag.shards import embedding, run
+
+    embedding.load_encoder = run.load_encoder = load
 
 
 def use_fake(make, **settings):
     """Make a worker in a process in which encoders are these."""
-    from glot_rag.shards import embedding
-
-    embedding.load_encoder = load
+    load_these()
     return make(**settings)
 
 

@@ -119,8 +119,8 @@ def test_a_document_that_ends_the_process_is_found_and_set_aside(corpus, out):
     code = (
         f"import sys; sys.path[:0] = {[str(Path(__file__).parent)]!r}\n"
         "import fake_encoder\n"
-        "from glot_rag.shards import embed_corpus, embedding, run, parts\n"
-        "embedding.load_encoder = run.load_encoder = fake_encoder.load\n"
+        "from glot_rag.shards import embed_corpus, parts\n"
+        "fake_encoder.load_these()\n"
         "parts.SHARD_DOCUMENTS = 7\n"
         f"report = embed_corpus([{str(corpus)!r}], {str(out)!r}, fake_encoder.FakeEncoder(), denoise=False)\n"
         "print(report.set_aside, report.recomputed)"

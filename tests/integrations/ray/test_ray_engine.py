@@ -23,6 +23,16 @@ def test_ray_makes_what_one_process_makes(corpus, tmp_path, encoder, ray_here):
         assert hashes[0] == hashes[1]
 
 
+def test_a_document_that_ends_its_worker_is_set_aside(corpus, tmp_path, encoder, ray_here):
+    (corpus / "005.txt").unlink()
+    embed_corpus([corpus], tmp_path / "here", encoder, denoise=False)
+    (corpus / "005.txt").write_text("DEADLY")
+    report = embed_corpus([corpus], tmp_path / "there", encoder, denoise=False, engine=FakeEngine(workers=2))
+    assert all_rows(tmp_path / "there") == all_rows(tmp_path / "here")
+    reason = "the process ended twice at this document alone; was it short of memory?"
+    assert [tuple(each) for each in report.set_aside] == [(f"{corpus.resolve()}/005.txt", reason)]
+
+
 def test_the_model_reads_the_same_through_ray(tmp_path, ray_here, minilm_folder, prose):
     """With denoising: fitted over shards by workers, denoised and embedded by others."""
     corpus = tmp_path / "corpus"
