@@ -70,14 +70,15 @@ def throughput(folder: Path, documents: int, workers: list[int]) -> Iterator[dic
 
     Both have the start of processes and the loading of models in them, so give enough documents.
     """
-    parts._EVERY = 8  # files a part: small shards, so that two workers share even few documents evenly
     corpus = folder / "corpus"
     corpus.mkdir()
     texts = docstrings()
     for number in range(documents):
         text = texts[number % len(texts)]
         (corpus / f"{number}.txt").write_text(f"{MENU}{text}\nImprint\nContact us\n# {number}\n", encoding="utf-8")
+    usual = parts._EVERY
     for count in workers:
+        parts._EVERY = 8 if count else usual  # files a part: small shards, which workers share evenly
         out, computed = folder / f"run{count}", time.process_time()
         report = run(corpus, out, count)
         core_seconds = time.process_time() - computed
