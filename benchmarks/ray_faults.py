@@ -1,6 +1,6 @@
 """What a corpus embedded on Ray comes to when something dies: rows, what is made again, and equality to one process.
 
-    python benchmarks/ray_faults.py --json benchmarks/results/ray-faults.json       # needs Ray and minilm; ten minutes
+    python benchmarks/ray_faults.py --json benchmarks/results/ray-faults.json       # needs Ray and minilm; five minutes
 
 The faults are those of tests/integrations/ray, where a fake encoder makes them quick; here it is minilm, in float32, on
 two CPUs. Each run is held against one of a single process over the same documents. A document that ends its process
@@ -29,7 +29,7 @@ ENCODER = "minilm"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, default=120)
+    parser.add_argument("--documents", type=int, default=80)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     parts._EVERY = 8  # files a part: small shards, of which many are whole when something dies
