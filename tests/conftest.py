@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                     snippets += line
     if snippets:
         terminalreporter.write_line(f"documentation: {snippets} snippets run")
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Runs `glot-rag` with the given arguments in this process; gives the exit code."""
+    from glot_rag.cli.app import main
+
+    def run(*arguments: str | Path) -> int:
+        monkeypatch.setattr(sys, "argv", ["glot-rag", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0)
+
+    return run
 
 
 def _folder(package: str) -> Path:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from glot_rag import Denoiser, GlotEncoder, GlotIndex, TorchEncoder
-from glot_rag.cli.app import main
 from glot_rag.denoise.storage import load_fitted_head
 from glot_rag.denoise.torch_denoiser import TorchDenoiser
 from glot_rag.head.block_storage import load_block_head
@@ -24,13 +22,6 @@ KETTLE = "The kettle boils a litre of water in two minutes and switches itself o
 BICYCLE = "Pump the tyres of the bicycle once a week and oil its chain before every winter ride in the rain."
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    monkeypatch.setattr(sys, "argv", ["glot-rag", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     pages = tmp_path / "pages"
@@ -41,63 +32,67 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_index_then_search(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+    command: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    folder: Path,
+    tmp_path: Path,
 ) -> None:
     out = tmp_path / "index"
-    assert run(monkeypatch, "index", folder, "--out", out) == 0
+    assert command("index", folder, "--out", out) == 0
     assert "2 chunks from 2 files; 2 in" in capsys.readouterr().out
-    assert run(monkeypatch, "search", out, "how fast does it heat water", "-k", "2", "--json") == 0
+    assert command("search", out, "how fast does it heat water", "-k", "2", "--json") == 0
     hits = json.loads(capsys.readouterr().out)
     assert [Path(hit["id"]).name for hit in hits] == ["kettle.html#0", "bicycle.md#0"]
     assert hits[0]["score"] > hits[1]["score"]
-    assert run(monkeypatch, "search", out, "bicycle maintenance", "-k", "1") == 0
+    assert command("search", out, "bicycle maintenance", "-k", "1") == 0
     shown = capsys.readouterr().out
     assert "bicycle.md" in shown
     assert "oil its chain" in shown
     for mode in ("vector", "hybrid"):
-        assert run(monkeypatch, "search", out, "bicycle", "-k", "1", "--mode", mode) == 0
+        assert command("search", out, "bicycle", "-k", "1", "--mode", mode) == 0
         assert "bicycle.md" in capsys.readouterr().out
     with monkeypatch.context() as patch:  # by words alone no model is loaded
         patch.setattr("glot_rag.encoder.base.GlotEncoder.from_pretrained", None)
-        assert run(monkeypatch, "search", out, "oiled chains", "--mode", "keyword") == 0
+        assert command("search", out, "oiled chains", "--mode", "keyword") == 0
         assert "oil its chain" in capsys.readouterr().out
-        assert run(monkeypatch, "search", out, "zebra", "--mode", "keyword") == 0
+        assert command("search", out, "zebra", "--mode", "keyword") == 0
         assert "no document has one of these words" in capsys.readouterr().out
-    assert run(monkeypatch, "search", out, "bicycle", "--mode", "both") == 2
+    assert command("search", out, "bicycle", "--mode", "both") == 2
     assert "--mode must be one of vector, keyword, hybrid; got 'both'" in capsys.readouterr().err
     # Again: nothing is doubled, a new file is added, and the index's own encoder is used.
     (folder / "tea.txt").write_text("Green tea should not be brewed with boiling water.")
-    assert run(monkeypatch, "index", folder, "--out", out) == 0
+    assert command("index", folder, "--out", out) == 0
     with GlotIndex.open(out, encoder=GlotEncoder.from_pretrained(out / "encoder")) as index:
         names = sorted(Path(document.id).name for document in index)
     assert names == ["bicycle.md#0", "kettle.html#0", "tea.txt#0"]
     assert "1 chunks from 1 files; 2 files unchanged; 3 in" in capsys.readouterr().out
     # Another encoder than that of the index is refused, not ignored.
-    assert run(monkeypatch, "index", folder, "--out", out, "--pooling", "glot") == 2
+    assert command("index", folder, "--out", out, "--pooling", "glot") == 2
     assert "was made with --pooling mean, not glot; leave the option out" in capsys.readouterr().err
     (folder / "tea.txt").unlink()
-    assert run(monkeypatch, "index", folder, "--out", out, "--pooling", "mean", "--sync") == 0
+    assert command("index", folder, "--out", out, "--pooling", "mean", "--sync") == 0
     assert "0 chunks from 0 files; 2 files unchanged; 1 chunks removed; 2 in" in capsys.readouterr().out
 
 
 def test_a_file_that_cannot_be_read_is_set_aside_or_with_strict_an_error(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+    command: Callable[..., int], capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
 ) -> None:
     (folder / "menu.txt").write_bytes(b"caf\xe9 cr\xe8me and more")
-    assert run(monkeypatch, "index", folder, "--out", tmp_path / "strict", "--strict") == 2
+    assert command("index", folder, "--out", tmp_path / "strict", "--strict") == 2
     assert "menu.txt: not UTF-8" in capsys.readouterr().err
     out = tmp_path / "index"
-    assert run(monkeypatch, "index", folder, "--out", out) == 0
+    assert command("index", folder, "--out", out) == 0
     shown = capsys.readouterr()
     assert "1 set aside" in shown.err
     assert "2 in" in shown.out
     (folder / "menu.txt").unlink()
-    assert run(monkeypatch, "index", folder, "--out", out, "--strict") == 0
+    assert command("index", folder, "--out", out, "--strict") == 0
     assert "0 chunks from 0 files; 2 files unchanged" in capsys.readouterr().out  # being strict alters no text
 
 
 def test_an_index_drops_noise_and_keeps_its_denoiser(
-    monkeypatch: pytest.MonkeyPatch,
+    command: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     prose: list[tuple[str, str]],
@@ -107,11 +102,11 @@ def test_an_index_drops_noise_and_keeps_its_denoiser(
     records = [{"id": name, "text": f"{bar}\n{text[:300]}"} for name, text in prose[:60]]
     pages.write_text("".join(json.dumps(record) + "\n" for record in records))
     out, plain = tmp_path / "index", tmp_path / "plain"
-    assert run(monkeypatch, "index", pages, "--out", out) == 0
+    assert command("index", pages, "--out", out) == 0
     assert re.search(
         r"noise: [\d,]+ of [\d,]+ words \(\d+%\) and \d+ of \d+ blocks were dropped", capsys.readouterr().err
     )
-    assert run(monkeypatch, "index", pages, "--out", plain, "--no-denoise", "--pooling", "mean") == 0
+    assert command("index", pages, "--out", plain, "--no-denoise", "--pooling", "mean") == 0
     shown = capsys.readouterr()
     assert "noise:" not in shown.err
     assert not (plain / "denoiser").exists()
@@ -123,19 +118,20 @@ def test_an_index_drops_noise_and_keeps_its_denoiser(
     # A later run cleans with the same denoiser, and leaves what did not change as it is.
     assert kept_denoiser(out).fitted  # type: ignore[union-attr]
     (tmp_path / "more.txt").write_text(f"{bar}\n{KETTLE}")
-    assert run(monkeypatch, "index", tmp_path / "more.txt", pages, "--out", out) == 0
+    assert command("index", tmp_path / "more.txt", pages, "--out", out) == 0
     assert "1 chunks from 1 files; 1 files unchanged; 61 in" in capsys.readouterr().out
-    assert run(monkeypatch, "search", out, "how fast does it heat water", "-k", "1", "--json") == 0
+    assert command("search", out, "how fast does it heat water", "-k", "1", "--json") == 0
     (hit,) = json.loads(capsys.readouterr().out)
     assert (hit["id"].endswith("more.txt#0"), hit["text"], hit["metadata"]["lines"]) == (True, KETTLE, [7, 7])
     # An index is denoised as a whole or not at all.
-    assert run(monkeypatch, "index", pages, "--out", plain, "--denoise") == 2
+    assert command("index", pages, "--out", plain, "--denoise") == 2
     assert "was made with --no-denoise: leave the option out" in capsys.readouterr().err
-    assert run(monkeypatch, "index", pages, "--out", out, "--no-denoise") == 2
+    assert command("index", pages, "--out", out, "--no-denoise") == 2
     assert "was made with --denoise: leave the option out" in capsys.readouterr().err
 
 
 def test_train_gives_both_heads_and_says_whether_they_help(
+    command: Callable[..., int],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tiny: Callable[[str], Backbone],
@@ -149,7 +145,7 @@ def test_train_gives_both_heads_and_says_whether_they_help(
     options = ["--text", texts, "--backbone", backbone.source.location, "--out", out, "--limit", "60"]
     monkeypatch.setattr("glot_rag.training.classifier._STEPS", 2)  # of an epoch
     monkeypatch.setattr("glot_rag.training.heads.MADE", 120)
-    assert run(monkeypatch, "train", *options) == 0
+    assert command("train", *options) == 0
     shown = capsys.readouterr().out
     for phrase in (
         "pages made of texts: real ones make a better head",
@@ -179,18 +175,18 @@ def test_train_gives_both_heads_and_says_whether_they_help(
     assert not (out / "cache" / "target.bin").exists()  # token labels alone: the upper layers are not run
     # A run that is finished is left as it is.
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.*") if "cache" not in path.parts}
-    assert run(monkeypatch, "train", *options) == 0
+    assert command("train", *options) == 0
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.*") if "cache" not in path.parts} == before
     assert capsys.readouterr().out.splitlines()[:3] == shown.splitlines()[:3]
 
 
 def test_train_says_when_the_texts_are_too_few(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny: Callable[[str], Backbone], tmp_path: Path
+    command: Callable[..., int], capsys: pytest.CaptureFixture[str], tiny: Callable[[str], Backbone], tmp_path: Path
 ) -> None:
     texts = tmp_path / "texts.jsonl"
     texts.write_text("".join(json.dumps({"text": f"{number} {KETTLE}"}) + "\n" for number in range(8)))
     options = ["--text", texts, "--backbone", tiny("bert").source.location, "--out", tmp_path / "head"]
-    assert run(monkeypatch, "train", *options) == 2
+    assert command("train", *options) == 2
     assert "expected at least 20, got 8" in capsys.readouterr().err
     assert not (tmp_path / "head").exists()
 
@@ -205,6 +201,7 @@ def test_train_says_when_the_texts_are_too_few(
     ],
 )
 def test_a_mistake_is_one_message_and_exit_code_2(
+    command: Callable[..., int],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -212,7 +209,7 @@ def test_a_mistake_is_one_message_and_exit_code_2(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run(monkeypatch, *arguments) == 2
+    assert command(*arguments) == 2
     shown = capsys.readouterr()
     assert message in shown.err
     assert "Traceback" not in shown.err

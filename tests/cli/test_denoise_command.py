@@ -6,20 +6,13 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from glot_rag import Denoiser
-from glot_rag.cli.app import main
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    monkeypatch.setattr(sys, "argv", ["glot-rag", "denoise", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
 
 
 @pytest.fixture
@@ -32,14 +25,14 @@ def folder(tmp_path: Path, pages: list[str]) -> Path:
 
 
 def test_files_are_cleaned_by_a_fitted_denoiser(
-    monkeypatch: pytest.MonkeyPatch,
+    command: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
     folder: Path,
     tmp_path: Path,
     pages: list[str],
 ) -> None:
     out = tmp_path / "clean"
-    assert run(monkeypatch, folder, "--out", out) == 0
+    assert command("denoise", folder, "--out", out) == 0
     expected = Denoiser.from_pretrained().fit(pages, ["a"] * 60).denoise(pages, ["a"] * 60)
     files = sorted(out.glob("*.txt"))
     assert [file.name for file in files[:2]] == ["01-00.txt", "02-01.txt"]
@@ -55,14 +48,16 @@ def test_files_are_cleaned_by_a_fitted_denoiser(
         assert all(page[b["start"] : b["end"]] == b["text"] for b in record["dropped"])
     assert any(record["dropped"] for record in records)
     assert f"60 documents in {out}" in capsys.readouterr().out
-    assert run(monkeypatch, folder, "--out", out) == 2
+    assert command("denoise", folder, "--out", out) == 2
     assert "is not an empty folder" in capsys.readouterr().err
 
 
-def test_a_pipe(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_a_pipe(
+    command: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
     text = "The kettle boils a litre of water — in two minutes.\nIt switches itself off.\n"
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
-    assert run(monkeypatch, "-") == 0
+    assert command("denoise", "-") == 0
     assert capsysbinary.readouterr().out.decode() == Denoiser.from_pretrained().denoise([text])[0].text
 
 
@@ -85,7 +80,9 @@ def test_mistakes_are_told_before_a_model_is_loaded(tmp_path: Path, folder: Path
     assert not (tmp_path / "x").exists()
 
 
-def test_standard_input_that_is_not_utf_8(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_standard_input_that_is_not_utf_8(
+    command: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO("Zürich".encode("latin-1"))))
-    assert run(monkeypatch, "-") == 2
+    assert command("denoise", "-") == 2
     assert "standard input is not UTF-8 (byte 1)" in capsys.readouterr().err

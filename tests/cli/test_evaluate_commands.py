@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from glot_rag.cli.app import main
 from glot_rag.embedder import Vectors
 from glot_rag.errors import CacheError
 from glot_rag.evaluation import EvaluationSettings, evaluate_corpus, load_beir
@@ -19,13 +18,6 @@ PAGES = {
     "bicycle": "A bicycle chain needs oil.\nKeep the tyres hard.",
 }
 MENU = "Home | News | Contact\nAccept all cookies\n"
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    monkeypatch.setattr(sys, "argv", ["glot-rag", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
 
 
 @pytest.fixture
@@ -44,12 +36,12 @@ def beir(tmp_path: Path) -> Path:
 
 
 def test_evaluate_writes_the_documented_json(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], beir: Path, tmp_path: Path
+    command: Callable[..., int], capsys: pytest.CaptureFixture[str], beir: Path, tmp_path: Path
 ) -> None:
     out, html = tmp_path / "out.json", tmp_path / "out.html"
     options = ["--noise", "none", "--noise", "words:0.5", "--pooling", "mean,max", "--json", out, "--html", html]
     options += ["--system", "bm25,best-chunk,stripped"]
-    assert run(monkeypatch, "evaluate", "--dataset", beir, *options) == 0
+    assert command("evaluate", "--dataset", beir, *options) == 0
     report = json.loads(out.read_text())
     assert (report["dataset"], report["seed"]) == ("data", 0)
     settings = [(r["pooling"], r["noise"], r["ratio"]) for r in report["results"]]
@@ -68,10 +60,10 @@ def test_evaluate_writes_the_documented_json(
     assert "ms a" in shown
 
 
-def test_gold_denoise_and_chunk(monkeypatch: pytest.MonkeyPatch, beir: Path, tmp_path: Path) -> None:
+def test_gold_denoise_and_chunk(command: Callable[..., int], beir: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     options = ["--noise", "none", "--pooling", "mean", "--gold", tmp_path / "gold", "--denoise", "--chunk"]
-    assert run(monkeypatch, "evaluate", "--dataset", beir, *options, "--json", out) == 0
+    assert command("evaluate", "--dataset", beir, *options, "--json", out) == 0
     report = json.loads(out.read_text())
     assert [(r["pooling"], r["fitted"], r["denoised"]) for r in report["results"]] == [
         ("mean", False, False),
@@ -133,7 +125,7 @@ def test_with_a_cache_nothing_is_encoded_twice(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_noise_writes_a_collection_that_loads(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    command: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     folder = tmp_path / "docs"
     folder.mkdir()
@@ -146,13 +138,13 @@ def test_noise_writes_a_collection_that_loads(
     )
     out = tmp_path / "noisy"
     options = ["--dataset", folder, "--noise", "words:0.5@end+ocr:0.3", "--out", out, "--seed", "3"]
-    assert run(monkeypatch, "noise", *options) == 0
+    assert command("noise", *options) == 0
     assert "3 documents with noise words:0.5@end+ocr:0.3, seed 3, in" in capsys.readouterr().out
     dataset = load_beir(out)
     assert dataset.queries["tea.txt"] == "Brewing tea"
     assert "Brewing" not in dataset.documents["tea.txt"]
     assert json.loads((out / "noise.json").read_text())["queries_made"] == {"heading": 2}
-    assert run(monkeypatch, "noise", *options) == 2
+    assert command("noise", *options) == 2
     assert "exists and is not an empty folder" in capsys.readouterr().err
 
 
@@ -179,6 +171,7 @@ def test_noise_writes_a_collection_that_loads(
     ],
 )
 def test_a_mistake_is_one_message_and_exit_code_2(
+    command: Callable[..., int],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -186,7 +179,7 @@ def test_a_mistake_is_one_message_and_exit_code_2(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run(monkeypatch, *arguments) == 2
+    assert command(*arguments) == 2
     shown = capsys.readouterr()
     assert message in shown.err
     assert "Traceback" not in shown.err

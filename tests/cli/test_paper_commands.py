@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from glot_rag.cli.app import main
 from glot_rag.evaluation.paper import stress
 from glot_rag.evaluation.paper.results import ExperimentReport
 from glot_rag.head.fit import FitConfig
 from glot_rag.models.backbone import Backbone
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    monkeypatch.setattr(sys, "argv", ["glot-rag", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
-
-
 def test_stress(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], minilm_folder: Path, tmp_path: Path
+    command: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    minilm_folder: Path,
+    tmp_path: Path,
 ) -> None:
     def small(backbone: Backbone, settings: stress.StressSettings, **options: Any) -> ExperimentReport:
         assert settings == stress.StressSettings((0.2,), experiment=stress.StressSettings().experiment)
@@ -35,7 +31,7 @@ def test_stress(
     run_stress = stress.run_stress
     monkeypatch.setattr(stress, "run_stress", small)
     options = ("--distractors", "0.2", "--pooling", "mean,adapool,glot", "--json", tmp_path / "out.json")
-    assert run(monkeypatch, "stress", *options) == 0
+    assert command("stress", *options) == 0
     shown = capsys.readouterr()
     assert "strict protocol, minilm" in shown.out
     assert "seed 0, glot: accuracy" in shown.err
@@ -46,14 +42,14 @@ def test_stress(
 
 
 def test_glue(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], minilm_folder: Path, tmp_path: Path
+    command: Callable[..., int], capsys: pytest.CaptureFixture[str], minilm_folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "rte").mkdir()
     for part in ("train", "validation"):
         lines = [f"The {thing} is here.\tThere is a {thing}.\t{i % 2}" for i, thing in enumerate(["cat", "dog"] * 8)]
         (tmp_path / "rte" / f"{part}.tsv").write_text("\n".join(["text_a\ttext_b\tlabel", *lines]) + "\n")
     options = ("--pooling", "mean", "--json", tmp_path / "out.json")
-    assert run(monkeypatch, "glue", "--task", "rte", "--data", tmp_path, *options) == 0
+    assert command("glue", "--task", "rte", "--data", tmp_path, *options) == 0
     assert "rte" in capsys.readouterr().out
     [result] = json.loads((tmp_path / "out.json").read_text())["results"]
     assert (result["pooling"], result["metric"], result["task"], len(result["values"])) == (
@@ -75,6 +71,7 @@ def test_glue(
     ],
 )
 def test_a_mistake_is_one_message_and_exit_code_2(
+    command: Callable[..., int],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -82,7 +79,7 @@ def test_a_mistake_is_one_message_and_exit_code_2(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run(monkeypatch, *arguments) == 2
+    assert command(*arguments) == 2
     shown = capsys.readouterr()
     assert message in shown.err
     assert "Traceback" not in shown.err

@@ -20,7 +20,6 @@ from glot_onnx import check_bundle, export_encoder, export_head
 from glot_onnx.serving import write_server_files
 
 from glot_rag import GlotIndex, OnnxEncoder, TorchEncoder
-from glot_rag.cli.app import main
 from glot_rag.denoise.classifier import NoiseClassifier
 from glot_rag.denoise.corpus_statistics import FEATURES
 from glot_rag.errors import BundleError, GlotError, InputError
@@ -106,13 +105,13 @@ def test_the_graph_has_one_more_input(fitted: Exported, pages: list[str]) -> Non
 
 
 def test_check_repeats_the_certificate(
-    fitted: Exported, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fitted: Exported,
+    command: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("glot_onnx.check_bundle", functools.partial(check_bundle, texts=5))
-    monkeypatch.setattr(sys, "argv", ["glot-rag", "export", "--check", str(fitted.path)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert not ended.value.code
+    assert command("export", "--check", fitted.path) == 0
     assert f"{fitted.path}: {fitted.report.texts} texts, torch float32 against ONNX" in capsys.readouterr().out
 
 
@@ -195,17 +194,18 @@ def test_without_torch_it_indexes_and_searches(fitted: Exported, unfitted: Torch
 
 
 def test_a_saved_encoder_is_exported_by_its_path(
-    unfitted: TorchEncoder, pages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    unfitted: TorchEncoder,
+    pages: list[str],
+    command: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     encoder = unfitted.fit(pages)
     encoder.save(tmp_path / "mine")
     out = tmp_path / "bundle"
     arguments = ["export", "--backbone", str(tmp_path / "mine"), "--out", str(out), "--precision", "int8"]
     monkeypatch.setattr("glot_onnx.export_encoder", functools.partial(export_encoder, texts=5, accept_loss=True))
-    monkeypatch.setattr(sys, "argv", ["glot-rag", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert not ended.value.code
+    assert command(*arguments) == 0
     exported = OnnxEncoder(out)
     assert exported.precision == "int8"
     assert exported.record["source"]["fingerprint"] == encoder.fingerprint

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import shutil
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from glot_onnx.edges import compare_batches
 from glot_onnx.parity import TOLERANCES, sample_texts
 
 from glot_rag import OnnxEncoder
-from glot_rag.cli.app import main
 from glot_rag.models.backbone import Backbone
 
 
@@ -37,13 +36,13 @@ def test_the_graph_gives_the_encoders_vectors(name: str, request: pytest.Fixture
 
 
 def test_check_repeats_the_certificate(
-    small: Exported, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small: Exported,
+    command: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("glot_onnx.check_bundle", functools.partial(check_bundle, texts=5))
-    monkeypatch.setattr(sys, "argv", ["glot-rag", "export", "--check", str(small.path)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert not ended.value.code
+    assert command("export", "--check", small.path) == 0
     printed = capsys.readouterr().out
     assert f"{small.path}: {small.report.texts} texts, torch float32 against ONNX Runtime float32" in printed
     assert f"of {small.report.edges:,}" in printed

@@ -13,7 +13,7 @@ import pytest
 import typer
 from hash_encoder import HashEncoder, assert_same_hits, brute_force, corpus
 
-from glot_rag.cli.app import app, main
+from glot_rag.cli.app import app
 from glot_rag.errors import (
     DatasetError,
     IndexExistsError,
@@ -255,66 +255,69 @@ class TestMemoryMap:
             GlotIndex.open(path, memory_map=True)
 
 
-def run(monkeypatch, capsys, *arguments):
-    """Exit code and what was printed."""
-    monkeypatch.setattr(sys, "argv", ["glot-rag", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    output = capsys.readouterr()
-    return int(ended.value.code or 0), output.out + output.err
+@pytest.fixture
+def run(command, capsys):
+    """Runs `glot-rag`; gives the exit code and what was printed."""
+
+    def run(*arguments):
+        code = command(*arguments)
+        output = capsys.readouterr()
+        return code, output.out + output.err
+
+    return run
 
 
 class TestCommands:
-    def test_the_life_of_an_index(self, path, tmp_path, monkeypatch, capsys):
+    def test_the_life_of_an_index(self, path, tmp_path, run):
         with GlotIndex.create(path, ENCODER) as index:
             index.add(corpus(300))
-        code, text = run(monkeypatch, capsys, "info", path, "--json")
+        code, text = run("info", path, "--json")
         told = json.loads(text)
         assert (code, told["documents"], told["index_type"], told["dimension"]) == (0, 300, "flat", 16)
-        assert "documents:     300" in run(monkeypatch, capsys, "info", path)[1]
-        assert run(monkeypatch, capsys, "reindex", path, "hnsw") == (
+        assert "documents:     300" in run("info", path)[1]
+        assert run("reindex", path, "hnsw") == (
             0,
             "300 documents in HNSWFlat (32 neighbours, 64 bytes a vector): hnsw was asked for\n",
         )
-        assert run(monkeypatch, capsys, "reindex", path, "ivf")[0] == 2
-        assert run(monkeypatch, capsys, "backup", path, tmp_path / "copy") == (
+        assert run("reindex", path, "ivf")[0] == 2
+        assert run("backup", path, tmp_path / "copy") == (
             0,
             f"300 documents in {tmp_path / 'copy'}\n",
         )
-        assert run(monkeypatch, capsys, "export-index", path, tmp_path / "out")[0] == 0
-        assert run(monkeypatch, capsys, "import-index", tmp_path / "out", tmp_path / "in")[0] == 0
-        assert "bytes before" in run(monkeypatch, capsys, "compact", path)[1]
+        assert run("export-index", path, tmp_path / "out")[0] == 0
+        assert run("import-index", tmp_path / "out", tmp_path / "in")[0] == 0
+        assert "bytes before" in run("compact", path)[1]
         for made in (path, tmp_path / "copy", tmp_path / "in"):
             expected = "300 documents and 300 vectors are intact; all is well\n"
-            assert run(monkeypatch, capsys, "verify", made) == (0, expected)
+            assert run("verify", made) == (0, expected)
             assert_is(made, corpus(300))
 
-    def test_verify_of_a_damaged_one(self, path, monkeypatch, capsys):
+    def test_verify_of_a_damaged_one(self, path, monkeypatch, run):
         with GlotIndex.create(path, ENCODER) as index:
             index.add(corpus(30))
         os.truncate(path / "index.faiss", 100)
         monkeypatch.setattr("warnings.warn", lambda *_, **__: None)
-        code, text = run(monkeypatch, capsys, "verify", path, "--json")
+        code, text = run("verify", path, "--json")
         assert (code, json.loads(text)["ok"], json.loads(text)["documents"]) == (1, False, 30)
-        assert "is not the file that was written" in run(monkeypatch, capsys, "verify", path)[1]
+        assert "is not the file that was written" in run("verify", path)[1]
 
-    def test_no_index(self, tmp_path, monkeypatch, capsys):
+    def test_no_index(self, tmp_path, run):
         for command in ("info", "verify", "compact", "reindex", "backup", "export-index"):
             more = {"reindex": ["flat"], "backup": [tmp_path / "x"], "export-index": [tmp_path / "x"]}.get(command, [])
-            code, text = run(monkeypatch, capsys, command, tmp_path / "none", *more)
+            code, text = run(command, tmp_path / "none", *more)
             assert (code, "no index in" in text) == (2, True)
 
-    def test_what_the_operating_system_refuses_is_one_line(self, path, tmp_path, monkeypatch, capsys):
+    def test_what_the_operating_system_refuses_is_one_line(self, path, tmp_path, run):
         with GlotIndex.create(path, ENCODER) as index:
             index.add(corpus(3))
         (tmp_path / "file").touch()
         inside, long = tmp_path / "file" / "inside", tmp_path / ("x" * 300)
-        assert run(monkeypatch, capsys, "export-index", path, tmp_path / "out")[0] == 0
+        assert run("export-index", path, tmp_path / "out")[0] == 0
         for arguments in (
             *(("backup", path, inside), ("export-index", path, inside), ("import-index", tmp_path / "out", inside)),
             *(("info", long), ("verify", long), ("compact", long), ("backup", path, long)),
         ):
-            code, text = run(monkeypatch, capsys, *arguments)
+            code, text = run(*arguments)
             assert (code, text.count("\n")) == (2, 1), text
             assert re.match("Error: .*(Check the path|There is no index)", text)
 
