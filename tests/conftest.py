@@ -20,9 +20,6 @@ os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # read when haystack is impo
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A tokenizer would take all cores for itself.
 os.environ.setdefault("RAYON_NUM_THREADS", "1")
-# Imports and traced models leave millions of objects, which Python would go through again and again: a third of the time
-# to collect the tests, a fifth of an export's.
-gc.set_threshold(50_000, 10, 10)
 
 import pytest
 
@@ -30,6 +27,10 @@ if TYPE_CHECKING:
     from glot_rag.denoise.classifier import NoiseClassifier
     from glot_rag.head import AdaPool, GlotHead
     from glot_rag.models.backbone import Backbone
+
+# Imports and traced models leave millions of objects. To go through them again and again took a third of the time of
+# collecting the tests, and a fifth of an export's.
+gc.set_threshold(50_000, 10, 10)
 
 # torch and the library's torch side are imported in the fixtures: the tests that need neither start at once.
 

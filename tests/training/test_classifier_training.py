@@ -61,16 +61,17 @@ def test_noise_recurs(texts: list[TrainingText]) -> None:
 
 
 def test_the_classifier_helps_where_noise_recurs(
-    minilm: Backbone,
+    tiny: Callable[[str], Backbone],
     make_head: Callable[..., GlotHead | AdaPool],
     texts: list[TrainingText],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    backbone = tiny("bert")
     monkeypatch.setattr("glot_rag.training.classifier._STEPS", 20)  # of 20 epochs
     monkeypatch.setattr("glot_rag.training.corpora._SIZES", (60,))
-    head = make_head(form="drop", layers=(2,), num_layers=1, hidden_size=16)
+    head = make_head(state_size=32, form="drop", layers=(1,), num_layers=1, hidden_size=16)
     with global_random_state_unchanged():
-        classifier, report = train_classifier(head, minilm, texts, corpora=10)
+        classifier, report = train_classifier(head, backbone, texts, corpora=10)
     assert report.classifier < report.head
     # A phrase of every document, of words that the corpus has in excess and strewn about, is noise if anything is.
     recurring, unique = torch.tensor([5.0, 0.0, 3.0, 0.0, 0.0]), torch.tensor([0.0, -5.0, 0.0, 1.0, 0.0])
@@ -78,7 +79,7 @@ def test_the_classifier_helps_where_noise_recurs(
     a_notice = torch.where(torch.arange(20)[:, None] < 10, recurring, unique)[None]
     found = classifier(scores, a_notice, real)[0]
     assert found[:10].mean() < found[10:].mean()
-    assert classifier.background.shape == (minilm.tokenizer.vocabulary_size,)
+    assert classifier.background.shape == (backbone.tokenizer.vocabulary_size,)
     assert np.isfinite(classifier.background.numpy()).all()
 
 
