@@ -78,6 +78,8 @@ def main(
             report = {"settings": settings, "against_raw_faiss": raw}
             json_file.write_text(json.dumps(report, indent=2) + "\n")
 
+    if scratch:
+        scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as name:
         data = Path(name) / "data"
         data.mkdir()

@@ -416,6 +416,8 @@ def main(
     """Measure and print, store by store."""
     settings = {"rows": rows, "dimension": dimension, "threads": load_faiss().omp_get_max_threads()}
     report: Figures = {"settings": {**settings, "machine": platform.machine()}, "stores": {}}
+    if scratch:
+        scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as name:
         folder = Path(name)
         prepare(folder, rows, dimension)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,11 +15,8 @@ from glot_rag.head import Pooled, Pooling
 from glot_rag.head.pooling import real_states
 from glot_rag.models.backbone import Backbone
 from glot_rag.models.pruning import Pruning, mix
-from glot_rag.models.tokenizer import TokenBatch, check_texts, window_shares
+from glot_rag.models.tokenizer import TokenBatch, check_texts, window_batches
 from glot_rag.progress import bar
-
-# Texts tokenised and sorted at a time: enough for even batches, few enough that memory does not grow with the corpus.
-_WINDOW = 4_096
 
 
 def pool_texts(
@@ -55,15 +53,12 @@ def pool_texts(
     out = {name: np.zeros((len(checked), pooling.output_size), np.float32) for name, pooling in poolings.items()}
     with bar(disable=not show_progress) as progress:
         task = progress.add_task("embedding", total=len(checked))
-        for start in range(0, len(checked), _WINDOW):
-            part = checked[start : start + _WINDOW]
-            windows = backbone.tokenizer.in_full(part) if whole else [[ids] for ids in backbone.tokenizer(part)]
-            rows, shares = window_shares(windows)
-            for batch in backbone.pack([ids for each in windows for ids in each], batch_tokens):
+        pack = partial(backbone.pack, batch_tokens=batch_tokens)
+        for batches in window_batches(backbone.tokenizer, checked, pack, whole=whole):
+            for batch, rows, shares in batches:
                 for name, read in pool_batch(backbone, poolings, batch).items():
-                    vectors = read.pooled.vector.float().cpu().numpy() * shares[batch.rows, None]
-                    np.add.at(out[name], start + rows[batch.rows], vectors)
-                progress.advance(task, float(shares[batch.rows].sum()))
+                    np.add.at(out[name], rows, read.pooled.vector.float().cpu().numpy() * shares[:, None])
+                progress.advance(task, float(shares.sum()))
     return {name: unit(torch.from_numpy(vectors)).numpy() for name, vectors in out.items()}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -21,6 +21,8 @@ BATCH_TOKENS = 2_048
 BATCH_PAIRS = 1 << 22
 # Of a text that is longer than max_tokens, so many characters are tokenised first for each of those tokens.
 _CHARACTERS_A_TOKEN = 16
+# Enough for even batches, few enough that memory does not grow with the corpus.
+_TEXTS_AT_A_TIME = 4_096
 # A special token that is cut in two comes to a few words; after so many a cut has no effect any more.
 _WORDS_BEFORE_A_CUT = 64
 
@@ -284,12 +286,44 @@ def _is_settled(encoding: Any) -> bool:
     return bool(words and last_words) and max(words) + _WORDS_BEFORE_A_CUT <= max(last_words)
 
 
-def window_shares(windows: Sequence[Sequence[Sequence[int]]]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The text of each window of some texts, and its share of the text's tokens."""
-    rows = np.repeat(np.arange(len(windows)), [len(each) for each in windows])
-    sizes = np.array([len(ids) for each in windows for ids in each], np.float64)
-    totals = np.bincount(rows, sizes, minlength=len(windows))
-    return rows, (sizes / totals[rows]).astype(np.float32)
+class WindowBatch(NamedTuple):
+    """A batch of windows of texts.
+
+    Attributes:
+        batch: the windows.
+        texts: (B,) the position of each window's text.
+        shares: (B,) float32, each window's share of its text's tokens.
+    """
+
+    batch: TokenBatch
+    texts: NDArray[np.int64]
+    shares: NDArray[np.float32]
+
+
+def window_batches(
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    pack: Callable[[Sequence[Sequence[int]]], Iterable[TokenBatch]],
+    *,
+    whole: bool,
+) -> Iterator[list[WindowBatch]]:
+    """Tokenise texts and group them into batches, a few thousand texts at a time.
+
+    Args:
+        tokenizer: of the backbone.
+        texts: strings.
+        pack: token ids -> batches.
+        whole: True reads texts of any length, in windows. False cuts what a text has beyond `max_tokens`.
+    """
+    for start in range(0, len(texts), _TEXTS_AT_A_TIME):
+        part = texts[start : start + _TEXTS_AT_A_TIME]
+        windows = tokenizer.in_full(part) if whole else [[ids] for ids in tokenizer(part)]
+        rows = np.repeat(np.arange(len(windows)), [len(each) for each in windows])
+        sizes = np.array([len(ids) for each in windows for ids in each], np.float64)
+        totals = np.bincount(rows, sizes, minlength=len(windows))
+        shares = (sizes / totals[rows]).astype(np.float32)
+        batches = pack([ids for each in windows for ids in each])
+        yield [WindowBatch(batch, start + rows[batch.rows], shares[batch.rows]) for batch in batches]
 
 
 def pack(

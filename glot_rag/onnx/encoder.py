@@ -30,7 +30,7 @@ from glot_rag.encoder.reading import encode_left, is_read_as_query
 from glot_rag.errors import BundleError, InputError, MissingExtraError
 from glot_rag.files import read_json_record, write_atomically
 from glot_rag.head.config import BASELINE_POOLINGS
-from glot_rag.models.tokenizer import TokenBatch, Tokenizer, check_texts, pack, window_shares
+from glot_rag.models.tokenizer import TokenBatch, Tokenizer, check_texts, pack, window_batches
 from glot_rag.onnx import corpus_features
 from glot_rag.onnx.corpus_features import CorpusFeatures
 from glot_rag.onnx.denoiser import OnnxDenoiser
@@ -53,7 +53,6 @@ DENOISER = "denoiser"  # the folder of an exported denoiser
 # the caches. With twice as many of either, a text takes a tenth to a fifth longer.
 _BATCH_TOKENS = 1_024
 _BATCH_PAIRS = 1 << 17
-_WINDOW = 4_096  # texts tokenised and sorted at a time: memory does not grow with the corpus
 _FIELDS = {
     **{"dimension": int, "max_tokens": int, "pad_id": int, "stand_in": int, "special_ids": list},
     **{"fingerprint": str, "query_prompt": str, "document_prompt": str, "sha256": dict},
@@ -300,19 +299,14 @@ class OnnxEncoder(GlotEncoder):
         out = np.zeros((len(checked), self.dimension), np.float32)
         with bar(disable=not show_progress) as progress:
             task = progress.add_task("embedding", total=len(checked))
-            for start in range(0, len(checked), _WINDOW):
-                part = checked[start : start + _WINDOW]
-                windows = self._tokenizer.in_full(part) if whole else [[ids] for ids in self._tokenizer(part)]
-                rows, shares = window_shares(windows)
-                sequences = [ids for each in windows for ids in each]
-                batches = list(pack(sequences, self._tokenizer.pad_id, batch_tokens, _BATCH_PAIRS))
-                feeds = (self.feed(batch, output) for batch in batches)
+            batched = partial(pack, pad_id=self._tokenizer.pad_id, batch_tokens=batch_tokens, batch_pairs=_BATCH_PAIRS)
+            for batches in window_batches(self._tokenizer, checked, batched, whole=whole):
+                feeds = (self.feed(each.batch, output) for each in batches)
                 outputs = [output, NORMS[output]] if whole else [output]
                 found = self._graph.run(outputs, feeds, len(batches))
-                for batch, (vectors, *norms) in zip(batches, found, strict=True):
-                    weights = shares[batch.rows, None] * (norms[0] if whole else 1)
-                    np.add.at(out, start + rows[batch.rows], vectors * weights)
-                    progress.advance(task, float(shares[batch.rows].sum()))
+                for (_, rows, shares), (vectors, *norms) in zip(batches, found, strict=True):
+                    np.add.at(out, rows, vectors * shares[:, None] * (norms[0] if whole else 1))
+                    progress.advance(task, float(shares.sum()))
         if whole:
             out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
         return out

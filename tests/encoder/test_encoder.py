@@ -211,7 +211,7 @@ def test_windows_of_texts_are_put_back_in_order(
     mixed_texts: list[str],
     alone: dict[str, Vectors],
 ) -> None:
-    monkeypatch.setattr("glot_rag.encoder.encoding._WINDOW", 7)
+    monkeypatch.setattr("glot_rag.models.tokenizer._TEXTS_AT_A_TIME", 7)
     short = [i for i, text in enumerate(mixed_texts) if len(text) < 200]
     assert len(short) > 14
     vectors = encoders["mean"].encode_documents([mixed_texts[i] for i in short])
