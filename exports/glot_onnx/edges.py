@@ -57,7 +57,7 @@ def compare_batches(encoder: TorchEncoder, exported: OnnxEncoder, sequences: Seq
     difference, edges, flipped = 0.0, 0, 0
     for batch in padded(sequences, encoder.backbone.tokenizer.pad_id):
         vectors, *joined = session.run(outputs, exported.feed(batch))
-        given, mask, pooled, _ = pool_batch(encoder.backbone, {"": pooling}, batch)[""]
+        given, mask, pooled, *_ = pool_batch(encoder.backbone, {"": pooling}, batch)[""]
         with torch.inference_mode():
             expected = unit(pooled.vector).numpy()
             # fmax would pass over a NaN, and so would a comparison

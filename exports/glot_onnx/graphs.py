@@ -23,7 +23,7 @@ from glot_rag.errors import InputError
 from glot_rag.head import AdaPool, GlotHead, Pooled, Pooling
 from glot_rag.head.pooling import TrainedPooling
 from glot_rag.onnx import corpus_features
-from glot_rag.onnx.encoder import DOCUMENTS, NOISE, NORMS, PARTS, QUERIES, WEIGHTS
+from glot_rag.onnx.encoder import CHOICE, DOCUMENTS, NOISE, NORMS, PARTS, QUERIES, WEIGHTS
 
 OPSET = 20
 _FREE = 1 << 20  # a bound on the sequence length where the model has none
@@ -55,7 +55,8 @@ class EncoderGraph(nn.Module):
     """Token ids and mask -> a document's unit vector, a query's where it differs, and the tokens' part in each.
 
     Each pooling gives its unit vector, the length that the vector had before, by which windows of a document are added
-    up, and for `explain` the tokens' weights and parts in it (`glot_rag.onnx.encoder` has the outputs' names).
+    up, and for `explain` the tokens' weights and parts in it. One that drops tokens also gives its choice, and the
+    states from which the layers above it start (`glot_rag.onnx.encoder` has the outputs' names).
 
     For a fitted encoder the corpus features come with the ids.
     """
@@ -86,8 +87,12 @@ class EncoderGraph(nn.Module):
         for each in read:
             assert each.parts is not None
             out += [each.pooled.vector.float().norm(dim=-1, keepdim=True), each.pooled.weights, each.parts]
-        logits = by_name["documents"].pooled.logits
-        return tuple(out) if logits is None else (*out, torch.sigmoid(-logits) * mask)
+        documents = by_name["documents"]
+        if documents.pooled.logits is not None:
+            out.append(torch.sigmoid(-documents.pooled.logits) * mask)
+        if documents.kept is not None:
+            out += [documents.kept.entered, documents.kept.stays]
+        return tuple(out)
 
 
 def export_head(head: GlotHead | AdaPool, path: str | os.PathLike[str]) -> Path:
@@ -153,7 +158,9 @@ def output_names(encoder: TorchEncoder) -> list[str]:
     """The outputs of an encoder's graph, the documents' vector first."""
     vectors = [DOCUMENTS] if encoder.query_pooling is encoder.pooling else [DOCUMENTS, QUERIES]
     names = [*vectors, *(each[vector] for vector in vectors for each in (NORMS, WEIGHTS, PARTS))]
-    return [*names, NOISE] if isinstance(encoder.pooling, (GlotHead, AdaPool)) else names
+    if isinstance(encoder.pooling, (GlotHead, AdaPool)):
+        names.append(NOISE)
+    return [*names, *CHOICE] if encoder.pooling.drops else names
 
 
 def write_graph(

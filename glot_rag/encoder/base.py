@@ -66,9 +66,8 @@ class GlotEncoder(ABC):
                 single words, too, from texts without lines: with the encoder's own head, or the shipped one where the
                 pooling has none. A `Denoiser` does it in its own way. False encodes documents as they are.
             device: "cpu", "cuda", …; None chooses.
-            dtype: "float32", "float16", "bfloat16"; None is bfloat16 where the hardware multiplies faster in it, but
-                float32 for what decides which tokens are dropped. For OpenVINO "float32" or "bfloat16"; None is
-                float32 there for all that a trained pooling reads.
+            dtype: "float32", "float16", "bfloat16"; for OpenVINO "float32" or "bfloat16". None is bfloat16 where the
+                hardware multiplies faster in it, but float32 for the layers by which tokens are dropped.
             max_tokens: longest input in tokens; None is the saved encoder's, or the model's own limit.
             dimensions: how many of a vector's first numbers are kept, before it is scaled to norm 1: for a pooling
                 without parameters over a model that was trained for it (Matryoshka). None is the saved encoder's, or

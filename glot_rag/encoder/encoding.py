@@ -14,7 +14,7 @@ from glot_rag.embedder import Vectors
 from glot_rag.head import Pooled, Pooling
 from glot_rag.head.pooling import real_states
 from glot_rag.models.backbone import Backbone
-from glot_rag.models.pruning import Pruning, mix
+from glot_rag.models.pruning import Pruned, Pruning, mix
 from glot_rag.models.tokenizer import TokenBatch, check_texts, window_batches
 from glot_rag.progress import bar
 
@@ -70,12 +70,14 @@ class Read(NamedTuple):
         mask: (B, L) boolean, the real tokens.
         pooled: the vectors, token weights and scores.
         parts: (B, L, O), each token's part in the vector; None where nobody asked.
+        kept: what became of a choice of tokens; None for a pooling that makes none.
     """
 
     states: Tensor
     mask: Tensor
     pooled: Pooled
     parts: Tensor | None = None
+    kept: Pruned | None = None
 
 
 @torch.inference_mode()
@@ -140,7 +142,7 @@ def pool_ids(
             if of_tokens is not None:
                 of_tokens = mix(of_tokens, token_parts(by_layer[-1], mask), poolings[name].mix_weight)
         pooled = Pooled(vector, weights, chosen[name].pooled.logits)
-        out[name] = chosen[name]._replace(pooled=pooled, parts=of_tokens)
+        out[name] = chosen[name]._replace(pooled=pooled, parts=of_tokens, kept=kept)
     return out
 
 

@@ -47,10 +47,12 @@ class Pruned(NamedTuple):
     Attributes:
         stays: (B, L) boolean, the tokens that stayed.
         states: (B, L, D), their last states; what stands in the other places has no meaning.
+        entered: (B, L, D), the whole texts' states from which the layers above the choice start.
     """
 
     stays: Tensor
     states: Tensor
+    entered: Tensor
 
 
 def run_layers(
@@ -101,7 +103,7 @@ def run_layers(
             if len(rows):
                 kept = _Kept(stays[rows], rows, shorten)
                 last = whole.index_copy(0, rows, _run_above(layers, calls.arguments, start, found[start][rows], kept))
-        pruned.append(Pruned(stays, last))
+        pruned.append(Pruned(stays, last, found[start]))
     return [found[number] for number in wanted], pruned
 
 

@@ -47,7 +47,9 @@ NORMS = {DOCUMENTS: "document_norm", QUERIES: "query_norm"}
 WEIGHTS = {DOCUMENTS: "token_weights", QUERIES: "query_token_weights"}
 PARTS = {DOCUMENTS: "token_parts", QUERIES: "query_token_parts"}
 NOISE = "noise_probability"  # (batch, seq), of a trained head
-_OF_POOLING = (DOCUMENTS, NORMS[DOCUMENTS], WEIGHTS[DOCUMENTS], PARTS[DOCUMENTS], NOISE)
+# Of a pooling that drops tokens: the states from which the layers above its choice start, (batch, seq, D), and what it
+# keeps, (batch, seq).
+CHOICE = ("choice_states", "kept_tokens")
 DENOISER = "denoiser"  # the folder of an exported denoiser
 # B·L and B·L² of a batch, fewer than in torch: here every head's attention scores are held, L² floats each, and stay in
 # the caches. With twice as many of either, a text takes a tenth to a fifth longer.
@@ -71,8 +73,8 @@ class OnnxEncoder(GlotEncoder):
         threads: to compute with; None takes the physical cores.
         runtime: "onnxruntime", or "openvino", which embeds many texts faster.
         dtype: for OpenVINO, what it computes in: "float32" or "bfloat16". None is bfloat16 where the processor
-            multiplies faster in it, but float32 for what a trained pooling reads, which in bfloat16 drops other tokens
-            now and then (least cosine 0.998).
+            multiplies faster in it, but float32 for the layers by which a pooling chooses tokens: in bfloat16 it drops
+            others now and then (least cosine 0.998).
 
     Raises:
         InputError: threads below 1, an unknown runtime or dtype, a dtype for ONNX Runtime, int8 weights for OpenVINO.
@@ -109,9 +111,8 @@ class OnnxEncoder(GlotEncoder):
         if runtime == "openvino" and self.precision == "int8":
             raise InputError(f"{self.path} has int8 weights, which ONNX Runtime computes in: export it in float32")
         trained = record.get("source", {}).get("pooling") not in BASELINE_POOLINGS
-        self._exact = _OF_POOLING if trained and dtype is None else ()
         try:
-            self._graph = load_graph(runtime, files[MODEL], threads, dtype, self._exact)
+            self._graph = load_graph(runtime, files[MODEL], threads, dtype, CHOICE if trained else ())
             core = tokenizers.Tokenizer.from_buffer(files[TOKENIZER])
         except MissingExtraError:
             raise
@@ -160,8 +161,8 @@ class OnnxEncoder(GlotEncoder):
 
     @property
     def dtype(self) -> str:
-        """What the pooling's vectors are computed in: float32 or bfloat16; with int8 weights, int8."""
-        return "int8" if self.precision == "int8" else "float32" if self._exact else self._graph.dtype
+        """What is computed in, but for a choice of tokens: float32 or bfloat16; with int8 weights, int8."""
+        return "int8" if self.precision == "int8" else self._graph.dtype
 
     @property
     def fingerprint(self) -> str:

@@ -7,8 +7,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
-from typing import Any, Protocol
+from queue import SimpleQueue
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +32,7 @@ class GraphRuntime(Protocol):
     Attributes:
         inputs: their names.
         outputs: their names.
-        dtype: what matrix products are computed in, but for the outputs that are exact.
+        dtype: what matrix products are computed in, but for a choice of tokens.
     """
 
     inputs: list[str]
@@ -81,7 +83,7 @@ def import_runtime(runtime: str) -> Any:
 
 
 def load_graph(
-    runtime: str, model: bytes, threads: int | None, dtype: str | None = None, exact: Collection[str] = ()
+    runtime: str, model: bytes, threads: int | None, dtype: str | None = None, choice: Collection[str] = ()
 ) -> GraphRuntime:
     """Load a graph.
 
@@ -89,16 +91,17 @@ def load_graph(
         runtime: one of `RUNTIMES`.
         model: an ONNX file's content.
         threads: to compute with; None leaves it to the runtime.
-        dtype: of OpenVINO's arithmetic, one of `DTYPES`; None is the faster one, but float32 for the outputs in
-            `exact`. ONNX Runtime's is in the graph.
-        exact: names of outputs.
+        dtype: of OpenVINO's arithmetic, one of `DTYPES`; None is the faster one, but for `choice`. ONNX Runtime's is
+            in the graph.
+        choice: names of the outputs in which a head chooses tokens. Where bfloat16 is faster, they are still computed
+            in float32, as all is in a graph that lacks them, and what depends on all of them is computed from there.
 
     Raises:
         MissingExtraError: the runtime is not installed.
         Exception: the runtime's own, where it cannot load the graph.
     """
     if runtime == "openvino":
-        return _OpenVino(model, threads, dtype, () if dtype else exact)
+        return _OpenVino(model, threads, dtype, choice)
     return _OnnxRuntime(model, threads)
 
 
@@ -125,53 +128,94 @@ class _OnnxRuntime:
 class _OpenVino:
     """Several batches at a time, a thread each."""
 
-    def __init__(self, model: bytes, threads: int | None, dtype: str | None, exact: Collection[str]) -> None:
+    def __init__(self, model: bytes, threads: int | None, dtype: str | None, choice: Collection[str]) -> None:
         self._openvino = openvino = import_runtime("openvino")
         self._core = openvino.Core()
         self._model = self._core.read_model(model)
         self.inputs = [each.get_any_name() for each in self._model.inputs]
         self.outputs = [each.get_any_name() for each in self._model.outputs]
-        self.dtype = dtype or ("bfloat16" if _faster_in_bfloat16() else "float32")
-        self._exact = exact
-        self._options: dict[str, Any] = {}
-        if threads is not None:
-            self._options["INFERENCE_NUM_THREADS"] = threads
-        self._compiled: dict[tuple[tuple[str, ...], str], Any] = {}
+        chosen = "bfloat16" if set(choice) <= set(self.outputs) and _faster_in_bfloat16() else "float32"
+        self.dtype = dtype or chosen
+        self._choice = choice if dtype is None and chosen == "bfloat16" else ()
+        self._options: dict[str, Any] = {} if threads is None else {"INFERENCE_NUM_THREADS": threads}
+        self._compiled: dict[tuple[tuple[str, ...], str], list[_Stage]] = {}
         self._lock = threading.Lock()
 
     def run(self, outputs: Sequence[str], feeds: Iterable[Feed], count: int) -> Iterator[tuple[Values, ...]]:
-        compiled = self._compile(tuple(outputs), "LATENCY" if count == 1 else "THROUGHPUT")
-        # One more than can run, and as many again waiting: batches take different times.
-        streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        free = deque(compiled.create_infer_request() for _ in range(min(count, 2 * streams)))
-        running: deque[Any] = deque()
-        for feed in feeds:
-            if not free:
-                yield self._result(running, free)
-            request = free.popleft()
-            request.start_async(dict(feed))
-            running.append(request)
-        while running:
-            yield self._result(running, free)
-
-    @staticmethod
-    def _result(running: deque[Any], free: deque[Any]) -> tuple[Values, ...]:
-        request = running.popleft()
-        request.wait()
-        values = tuple(tensor.data.copy() for tensor in request.output_tensors)
-        free.append(request)
-        return values
-
-    def _compile(self, outputs: tuple[str, ...], hint: str) -> Any:
         with self._lock:
-            if (outputs, hint) not in self._compiled:
-                # Only what these outputs need: a query does not run the documents' branch.
-                wanted = [self._model.output(name) for name in outputs]
-                part = self._openvino.Model(wanted, self._model.get_parameters())
-                dtype = self.dtype if set(outputs).isdisjoint(self._exact) else "float32"
-                options = {**self._options, "PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": _HINTS[dtype]}
-                self._compiled[outputs, hint] = self._core.compile_model(part, "CPU", options)
-            return self._compiled[outputs, hint]
+            key = tuple(outputs), "LATENCY" if count == 1 else "THROUGHPUT"
+            if key not in self._compiled:
+                self._compiled[key] = self._stages(*key)
+            stages = self._compiled[key]
+        # One more than can run, and as many again waiting: batches take different times.
+        lanes = min(count, 2 * stages[0].model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        free: SimpleQueue[list[Any]] = SimpleQueue()
+        for _ in range(lanes):
+            free.put([stage.model.create_infer_request() for stage in stages])
+
+        def infer(feed: Feed) -> tuple[Values, ...]:
+            requests, values = free.get(), dict(feed)
+            for stage, request in zip(stages, requests, strict=True):
+                request.infer({name: values[name] for name in stage.inputs})
+                found = zip(stage.outputs, request.output_tensors, strict=True)
+                values |= {name: tensor.data.copy() for name, tensor in found}
+            free.put(requests)
+            return tuple(values[name] for name in outputs)
+
+        running: deque[Future[tuple[Values, ...]]] = deque()
+        with ThreadPoolExecutor(max(1, lanes)) as pool:
+            for feed in feeds:
+                if len(running) == lanes:
+                    yield running.popleft().result()
+                running.append(pool.submit(infer, feed))
+            while running:
+                yield running.popleft().result()
+
+    def _stages(self, outputs: tuple[str, ...], hint: str) -> list[_Stage]:
+        """What computes some outputs, and nothing that they do not need: a query does not run the documents' branch."""
+        upper, chosen = self._model.clone() if self._choice else self._model, {}
+        for name in self._choice:
+            source = upper.output(name).get_node().input(0).get_source_output()
+            given = self._openvino.opset13.parameter(source.get_partial_shape(), source.get_element_type())
+            given.output(0).set_names({name})
+            source.replace(given.output(0))
+            chosen[given.get_friendly_name()] = given
+        above = [name for name in outputs if chosen and chosen.keys() <= _below(upper.output(name))]
+        if not above:
+            return [self._stage(self._model, outputs, hint, self.dtype)]
+        below = [*self._choice, *(name for name in outputs if name not in above)]
+        lower = self._stage(self._model, below, hint, "float32")
+        return [lower, self._stage(upper, above, hint, self.dtype, list(chosen.values()))]
+
+    def _stage(
+        self, model: Any, outputs: Sequence[str], hint: str, dtype: str, more_inputs: Sequence[Any] = ()
+    ) -> _Stage:
+        needed = _below(*map(model.output, outputs))
+        inputs = [each for each in (*model.get_parameters(), *more_inputs) if each.get_friendly_name() in needed]
+        part = self._openvino.Model([model.output(name) for name in outputs], inputs)
+        options = {**self._options, "PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": _HINTS[dtype]}
+        names = [each.output(0).get_any_name() for each in inputs]
+        return _Stage(self._core.compile_model(part, "CPU", options), names, list(outputs))
+
+
+class _Stage(NamedTuple):
+    """A compiled part of a graph."""
+
+    model: Any
+    inputs: list[str]
+    outputs: list[str]
+
+
+def _below(*outputs: Any) -> set[str]:
+    """The names of all nodes that some outputs of an OpenVINO model are computed from."""
+    found: dict[str, Any] = {}
+    waiting = [output.get_node() for output in outputs]
+    while waiting:
+        node = waiting.pop()
+        if node.get_friendly_name() not in found:
+            found[node.get_friendly_name()] = node
+            waiting += [each.get_source_output().get_node() for each in node.inputs()]
+    return set(found)
 
 
 @cache

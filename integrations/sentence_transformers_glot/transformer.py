@@ -137,7 +137,7 @@ class GlotTransformer(Transformer):
         mix_weight = self.head.mix_weight
         inputs = {name: features[name] for name in _INPUTS if name in features}
         wanted = (len(layers),) if mix_weight < 1 else ()
-        whole, ((stays, kept),) = run_layers(layers, inputs, wanted, [Pruning(numbers, choose)])
+        whole, ((stays, kept, _),) = run_layers(layers, inputs, wanted, [Pruning(numbers, choose)])
         out["token_embeddings"], stays = kept.float(), stays.to(features["attention_mask"].dtype)
         if whole:
             # Over all tokens the mean of the kept ones, scaled up, is the kept tokens' own mean; so is the mixture's.
