@@ -144,6 +144,7 @@ def test_train_gives_both_heads_and_says_whether_they_help(
     backbone, out = tiny("bert"), tmp_path / "head"
     options = ["--text", texts, "--backbone", backbone.source.location, "--out", out, "--limit", "60"]
     monkeypatch.setattr("glot_rag.training.classifier._STEPS", 2)  # of an epoch
+    monkeypatch.setattr("glot_rag.training.corpora._SIZES", (60,))
     monkeypatch.setattr("glot_rag.training.heads.MADE", 120)
     assert command("train", *options) == 0
     shown = capsys.readouterr().out

@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glot_rag.documents.blocks import LONG_LINE, Block, TextBuilder, split_blocks
@@ -78,6 +78,7 @@ def test_known_kinds_are_taken_over() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("ab.A! \n\t\u2028字。"), max_size=80).map(lambda text: text * 9))
 def test_blocks_hold_all_but_white_space(text: str) -> None:
     blocks = split_blocks(text)

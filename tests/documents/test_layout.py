@@ -4,7 +4,7 @@ import math
 from importlib.resources import files
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glot_rag.documents.blocks import Block, split_blocks
@@ -83,6 +83,7 @@ def test_every_number_against_the_oracle() -> None:
     np.testing.assert_allclose(found, by_hand(PAGE, blocks), rtol=1e-6)
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("aÄ7 .,|@”\n\u2028字は。กุß😀"), min_size=1, max_size=60))
 def test_any_text_against_the_oracle(text: str) -> None:
     blocks = split_blocks(text)

@@ -70,6 +70,7 @@ def test_surrogates(text: str, expected: str) -> None:
     assert check_texts([text]) == [expected]
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=()))))
 def test_checked_texts_are_utf8_and_whole_ones_are_kept(texts: list[str]) -> None:
     for given_text, checked in zip(texts, check_texts(texts), strict=True):
@@ -207,6 +208,7 @@ _PIECES += [" ", "'", "s ", "2026-11-28", "😀", "#####", "\u200b", "naïve, "]
 
 
 @pytest.mark.parametrize("name", ["wordpiece", "byte-level", "unigram"])
+@settings(deadline=None)
 @given(pieces=st.lists(st.sampled_from(_PIECES), min_size=40, max_size=400), max_tokens=st.sampled_from([4, 8, 33]))
 def test_the_beginning_of_a_long_text_is_that_of_the_whole(
     name: str, cores: dict[str, Any], pieces: list[str], max_tokens: int
