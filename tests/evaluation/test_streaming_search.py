@@ -165,8 +165,8 @@ def test_memory_does_not_grow_with_the_documents(
         return highest
 
     peak(64)  # what happens once
-    small, large = peak(500), peak(3000)
-    assert large < small + 250_000  # 2,500 texts more are a megabyte
+    small, large = peak(300), peak(2000)
+    assert large < small + 250_000  # 1,700 texts more are 550 kB
 
 
 def test_a_malformed_folder_is_refused_with_file_and_line(

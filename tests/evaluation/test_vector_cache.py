@@ -96,7 +96,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("where", "count"),
-    [("before", 1), ("before", 5), ("row", 333), ("after", 3), ("outside", 5)],
+    [
+        pytest.param("before", 1, marks=pytest.mark.long),
+        ("before", 5),
+        ("row", 333),
+        ("after", 3),
+        ("outside", 5),
+    ],
 )
 def test_a_killed_run_goes_on_and_embeds_only_what_was_missing(
     whole: Path, tmp_path: Path, where: str, count: int

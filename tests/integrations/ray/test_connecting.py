@@ -94,10 +94,6 @@ def test_a_server_that_is_no_cluster(alone, monkeypatch):
             RayEngine(address=address)
 
 
-def test_a_cluster_answers(ray_here):
-    connecting._check_answers(ray.get_runtime_context().gcs_address, "here")
-
-
 def test_on_the_command_line(tmp_path):
     (tmp_path / "a.txt").write_text("a text")
     command = ["-c", "from glot_rag.cli.app import main; main()", "embed", str(tmp_path / "a.txt"), "--engine", "ray"]

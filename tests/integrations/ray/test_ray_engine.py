@@ -1,9 +1,10 @@
 """The same corpus through Ray and through one process: the same rows, bit by bit."""
 
 import pytest
+import ray
 from fake_encoder import all_rows
 from fake_engine import FakeEngine
-from ray_glot import RayEngine
+from ray_glot import RayEngine, connecting
 
 from glot_rag.errors import InputError
 from glot_rag.shards import embed_corpus
@@ -58,3 +59,7 @@ def test_settings_that_cannot_be(ray_here):
     with pytest.raises(InputError, match="ask for less, or first start a machine that has them"):
         RayEngine(workers=1, cpus=3)  # Ray would wait for one
     assert RayEngine().workers == 2
+
+
+def test_a_cluster_answers_who_connects(ray_here):
+    connecting._check_answers(ray.get_runtime_context().gcs_address, "here")

@@ -30,6 +30,7 @@ def test_a_worker_and_then_a_node_are_lost(expected, tmp_path, figures):
     figures(f"ray: lost a worker and a node of two; {whole.rows} rows once each, {report.recomputed} made again")
 
 
+@pytest.mark.long  # starts Ray twice; that a run which ended goes on is also shown without Ray, by test_shards_run.py
 def test_the_driver_is_killed_and_started_again(expected, tmp_path, figures):
     corpus, here, whole = expected
     out = tmp_path / "there"
