@@ -29,10 +29,10 @@ ENCODER = "minilm"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, default=80)
+    parser.add_argument("--documents", type=int, default=60)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    parts._EVERY = 8  # files a part: small shards, of which many are whole when something dies
+    parts._EVERY = 4  # files a part: small shards, of which many are whole when something dies
     fake_encoder.load_these()
     with tempfile.TemporaryDirectory() as folder:
         found = {"settings": {"encoder": ENCODER}, "faults": list(all_faults(Path(folder), arguments.documents))}
@@ -58,7 +58,7 @@ def all_faults(folder: Path, documents: int) -> Iterator[dict[str, Any]]:
     name = "the process that started the run is killed, and started again"
     _, again = faults.kill_the_driver(corpus, folder / name, ENCODER)
     yield row(name, folder / name, here, again, 0)
-    bad = corpus / "bad.txt"
+    bad = corpus / "030 bad.txt"
     bad.write_text("POISON")
     here = one_process(corpus, folder / "here, one set aside")
     yield on_a_cluster("a document raises an error")

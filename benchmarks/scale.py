@@ -1,6 +1,7 @@
 """A corpus larger than one machine: what is measured on this one. `scale_model.py` says what follows for larger ones.
 
-    python benchmarks/scale.py --documents 400 --json runs/scale-embedding.json                # needs minilm
+    python benchmarks/scale.py --documents 400 --workers 0 --json runs/scale-embedding.json    # needs minilm
+    python benchmarks/scale.py --documents 400 --small-shards --json runs/scale-workers.json
     python benchmarks/scale.py --vectors 1000000 --json runs/scale-lists-1m.json               # lists on disk
 
 Ten million vectors take 35 GB of disk. Documents are docstrings of the standard library, with a menu before and after.
@@ -49,10 +50,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, help="embed so many, by each number of workers")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="0 is this process without Ray")
+    parser.add_argument("--small-shards", action="store_true", help="so that workers share few documents evenly")
     parser.add_argument("--vectors", type=int, help="make lists of so many, and search them")
     parser.add_argument("--folder", type=Path, help="for temporary files")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    if arguments.small_shards:
+        parts._EVERY = 8  # files a part
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         if arguments.documents:
@@ -76,9 +80,7 @@ def throughput(folder: Path, documents: int, workers: list[int]) -> Iterator[dic
     for number in range(documents):
         text = texts[number % len(texts)]
         (corpus / f"{number}.txt").write_text(f"{MENU}{text}\nImprint\nContact us\n# {number}\n", encoding="utf-8")
-    usual = parts._EVERY
     for count in workers:
-        parts._EVERY = 8 if count else usual  # files a part: small shards, which workers share evenly
         out, computed = folder / f"run{count}", time.process_time()
         report = run(corpus, out, count)
         core_seconds = time.process_time() - computed

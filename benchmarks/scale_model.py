@@ -143,8 +143,9 @@ def check_rows(records: Sequence[Record]) -> Rows:
 
 def embedding_rows(record: Record) -> Rows:
     """A number of workers a row."""
-    head = ["workers", "chunks", "chunks a second", "a core second", "import into an index, chunks a second"]
-    rows = [[*head, "bytes a chunk: document, shard, index"]]
+    head = ["workers", "chunks", "chunks a second", "of one worker", "a core second"]
+    rows = [[*head, "import into an index, chunks a second", "bytes a chunk: document, shard, index"]]
+    one = next((each["chunks_per_second"] for each in record["embedding"] if each["workers"] == 1), None)
     for each in record["embedding"]:
         sizes = [f"{each[f'{what}_bytes_per_chunk']:,}" for what in ("document", "shard", "index")]
         rows.append(
@@ -152,6 +153,7 @@ def embedding_rows(record: Record) -> Rows:
                 str(each["workers"] or "without Ray"),
                 f"{each['chunks']:,}",
                 f"{each['chunks_per_second']:.1f}",
+                "" if one is None else f"{each['chunks_per_second'] / one:.2f}x",
                 "" if each["chunks_per_core_second"] is None else f"{each['chunks_per_core_second']:.1f}",
                 f"{each['import_chunks_per_second']:,.0f}",
                 ", ".join(sizes),

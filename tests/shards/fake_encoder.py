@@ -79,10 +79,11 @@ def load(path, dtype=None):
 
 
 def load_these():
-    """From now on, this process loads these encoders."""
+    """From now on, this process loads these encoders, and embeds few documents at a time."""
     from glot_rag.shards import embedding, run
 
     embedding.load_encoder = run.load_encoder = load
+    embedding.GROUP_DOCUMENTS = 2  # a worker that dies has made rows of its shard
 
 
 def use_fake(make, **settings):

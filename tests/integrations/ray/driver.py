@@ -11,7 +11,7 @@ from glot_rag.shards import embed_corpus, parts
 
 if __name__ == "__main__":
     small_ray()
-    parts._EVERY = 8
+    parts._EVERY = 4
     fake_encoder.load_these()
     encoder = sys.argv[3] if len(sys.argv) > 3 else fake_encoder.FakeEncoder(seconds=0.02)
     report = embed_corpus(

@@ -13,6 +13,7 @@ import psutil
 from fake_engine import MEMORY, FakeEngine, patiently, small_ray
 
 from glot_rag.shards import embed_corpus
+from glot_rag.shards.attempts import Attempts
 from glot_rag.shards.format import CHUNKS, manifests, read_columns
 
 DRIVER = [sys.executable, str(Path(__file__).with_name("driver.py"))]
@@ -75,13 +76,13 @@ def cluster():
 
 
 def embedded_while(corpus, out, encoder, *ends):
-    """The report of a run during which these are called, once it has written some shards."""
+    """The report of a run during which these are called, once it is under way."""
     failed = []
 
     def end():
         try:
-            wait_for_shards(out)
             for each in ends:
+                wait_for_rows(out)
                 each()
         except Exception as error:
             failed.append(error)
@@ -104,7 +105,7 @@ def kill_the_driver(corpus, out, *encoder):
     """Start a run in a process, kill it, and start it again: the shards that were whole, and the rows made again."""
     command = [*DRIVER, str(corpus), str(out), *encoder]
     driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for_shards(out)
+    wait_for_rows(out)
     driver.kill()
     driver.wait()
     before = {path: path.stat().st_mtime_ns for path in (out / CHUNKS).glob("*.json")}
@@ -113,9 +114,16 @@ def kill_the_driver(corpus, out, *encoder):
     return before, int(done.stdout.split()[-1])
 
 
-def wait_for_shards(out):
+def wait_for_rows(out):
+    """Wait until shards are whole, and every worker has made a part of another one."""
     until = time.monotonic() + 300
-    while len(list((out / CHUNKS).glob("*.json"))) < 2:
+    while len(list((out / CHUNKS).glob("*.json"))) < 2 or not all(under_way(out)):
         if time.monotonic() > until:
-            raise TimeoutError("no shard was written in five minutes")
-        time.sleep(0.05)
+            raise TimeoutError("the run is not under way after five minutes")
+        time.sleep(0.01)
+
+
+def under_way(out):
+    """The rows of the shards that workers are at."""
+    attempts = [Attempts(path) for path in (out / CHUNKS).glob(".*.attempt")]
+    return [attempt.lost for attempt in attempts] or [0]
