@@ -43,12 +43,19 @@ SMOLLM2 = ("models/test_backbone.py", "head/test_shipped_smollm2.py")
 # What takes longest, slowest first: if a worker began one of them last, the others would wait for it.
 SLOWEST = (
     "exports",
-    "test_examples.py",
+    "integrations/sentence_transformers",
     "test_documentation.py",
-    "training/test_training_loop.py",
+    "test_examples.py",
+    "integrations/ray/test_ray_engine.py",
+    "integrations/ray/test_ray_faults.py",
+    "integrations/mteb",
+    "integrations/langchain",
+    "integrations/llama_index",
+    "serving",
     "index/test_index_crash.py",
-    "index/test_index_faults.py",
     "models/test_backbone.py",
+    "training/test_training_loop.py",
+    "evaluation/test_vector_cache.py",
 )
 
 
