@@ -5,7 +5,7 @@ The model is linear in the number of chunks but for what compares vectors with l
 - embedding: chunks over chunks a core second, in one process without Ray
 - storage and memory: bytes a chunk
 - training of a part: `fixed + each · sample · lists`, from two measured sizes
-- adding a chunk: `fixed + each · lists`, of which a graph looks at no more than `GRAPH_FROM`
+- adding a chunk: `fixed + each · lists`
 - a search of a part: `fixed + each · codes that it looks at`, by least squares over the measured numbers of lists
 
 A corpus is cut into parts of a hundred million chunks, each of which is trained, built and searched by itself.
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from glot_rag.index import index_types
-from glot_rag.shards.lists import GRAPH_FROM, training_size
+from glot_rag.shards.lists import training_size
 
 Record = Mapping[str, Any]
 Rows = list[list[str]]
@@ -48,7 +48,7 @@ class ListModel(NamedTuple):
 
     def add(self, chunks: int) -> float:
         """Core seconds to add each of so many chunks."""
-        return self.add_fixed + self.add_each * min(size_of(chunks)[0], GRAPH_FROM)
+        return self.add_fixed + self.add_each * size_of(chunks)[0]
 
     def search(self, chunks: int, probed: int = PROBED) -> float:
         """Core seconds of a search in a part of so many chunks."""

@@ -1,9 +1,8 @@
 """Vectors of shards in lists on disk (IVF-PQ), for a corpus that no `GlotIndex` should hold: by vectors alone.
 
-One index is trained on a sample; where there are many lists, a graph finds the nearest ones. Workers add shards to
-copies of it, each by itself, and the copies are merged on disk without loading them (`faiss.contrib.ondisk`). A search
-looks into some lists, which the system maps from the file, and orders what it finds by the vectors themselves, which
-lie beside them in float16. Texts stay in the shards.
+One index is trained on a sample. Workers add shards to copies of it, each by itself, and the copies are merged on disk
+without loading them (`faiss.contrib.ondisk`). A search looks into some lists, which the system maps from the file, and
+orders what it finds by the vectors themselves, which lie beside them in float16. Texts stay in the shards.
 """
 
 from __future__ import annotations
@@ -32,8 +31,6 @@ from glot_rag.shards.to_index import chunk_shards
 RECORD, FORMAT, VERSION = "lists.json", "glot-rag/lists", 1
 TRAINED, MERGED, LISTS, VECTORS, PARTS = "trained.faiss", "merged.faiss", "merged.ivfdata", "vectors.f16", "parts"
 MOST_TRAINED = 1 << 19  # vectors in memory, unless there are so many lists that they take more
-GRAPH_FROM = 16_384  # lists: a graph finds a vector's list in the time that comparing takes with some ten thousand
-GRAPH = "HNSW32"
 RERANKED = 10  # so many times k are ordered by their vectors
 
 
@@ -64,7 +61,7 @@ def build_lists(source: str | os.PathLike[str], out: str | os.PathLike[str], eng
             f"lists take {rows + plan.missing:,} chunks to train, {folder} has {rows:,}: use `glot-rag import-index`"
         )
     with new_directory(Path(out)) as new:
-        trained = _empty(plan.factory, dimension)
+        trained = make(plan.factory, dimension)
         trained.train(_sample(folder, records, training_size(plan, trained.nlist)))
         faiss.write_index(trained, str(new / TRAINED))
         (new / PARTS).mkdir()
@@ -205,15 +202,6 @@ class ListIndex:
                     table: Columns = file.read_row_group(group, ["id", "text", "metadata"]).to_pylist()
                     found |= {number: table[number - starts[group]] for number in some}
         return found
-
-
-def _empty(factory: str, dimension: int) -> Any:
-    """An index to train, whose lists are found by a graph where there are many."""
-    index = make(factory, dimension)
-    if index.nlist < GRAPH_FROM:
-        return index
-    lists, codes = factory.split(",")
-    return make(f"{lists}_{GRAPH},{codes}", dimension)
 
 
 def _sample(folder: Path, records: Sequence[ShardRecord], most: int) -> Vectors:

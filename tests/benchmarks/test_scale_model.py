@@ -67,7 +67,7 @@ def test_what_ten_billion_chunks_take():
     assert found["of which codes, in memory"] == "1.0 TB"
     assert found["machines of 256 GB for these"] == "5"
     lists, sample = scale_model.size_of(10**8)  # of each of a hundred parts
-    building = 100 * (100 + 1e-8 * lists * sample) + 10**10 * (20 + 0.01 * 16_384) * 1e-6  # by a graph
+    building = 100 * (100 + 1e-8 * lists * sample) + 10**10 * (20 + 0.01 * lists) * 1e-6
     assert found["lists: to build, core hours"] == f"{building / 3600:,.1f}"
     assert found["a search, core ms"] == f"{100 * (2 + 50e-6 * 10**8 * 128 / lists):,.1f}"
 
