@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 DIMENSION = 8
+GROUP = 2  # documents that a worker embeds together: one that dies has made rows of its shard
 WORD = re.compile(r"\S+")
 
 
@@ -83,7 +84,7 @@ def load_these():
     from glot_rag.shards import embedding, run
 
     embedding.load_encoder = run.load_encoder = load
-    embedding.GROUP_DOCUMENTS = 2  # a worker that dies has made rows of its shard
+    embedding.GROUP_DOCUMENTS = GROUP
 
 
 def use_fake(make, **settings):

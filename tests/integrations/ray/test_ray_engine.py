@@ -2,16 +2,17 @@
 
 import pytest
 import ray
-from fake_encoder import all_rows
+from fake_encoder import GROUP, all_rows
 from fake_engine import FakeEngine
 from ray_glot import RayEngine, connecting
 
 from glot_rag.errors import InputError
-from glot_rag.shards import embed_corpus
+from glot_rag.shards import embed_corpus, embedding
 from glot_rag.shards.format import CHUNKS, DOCUMENTS, manifests
 
 
-def test_ray_makes_what_one_process_makes(corpus, tmp_path, encoder, ray_here):
+def test_ray_makes_what_one_process_makes(corpus, tmp_path, encoder, ray_here, monkeypatch):
+    monkeypatch.setattr(embedding, "GROUP_DOCUMENTS", GROUP)  # as in the workers: a group is a row group of a file
     (corpus / "005.txt").write_text("POISON")
     here = embed_corpus([corpus], tmp_path / "here", encoder, denoise=False)
     there = embed_corpus([corpus], tmp_path / "there", encoder, denoise=False, engine=FakeEngine(workers=2))
