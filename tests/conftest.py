@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 # Before huggingface_hub is imported, which reads it once: no test may reach for a network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # read when haystack is imported
+os.environ["RAY_ADDRESS"] = "local"  # Ray would join a cluster that a test beside this one has started, and lose it
 # torch reads this once, too. One thread for each worker: workers share the cores, and threads that wait for each other
 # make the tests several times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

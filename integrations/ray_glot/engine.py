@@ -34,7 +34,8 @@ class RayEngine:
         cpus: of each worker; its threads, too.
         gpus: of each worker, such as 1 or 0.5.
         address: of the cluster, such as "head:6379", or "auto" for the one that this machine is of. None is the cluster
-            that this process is connected to, or that RAY_ADDRESS names, or else a new one on this machine.
+            of this process, or that RAY_ADDRESS names, or that runs on this machine, or else a new one here
+            ("local").
 
     Raises:
         InputError: a count that cannot be, no cluster at that address, or no room in it for one worker.

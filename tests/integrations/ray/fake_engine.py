@@ -30,7 +30,9 @@ def small_ray(**settings):
     """Ray on this machine, with two CPUs, or a cluster."""
     import ray
 
-    settings = settings or {"num_cpus": 2, "object_store_memory": MEMORY, "include_dashboard": False}
+    # "local": otherwise Ray joins the cluster that a test beside this one has started.
+    alone = {"address": "local", "num_cpus": 2, "object_store_memory": MEMORY, "include_dashboard": False}
+    settings = settings or alone
     patiently(lambda: ray.init(logging_level=logging.ERROR, log_to_driver=False, **settings), ray.shutdown)
 
 

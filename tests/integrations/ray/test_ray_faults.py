@@ -25,7 +25,7 @@ def test_a_worker_and_then_a_node_are_lost(expected, tmp_path, figures):
         report = embedded_while(corpus, tmp_path / "there", FakeEncoder(seconds=SLOW), *ends)
     assert outcome(tmp_path / "there", here) == whole
     assert report.chunks == report.embedded == whole.rows
-    assert 0 < report.recomputed < whole.rows
+    assert report.recomputed < whole.rows  # none, if what died was between two groups of documents
     figures(f"ray: lost a worker and a node of two; {whole.rows} rows once each, {report.recomputed} made again")
 
 
