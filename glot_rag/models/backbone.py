@@ -181,10 +181,11 @@ class Backbone:
         """
         numbers = [self.layer_number(layer) for layer in layers]
         inputs = {"input_ids": ids, "attention_mask": mask.long()}
-        if self._layers is not None:
-            start = max((number for pruning in prunings for number in pruning.layers), default=0)
-            of_run = self._exact_below(start) if prunings and self.exact_choices else self._layers
-            return run_layers(of_run, inputs, numbers, prunings, shorten=shorten)
+        one_by_one = self._layers
+        if one_by_one is not None:
+            if prunings and self.exact_choices:
+                one_by_one = self._exact_below(max(number for pruning in prunings for number in pruning.layers))
+            return run_layers(one_by_one, inputs, numbers, prunings, shorten=shorten)
         if prunings:
             Layers(self.model)  # says why it cannot be
         out = self.model(**inputs, output_hidden_states=True)

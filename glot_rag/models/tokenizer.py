@@ -303,7 +303,7 @@ class WindowBatch(NamedTuple):
 def window_batches(
     tokenizer: Tokenizer,
     texts: Sequence[str],
-    pack: Callable[[Sequence[Sequence[int]]], Iterable[TokenBatch]],
+    group: Callable[[Sequence[Sequence[int]]], Iterable[TokenBatch]],
     *,
     whole: bool,
 ) -> Iterator[list[WindowBatch]]:
@@ -312,7 +312,7 @@ def window_batches(
     Args:
         tokenizer: of the backbone.
         texts: strings.
-        pack: token ids -> batches.
+        group: token ids -> batches, such as `pack`.
         whole: True reads texts of any length, in windows. False cuts what a text has beyond `max_tokens`.
     """
     for start in range(0, len(texts), _TEXTS_AT_A_TIME):
@@ -322,7 +322,7 @@ def window_batches(
         sizes = np.array([len(ids) for each in windows for ids in each], np.float64)
         totals = np.bincount(rows, sizes, minlength=len(windows))
         shares = (sizes / totals[rows]).astype(np.float32)
-        batches = pack([ids for each in windows for ids in each])
+        batches = group([ids for each in windows for ids in each])
         yield [WindowBatch(batch, start + rows[batch.rows], shares[batch.rows]) for batch in batches]
 
 
