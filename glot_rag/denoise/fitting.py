@@ -72,19 +72,9 @@ def fit_head(
         None if names is None else [names[position] for position in chosen],
     )
     weighing = head.with_adjustment(FittedClassifier(classifier, counts))
-    prior = _token_prior(in_float32(backbone), weighing, counted, show_progress)
+    prior = _token_prior(backbone.in_float32, weighing, counted, show_progress)
     logger.info("fitted to %d documents: %d phrases recur", counts.documents, len(counts.phrases))
     return head.with_adjustment(FittedClassifier(classifier, dataclasses.replace(counts, token_prior=prior)))
-
-
-def in_float32(backbone: Backbone) -> Backbone:
-    """The backbone, or the same one loaded again in float32."""
-    if backbone.dtype == torch.float32:
-        return backbone
-    logger.info("loading '%s' in float32 to fit", backbone.source.name)
-    return Backbone.load(
-        backbone.source.name, device=str(backbone.device), dtype="float32", max_tokens=backbone.max_tokens
-    )
 
 
 def _token_ids(backbone: Backbone, texts: Sequence[str], show_progress: bool) -> Iterator[list[int]]:

@@ -67,7 +67,7 @@ class GlotEncoder(ABC):
                 pooling has none. A `Denoiser` does it in its own way. False encodes documents as they are.
             device: "cpu", "cuda", …; None chooses.
             dtype: "float32", "float16", "bfloat16"; for OpenVINO "float32" or "bfloat16". None is bfloat16 where the
-                hardware multiplies faster in it, but float32 for the layers by which tokens are dropped.
+                hardware multiplies faster in it. The layers by which tokens are dropped run in float32 either way.
             max_tokens: longest input in tokens; None is the saved encoder's, or the model's own limit.
             dimensions: how many of a vector's first numbers are kept, before it is scaled to norm 1: for a pooling
                 without parameters over a model that was trained for it (Matryoshka). None is the saved encoder's, or

@@ -35,10 +35,11 @@ class Backbone:
 
     Use `Backbone.load`. Calls are safe between threads.
 
+    Where tokens are dropped, the layers that the choice is made on run in float32, whatever the dtype: rounded to
+    bfloat16, their states drop other tokens now and then.
+
     Attributes:
         settings: how the model's own vectors are made, by the files beside it.
-        exact_choices: where tokens are dropped, the layers that the choice is made on run in float32, whatever the
-            dtype. Rounded to bfloat16, their states drop other tokens now and then.
     """
 
     def __init__(
@@ -48,11 +49,9 @@ class Backbone:
         tokenizer: Any,
         max_tokens: int,
         settings: SentenceSettings = NO_SETTINGS,
-        exact_choices: bool = False,
     ) -> None:
         self.source = source
         self.settings = settings
-        self.exact_choices = exact_choices
         self._choosing: dict[int, Layers] = {}
         self.model = model.eval().requires_grad_(False)
         self.max_tokens = max_tokens
@@ -77,7 +76,7 @@ class Backbone:
             name: "minilm", "mpnet", "e5", "smollm2", a directory, a .gguf file, or a hub id of anything that
                 `AutoModel` loads.
             device: "cpu", "cuda", "cuda:1", "mps"; None chooses.
-            dtype: "float32", "float16" or "bfloat16"; None chooses, with `exact_choices` below float32.
+            dtype: "float32", "float16" or "bfloat16"; None chooses.
             max_tokens: longest input in tokens; None is the model's own limit.
 
         Raises:
@@ -86,10 +85,14 @@ class Backbone:
             MissingExtraError: transformers, or gguf for a GGUF file, is not installed.
             InputError: a device, dtype or max_tokens that cannot be used.
         """
-        source = resolve(name)
-        chosen_device = choose_device(device)
-        chosen_dtype = choose_dtype(dtype, chosen_device)
-        tokenizer, model = load_with_transformers(source, chosen_dtype)
+        chosen = choose_device(device)
+        return cls._from_source(resolve(name), chosen, choose_dtype(dtype, chosen), max_tokens)
+
+    @classmethod
+    def _from_source(
+        cls, source: ModelSource, device: torch.device, dtype: torch.dtype, max_tokens: int | None
+    ) -> Backbone:
+        tokenizer, model = load_with_transformers(source, dtype)
         settings = read_settings(source)
         if settings.lower_case:
             put_in_lower_case(tokenizer)
@@ -98,8 +101,7 @@ class Backbone:
             raise InputError(f"max_tokens must be from 1 to {limit}, the limit of '{source.name}'; got {max_tokens}")
         if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
             raise BundleError(f"'{source.name}': the tokeniser knows more tokens than the model has embeddings for")
-        exact = dtype is None and chosen_dtype != torch.float32
-        backbone = cls(source, model.to(chosen_device), tokenizer, max_tokens or limit, settings, exact)
+        backbone = cls(source, model.to(device), tokenizer, max_tokens or limit, settings)
         logger.info(
             "loaded '%s' from %s: %s on %s, up to %d tokens",
             source.name,
@@ -183,7 +185,7 @@ class Backbone:
         inputs = {"input_ids": ids, "attention_mask": mask.long()}
         one_by_one = self._layers
         if one_by_one is not None:
-            if prunings and self.exact_choices:
+            if prunings and self.dtype != torch.float32:
                 one_by_one = self._exact_below(max(number for pruning in prunings for number in pruning.layers))
             return run_layers(one_by_one, inputs, numbers, prunings, shorten=shorten)
         if prunings:
@@ -204,6 +206,14 @@ class Backbone:
         return Pruning(numbers, lambda states, mask: choose(states, mask) | special)
 
     @cached_property
+    def in_float32(self) -> Backbone:
+        """This backbone, or the same one in float32, loaded when first needed."""
+        if self.dtype == torch.float32:
+            return self
+        logger.info("loading '%s' in float32, too", self.source.name)
+        return Backbone._from_source(self.source, self.device, torch.float32, self.max_tokens)
+
+    @cached_property
     def _layers(self) -> Layers | None:
         try:
             return Layers(self.model)
@@ -212,11 +222,9 @@ class Backbone:
             return None
 
     def _exact_below(self, start: int) -> Layers:
-        """The layers, with embeddings and those below `start` in float32, which are loaded when first needed."""
+        """The layers, with embeddings and those below `start` in float32."""
         if start not in self._choosing:
-            _, exact = load_with_transformers(self.source, torch.float32)
-            exact = exact.eval().requires_grad_(False).to(self.device)
-            self._choosing[start] = Layers(in_two_dtypes(exact, self.model, start))
+            self._choosing[start] = Layers(in_two_dtypes(self.in_float32.model, self.model, start))
         return self._choosing[start]
 
     @cached_property

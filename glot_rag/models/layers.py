@@ -109,6 +109,10 @@ class Layers:
     def __len__(self) -> int:
         return len(self._layers)
 
+    def above(self, number: int) -> Sequence[nn.Module]:
+        """The layers from a number on: those that take the states of layer `number` and higher."""
+        return self._layers[number:]
+
     def prepare(self, **inputs: Any) -> LayerCalls:
         """Find out what the layers are called with. Of the layers only the first is run.
 

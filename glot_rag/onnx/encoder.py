@@ -73,8 +73,7 @@ class OnnxEncoder(GlotEncoder):
         threads: to compute with; None takes the physical cores.
         runtime: "onnxruntime", or "openvino", which embeds many texts faster.
         dtype: for OpenVINO, what it computes in: "float32" or "bfloat16". None is bfloat16 where the processor
-            multiplies faster in it, but float32 for the layers by which a pooling chooses tokens: in bfloat16 it drops
-            others now and then (least cosine 0.998).
+            multiplies faster in it. The layers by which a pooling chooses tokens are computed in float32 either way.
 
     Raises:
         InputError: threads below 1, an unknown runtime or dtype, a dtype for ONNX Runtime, int8 weights for OpenVINO.

@@ -91,10 +91,10 @@ def load_graph(
         runtime: one of `RUNTIMES`.
         model: an ONNX file's content.
         threads: to compute with; None leaves it to the runtime.
-        dtype: of OpenVINO's arithmetic, one of `DTYPES`; None is the faster one, but for `choice`. ONNX Runtime's is
-            in the graph.
-        choice: names of the outputs in which a head chooses tokens. Where bfloat16 is faster, they are still computed
-            in float32, as all is in a graph that lacks them, and what depends on all of them is computed from there.
+        dtype: of OpenVINO's arithmetic, one of `DTYPES`; None is the faster one, or float32 for a graph that lacks
+            `choice`. ONNX Runtime's is in the graph.
+        choice: names of the outputs in which a head chooses tokens. They are computed in float32, whatever the dtype,
+            and what depends on all of them is computed from there.
 
     Raises:
         MissingExtraError: the runtime is not installed.
@@ -134,9 +134,9 @@ class _OpenVino:
         self._model = self._core.read_model(model)
         self.inputs = [each.get_any_name() for each in self._model.inputs]
         self.outputs = [each.get_any_name() for each in self._model.outputs]
-        chosen = "bfloat16" if set(choice) <= set(self.outputs) and _faster_in_bfloat16() else "float32"
-        self.dtype = dtype or chosen
-        self._choice = choice if dtype is None and chosen == "bfloat16" else ()
+        complete = set(choice) <= set(self.outputs)
+        self.dtype = dtype or ("bfloat16" if complete and _faster_in_bfloat16() else "float32")
+        self._choice = choice if complete and self.dtype == "bfloat16" else ()
         self._options: dict[str, Any] = {} if threads is None else {"INFERENCE_NUM_THREADS": threads}
         self._compiled: dict[tuple[tuple[str, ...], str], list[_Stage]] = {}
         self._lock = threading.Lock()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.util import load_dir_path
-from torch import Tensor
+from torch import Tensor, nn
 
 from glot_rag.denoise.storage import load_fitted_head
 from glot_rag.errors import BundleError, InputError, TrainingError
@@ -21,6 +22,15 @@ from sentence_transformers_glot.head_module import Float32Head, Head, read_head,
 
 _FOLDER = "glot_head"
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")  # of the features
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    """What a module's `_apply` hands to its function."""
+    for parameter in module.parameters():
+        yield parameter
+        if parameter.grad is not None:
+            yield parameter.grad
+    yield from module.buffers()
 
 
 class _NoPromptLength:
@@ -39,6 +49,9 @@ class GlotTransformer(Transformer):
     It gives `token_embeddings`, float32 in any model, with an `attention_mask` of the tokens that were kept, so that a
     mean `Pooling` after it gives the head's vector. Where `HeadConfig.mean_queries` holds, `encode_query` drops
     none.
+
+    The model is loaded in float32, or in what `model_kwargs={"dtype": …}` says. No cast reaches the layers by which
+    tokens are chosen: rounded, they drop other tokens now and then.
 
     A head that is fitted to a corpus (`from_encoder`, or `from_head` with a saved encoder's folder `head`) knows by the
     token ids what recurs there; the corpus statistics are saved with it.
@@ -63,11 +76,16 @@ class GlotTransformer(Transformer):
     def __init__(self, model_name_or_path: str, *, head: HeadConfig, **kwargs: Any) -> None:
         if head.form != "drop":
             raise InputError(f"GlotTransformer is for heads in the drop form, got {head.form!r}: use GlotPooling")
-        super().__init__(model_name_or_path, **{**kwargs, "unpad_inputs": False})
+        options = dict(kwargs.get("model_kwargs") or {})
+        dtype = options.pop("dtype", options.pop("torch_dtype", None))
+        options["dtype"] = torch.float32
+        super().__init__(model_name_or_path, **{**kwargs, "model_kwargs": options, "unpad_inputs": False})
         self._float32 = Float32Head(build_head(head))
         self._details: dict[str, Any] = {}
         config = self.model.config.get_text_config()
         self._check(head, config.hidden_size, config.num_hidden_layers)
+        if dtype not in (None, "auto"):
+            self.to(getattr(torch, dtype) if isinstance(dtype, str) else dtype)
 
     @classmethod
     def from_head(
@@ -115,9 +133,11 @@ class GlotTransformer(Transformer):
         Raises:
             TrainingError: in training, with gradients.
         """
+        layers = Layers(self.model)
+        inputs = {name: features[name] for name in _INPUTS if name in features}
         if (task or features.get("task")) == "query" and self.head.config.mean_queries:
-            out = super().forward(features, **kwargs)
-            return {**out, "token_embeddings": out["token_embeddings"].float()}
+            (states,), _ = run_layers(layers, inputs, [len(layers)])
+            return {**features, "token_embeddings": states.float()}
         if self.training and torch.is_grad_enabled():
             raise TrainingError(
                 "a head in the drop form decides by a threshold, which has no gradient: train it with `glot-rag "
@@ -132,10 +152,8 @@ class GlotTransformer(Transformer):
             kept: Tensor = self._float32(states, mask, ids).weights > 0
             return kept | special
 
-        layers = Layers(self.model)
         numbers = [layer % (len(layers) + 1) for layer in self.head.layers]
         mix_weight = self.head.mix_weight
-        inputs = {name: features[name] for name in _INPUTS if name in features}
         wanted = (len(layers),) if mix_weight < 1 else ()
         whole, ((stays, kept, _),) = run_layers(layers, inputs, wanted, [Pruning(numbers, choose)])
         out["token_embeddings"], stays = kept.float(), stays.to(features["attention_mask"].dtype)
@@ -148,6 +166,19 @@ class GlotTransformer(Transformer):
         if "prompt_length" in out:
             out["prompt_length"] = _NoPromptLength()
         return out
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> GlotTransformer:
+        layers = Layers(self.model)
+        upper = nn.ModuleList(layers.above(max(layer % (len(layers) + 1) for layer in self.head.layers)))
+        cast = {id(each) for each in _tensors(upper)}
+        kept = {id(each) for each in _tensors(self.model)} - cast
+
+        def moved(tensor: Tensor) -> Tensor:
+            out = fn(tensor)
+            return tensor.to(out.device) if id(tensor) in kept and out.is_floating_point() else out
+
+        super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def _special_ids(self, device: torch.device) -> Tensor:
         tokenizer = self.tokenizer

@@ -15,7 +15,6 @@ import torch
 from glot_rag.denoise.torch_denoiser import TorchDenoiser
 from glot_rag.embedder import Embedder, Vectors
 from glot_rag.encoder import storage as encoder_module
-from glot_rag.encoder.base import GlotEncoder
 from glot_rag.encoder.together import encode_documents_together, encode_queries_together
 from glot_rag.encoder.torch_encoder import TorchEncoder
 from glot_rag.errors import BundleError, InputError, ModelNotFoundError
@@ -138,20 +137,25 @@ def test_bfloat16_is_close_to_float32(
 BFLOAT16_FLOOR = 0.999
 
 
-def test_where_bfloat16_is_chosen_the_same_tokens_are_dropped_as_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of the words are noise: in bfloat16 alone, as somebody may ask for, other tokens are dropped."""
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", None])
+def test_below_float32_the_same_tokens_are_dropped_as_in_float32(
+    dtype: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the words are noise: in bfloat16 alone, other tokens are dropped."""
     monkeypatch.setattr(devices, "_faster_in_bfloat16", lambda: True)
     texts = list(load_stdlib(None).documents.values())[::60]
     noisy = [each.text for each in corrupt(texts, NoiseSpec.parse("words:0.5"), seed=0)]
-    exact, half, chosen = (
-        GlotEncoder.from_pretrained("minilm", backend="torch", device="cpu", denoise=False, dtype=dtype)
-        for dtype in ("float32", "bfloat16", None)
+    exact, half = (
+        TorchEncoder.from_pretrained("minilm", device="cpu", denoise=False, dtype=each) for each in ("float32", dtype)
     )
     expected = exact.encode_documents(noisy)
-    assert cosines(half.encode_documents(noisy), expected).min() < BFLOAT16_FLOOR
-    found = cosines(chosen.encode_documents(noisy), expected)
+    found = cosines(half.encode_documents(noisy), expected)
     assert found.min() > 0.9999
-    assert found.min() < 1 - 1e-6  # the upper layers were in bfloat16
+    assert not np.array_equal(half.encode_documents(noisy[:1]), expected[:1])  # the upper layers were not in float32
+    if dtype is None:
+        alone = TorchEncoder.from_pretrained("minilm", device="cpu", denoise=False)
+        vars(alone.backbone)["in_float32"] = alone.backbone
+        assert cosines(alone.encode_documents(noisy), expected).min() < BFLOAT16_FLOOR
 
 
 # ---- odd texts
