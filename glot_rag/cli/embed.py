@@ -53,6 +53,8 @@ def embed(
     for line in report.lines():
         typer.echo(line, err=True)
     typer.echo(f"{report.chunks:,} chunks in {report.shards:,} shards in {out}")
+    if not report.chunks and not report.removed:
+        raise InputError(f"no text in {', '.join(map(str, paths))}: nothing to embed")
 
 
 def push(

@@ -86,6 +86,8 @@ def index(
     if not report.finished:
         typer.echo("Stopped: what was stored stays, and the next run goes on.", err=True)
         raise typer.Exit(130)
+    if not total and not report.removed:
+        raise InputError(f"no text in {', '.join(map(str, paths))}: nothing to index")
 
 
 def _open(out: Path, backbone: str | None, pooling: str | None, clean: bool) -> tuple[GlotIndex, GlotEncoder]:

@@ -19,13 +19,17 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 _LEFT_OUT = frozenset(("__pycache__", "node_modules", "_static", "_sources"))
 # What Hugging Face's `save_to_disk` puts beside the rows
 _ABOUT_ROWS = frozenset(("dataset_info.json", "state.json"))
+# What says of a folder that glot-rag wrote it: an index, a run of `embed`, lists, an encoder, a denoiser
+_RECORDS = ("run.json", "lists.json", "encoder.json", "onnx.json", "denoiser.json")
+_INDEX = ("store.sqlite", "store.commit")
 _BLOCK = 1 << 20  # bytes hashed at a time
 
 
 def find_files(paths: Paths) -> list[str]:
     """The files in files and folders: absolute paths with `/`, sorted, each once, symbolic links resolved.
 
-    Hidden files and folders are left out, and what a saved data set says of itself; links to folders are not followed
+    Hidden files and folders are left out, what a saved data set says of itself, and what glot-rag wrote (an index in
+    one of the folders, say), unless that is given itself; links to folders are not followed
     (they may form loops), and what is not a regular file (a pipe, say) is left alone.
 
     Raises:
@@ -48,7 +52,11 @@ def _walk(root: str) -> Iterator[str]:
         raise DatasetError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
     for folder, folders, names in os.walk(root, onerror=fail):
-        folders[:] = [name for name in folders if not name.startswith(".") and name not in _LEFT_OUT]
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and name not in _LEFT_OUT and not _written_here(os.path.join(folder, name))
+        ]
         about = {"dataset_dict.json"} | (_ABOUT_ROWS if any(name.endswith(".arrow") for name in names) else set())
         for name in set(names) - about:
             path = os.path.join(folder, name)
@@ -57,6 +65,20 @@ def _walk(root: str) -> Iterator[str]:
             # A broken link counts as a file, so that reading it says so; a pipe or a socket would block.
             if not name.startswith(".") and (os.path.isfile(path) or not os.path.exists(path)):
                 yield Path(path).as_posix()
+
+
+def _written_here(folder: str) -> bool:
+    """Whether a folder holds what glot-rag wrote."""
+    if all(os.path.isfile(os.path.join(folder, name)) for name in _INDEX):
+        return True
+    for name in _RECORDS:
+        try:
+            with open(os.path.join(folder, name), "rb") as stream:
+                if b'"glot-rag/' in stream.read(200):
+                    return True
+        except OSError:
+            continue
+    return False
 
 
 def file_hash(path: str) -> str:

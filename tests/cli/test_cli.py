@@ -39,8 +39,15 @@ def test_index_then_search(
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "index"
+    (folder / "program.exe").write_bytes(b"\x7f\0")
+    assert command("index", folder / "program.exe", "--out", out) == 2
+    shown = capsys.readouterr().err
+    assert "1 files of kinds that are not read: 1 .exe" in shown
+    assert "program.exe: nothing to index" in " ".join(shown.split())
     assert command("index", folder, "--out", out) == 0
     assert "2 chunks from 2 files; 2 in" in capsys.readouterr().out
+    assert command("index", tmp_path, "--out", out) == 0  # what the index consists of is not read
+    assert "0 chunks from 0 files; 2 files unchanged; 2 in" in capsys.readouterr().out
     assert command("search", out, "how fast does it heat water", "-k", "2", "--json") == 0
     hits = json.loads(capsys.readouterr().out)
     assert [Path(hit["id"]).name for hit in hits] == ["kettle.html#0", "bicycle.md#0"]

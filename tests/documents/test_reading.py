@@ -188,6 +188,15 @@ def test_links_and_special_files(tmp_path: Path) -> None:
         list(read_documents(root, strict=True))
 
 
+def test_what_glot_rag_wrote_is_left_out_unless_it_is_asked_for(tmp_path: Path) -> None:
+    record = '{"format": "glot-rag/embedding"}'
+    written = {"run/run.json": record, "run/chunks/a.json": "{}", "index/store.sqlite": "", "index/store.commit": "{}"}
+    write(tmp_path, {"a.txt": "a", **written, "index/notes.txt": "n", "own/run.json": '{"speed": 3}'})
+    found = [Path(path).relative_to(tmp_path.resolve()).as_posix() for path in find_files(tmp_path)]
+    assert found == ["a.txt", "own/run.json"]
+    assert [Path(path).name for path in find_files(tmp_path / "run")] == ["a.json", "run.json"]
+
+
 def test_a_file_that_is_asked_for_is_read_whatever_its_suffix(tmp_path: Path) -> None:
     write(tmp_path, {"a.xyz": "some text", "README": "more text"})
     assert [each.text for each in read_documents(tmp_path / "a.xyz")] == ["some text"]

@@ -55,6 +55,17 @@ def test_a_shard_says_what_it_was_made_of(corpus, out, encoder):
     assert columns["text"][0] == text[columns["start"][0] : columns["end"][0]]
 
 
+def test_nothing_to_read_is_an_error_of_the_command(command, tmp_path, capsys):
+    (tmp_path / "program.exe").write_bytes(b"\x7f\0")
+    assert command("embed", tmp_path / "program.exe", "--out", tmp_path / "run") == 2
+    assert "nothing to embed" in " ".join(capsys.readouterr().err.split())
+    (tmp_path / "note.txt").write_text("Green tea should not be brewed with boiling water.")
+    assert command("embed", tmp_path, "--out", tmp_path / "run") == 0
+    assert "1 chunks in 1 shards" in capsys.readouterr().out
+    assert command("embed", tmp_path, "--out", tmp_path / "run") == 0
+    assert "0 chunks embedded; 1 in 1 shards" in capsys.readouterr().err
+
+
 def test_a_second_run_makes_nothing_again(corpus, out, encoder):
     embed_corpus([corpus], out, encoder, denoise=False)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
