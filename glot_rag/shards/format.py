@@ -208,13 +208,13 @@ def read_columns(folder: Path, record: ShardRecord, names: Sequence[str] | None 
         with open(path, "rb") as opened, parquet.ParquetFile(opened) as file:
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=None if names is None else list(names)):
                 yield {name: _values(batch.column(name)) for name in batch.schema.names}
-    except OSError as error:
-        raise DatasetError(
-            f"{path} cannot be read ({error.strerror or error}): if it is lost, run `glot-rag embed` again"
-        ) from error
-    except (pyarrow.ArrowException, ValueError) as error:
+    except (OSError, pyarrow.ArrowException, ValueError) as error:
         if isinstance(error, GlotError):
             raise
+        if isinstance(error, OSError) and error.strerror:  # the system's; pyarrow raises one without for bytes
+            raise DatasetError(
+                f"{path} cannot be read ({error.strerror}): if it is lost, run `glot-rag embed` again"
+            ) from error
         raise DatasetError(f"{path} is damaged ({error!s:.200}): remove it and run `glot-rag embed` again") from error
 
 

@@ -202,7 +202,7 @@ def test_damaged_shards_are_refused(corpus, out, encoder, kind):
     path.write_bytes(data)
     if kind == DOCUMENTS:
         (out / CHUNKS / f"{record.name}.json").unlink()  # made anew from the damaged one
-        with pytest.raises(DatasetError, match="does not match its manifest"):
+        with pytest.raises(DatasetError, match=f"{path.name} (does not match its manifest|is damaged)"):
             embed_corpus([corpus], out)
     else:
         with pytest.raises(DatasetError, match="does not match its manifest"):
