@@ -57,9 +57,9 @@ def search(
         hits = opened.search(query, k=k * _PER_SOURCE if group else k, mode=cast("Mode", mode))
         language, empty = opened.manifest.language, not len(opened)
     if group:
-        best: dict[object, Hit] = {}
+        best: dict[str, Hit] = {}
         for hit in hits:
-            best.setdefault(hit.metadata.get("document") or hit.metadata.get("source", hit.id), hit)
+            best.setdefault(str(hit.metadata.get("document") or hit.metadata.get("source", hit.id)), hit)
         hits = list(best.values())[:k]
     if as_json:
         records = [{"id": h.id, "score": h.score, "text": h.text, "metadata": dict(h.metadata)} for h in hits]
@@ -92,15 +92,16 @@ def _shown(rank: int, hit: Hit, worth: Worth) -> list[Text]:
     source = str(metadata.get("source", hit.id))
     title = str(metadata.get("title") or Path(source).name)
     place = source
-    if "lines" in metadata:
-        place += ":{}-{}".format(*metadata["lines"])
+    lines, headings = metadata.get("lines"), metadata.get("headings")  # anything, where a file has such a column
+    if isinstance(lines, list):
+        place += ":" + "-".join(map(str, lines))
     elif "page" in metadata:
         place += f", page {metadata['page']}"
-    elif "start" in metadata:
+    elif "start" in metadata and "end" in metadata:
         place += f" [{metadata['start']}:{metadata['end']}]"
-    headings = " > ".join(each for each in metadata.get("headings", []) if each != title)
+    above = " > ".join(str(each) for each in headings if each != title) if isinstance(headings, list) else ""
     about = [Text.assemble((f"{rank}. {title}", "bold"), (f"  {hit.score:.3f}", "dim"))]
-    about.append(Text(place + (f"  ({headings})" if headings else ""), style="dim"))
+    about.append(Text(place + (f"  ({above})" if above else ""), style="dim"))
     return [*about, _passage(hit.text, worth)]
 
 

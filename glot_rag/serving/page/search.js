@@ -28,8 +28,10 @@ function passage(hit) {
 }
 
 function item(hit, rank) {
-  const { title, source, headings = [], lines, page } = hit.metadata;
-  const where = [source ?? hit.id, lines ? `lines ${lines.join("–")}` : "", page ? `page ${page}` : "", headings.join(" › ")];
+  const { title, source, headings, lines, page } = hit.metadata;
+  const joined = (value, between) => (Array.isArray(value) ? value.join(between) : ""); // a file may have such a column
+  const at = joined(lines, "–");
+  const where = [source ?? hit.id, at && `lines ${at}`, page ? `page ${page}` : "", joined(headings, " › ")];
   const place = hit.place && hit.place !== rank ? ` (GLOT: ${hit.place})` : "";
   return element(
     "li",
