@@ -65,24 +65,28 @@ def verify(directory: Directory, as_json: AsJson = False) -> None:
 
 def delete(
     directory: Directory,
-    names: Annotated[list[str], typer.Argument(help="Ids as `search --json` shows them, or files with all they gave.")],
+    names: Annotated[
+        list[str], typer.Argument(help="Ids as `search --json` shows them, or files or folders with all they gave.")
+    ],
 ) -> None:
-    """Delete documents by id, or all that came from a file; exit code 1 if there is none of a name."""
+    """Delete documents by id, or all that came from a file or a folder; exit code 1 if there is none of a name."""
     from glot_rag.index import GlotIndex
 
     missing = []
     with GlotIndex.open(directory) as index:
         count = 0
         for name in names:
-            # `glot-rag index` stores a file's resolved path as the source of its chunks.
-            sources = list({name, Path(name).resolve().as_posix()})
-            found = index.delete([name]) + index.delete(filter={"source": {"$in": sources}})
+            # `glot-rag index` stores a file's resolved path; the source is a member of it, where it is an archive.
+            path = Path(name).resolve().as_posix()
+            given = {"$in": [name, path]}
+            found = index.delete([name]) + index.delete(filter={"$or": [{"source": given}, {"file": given}]})
+            found += index.delete([id for id in index.ids() if id.startswith(f"{path.rstrip('/')}/")])
             if not found:
                 missing.append(name)
             count += found
         typer.echo(f"{count:,} documents deleted; {len(index):,} in {directory}")
     if missing:
-        typer.echo(f"Not in the index, neither as an id nor as a file: {', '.join(missing)}", err=True)
+        typer.echo(f"Not in the index, neither as an id nor as a file or folder: {', '.join(missing)}", err=True)
         raise typer.Exit(1)
 
 

@@ -52,7 +52,7 @@ def test_a_reader_that_goes_away_gets_no_traceback() -> None:
     process.wait(timeout=60)
 
 
-def test_delete_by_id_and_by_file(tmp_path: Path) -> None:
+def test_delete_by_id_by_file_and_by_folder(tmp_path: Path) -> None:
     with GlotIndex.create(tmp_path / "index", OneVector()) as index:
         index.add(
             Document("text", id=f"/d/{name}#{number}", metadata={"source": f"/d/{name}"}) for name, number in PLACES
@@ -61,9 +61,14 @@ def test_delete_by_id_and_by_file(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.decode()) == (0, f"3 documents deleted; 1 in {tmp_path / 'index'}\n")
     done = run("delete", str(tmp_path / "index"), "/d/a.txt", "/d/none")
     assert done.returncode == 1
-    assert b"neither as an id nor as a file: /d/none" in done.stderr
-    with GlotIndex.open(tmp_path / "index", read_only=True) as index:
+    assert b"neither as an id nor as a file or folder: /d/none" in done.stderr
+    with GlotIndex.open(tmp_path / "index", OneVector()) as index:
         assert len(index) == 0
+        member = {"source": "/d/z.zip!in/c.txt", "file": "/d/z.zip"}
+        index.add(Document("text", id=id, metadata=member) for id in ("/d/z.zip#0", "/d/z.zip#1"))
+        index.add(Document("text", id=f"{folder}/c.txt#0") for folder in ("/d/e", "/d/e/f", "/d/ee"))
+    done = run("delete", str(tmp_path / "index"), "/d/z.zip", "/d/e/")
+    assert (done.returncode, done.stdout.decode()) == (0, f"4 documents deleted; 1 in {tmp_path / 'index'}\n")
 
 
 PLACES = [("a.txt", 0), ("a.txt", 1), ("b.txt", 0), ("b.txt", 1)]
@@ -79,3 +84,12 @@ class OneVector:
         return np.tile(np.float32([1, 0]), (len(texts), 1))
 
     encode_queries = encode_documents
+
+
+def test_hits_whose_metadata_have_the_names_of_an_index(tmp_path: Path) -> None:
+    columns = {"lines": 12, "headings": "none", "start": "now", "document": ["a"], "title": 5}
+    with GlotIndex.create(tmp_path / "index", OneVector()) as index:
+        index.add([Document("Moles dig tunnels.", id="row", metadata=columns)])
+    done = run("search", str(tmp_path / "index"), "moles", "--mode", "keyword", "--group")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode().split()[3:] == ["row", "Moles", "dig", "tunnels."]
