@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 
 from glot_rag.documents.document import Document
@@ -76,24 +76,25 @@ def index_corpus(
     """
     report = CorpusReport(files.report)
     sizes = {file: _size(file) for file in files.files}
+    before = dict(zip(files.files, accumulate(sizes.values(), initial=0), strict=False))  # bytes of the files before
+    total = sum(sizes.values())
     with bar(disable=not show_progress, of_bytes=True) as progress:
-        task = progress.add_task("indexing", total=sum(sizes.values()))
+        task = progress.add_task("indexing", total=total)
         writer = _Writer(index, report)
-        done = 0  # bytes of the files before
         try:
             for file, document, chunks in _chunked(index, files, chunker, report):
                 writer.begin(file)
                 for chunk in chunks:
                     writer.add(chunk)
                     read = file.characters + chunk.metadata["end"]  # of the text, which is about as long as the file
-                    progress.update(task, completed=done + min(read, sizes[file.path]))
+                    progress.update(task, completed=before[file.path] + min(read, sizes[file.path]))
                 if document is not None:
                     file.characters += len(document.text)
                 else:
                     writer.end(file, keep=file.path in files.incomplete)
-                    done += sizes[file.path]
-                    progress.update(task, completed=done)
+                    progress.update(task, completed=before[file.path] + sizes[file.path])
             writer.flush()
+            progress.update(task, completed=total)
             if sync:
                 report.removed += index.delete(list(_gone(index, files, sync)))
             report.finished = True

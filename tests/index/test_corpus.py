@@ -19,9 +19,9 @@ def words(text):
     return [match.span() for match in re.finditer(r"\S+", text)]
 
 
-def run(index, *paths, sync=(), options=None, denoiser=None, **reading):
-    options = options or ChunkOptions(max_tokens=12, overlap=0)
-    return index_corpus(index, read_documents(paths, **reading), Chunker(words, options, denoiser), sync=sync)
+def run(index, *paths, sync=(), options=None, denoiser=None, show_progress=False, **reading):
+    chunker = Chunker(words, options or ChunkOptions(max_tokens=12, overlap=0), denoiser)
+    return index_corpus(index, read_documents(paths, **reading), chunker, sync=sync, show_progress=show_progress)
 
 
 @pytest.fixture
@@ -58,10 +58,12 @@ def test_chunks_with_where_they_come_from(index, docs):
     assert (report.chunks, report.read.files, report.unchanged, report.finished) == (6, 3, 0, True)
 
 
-def test_a_second_run_touches_changed_files_only(index, docs, encoder):
+def test_a_second_run_touches_changed_files_only(index, docs, encoder, capsys):
     run(index, docs)
     encoder.encoded.clear()
-    report = run(index, docs)
+    report = run(index, docs, show_progress=True)
+    size = sum(path.stat().st_size for path in docs.rglob("*.*"))
+    assert f"{size}/{size} bytes" in capsys.readouterr().err
     assert (report.chunks, report.unchanged, report.read.files, encoder.encoded) == (0, 3, 0, [])
     (docs / "sub" / "b.txt").write_text("short now\n")
     report = run(index, docs / "sub")  # asked for in another way
