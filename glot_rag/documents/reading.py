@@ -23,6 +23,7 @@ from glot_rag.errors import DatasetError, InputError, MissingExtraError
 
 MAX_UNPACKED = 1 << 30  # bytes that an archive may unpack to, and the parts of a .docx, .pptx or .epub
 MAX_MEMBERS = 100_000
+OTHER_OFFICE = "an Office file of a kind that is not read, or without its suffix; save it as .docx, .pptx, .pdf or .csv"
 _IN_MEMORY = 1 << 26  # a member of an archive up to this size is unpacked in memory, which loaders can seek in
 
 logger = logging.getLogger(__name__)
@@ -193,6 +194,8 @@ class DocumentReader(Iterator[Document]):
     def _zip(self, stream: BinaryIO, source: str) -> Iterator[Document]:
         with zipfile.ZipFile(stream) as archive:
             _check_zip(archive)
+            if not {"[Content_Types].xml", "mimetype"}.isdisjoint(archive.namelist()):
+                raise DatasetError(OTHER_OFFICE)
             for member in sorted(archive.infolist(), key=lambda each: each.filename):
                 name = PurePosixPath(member.filename).name
                 if member.is_dir() or not name or name.startswith(".") or member.filename.startswith("__MACOSX/"):
@@ -223,7 +226,7 @@ class DocumentReader(Iterator[Document]):
             logger.info("%s: %s", source, message)
 
         loaded = LOADERS[kind](stream, FileContext(source, kind, self.options, fail, note))
-        self.report.files += 1
+        counted = False  # a file of which nothing can be read was not read
         before = self.report.documents, len(self.report.set_aside), len(self.report.empty)
         while True:
             try:
@@ -233,6 +236,9 @@ class DocumentReader(Iterator[Document]):
             except Exception as error:  # the libraries behind the loaders raise whatever comes on damaged files
                 logger.debug("%s", source, exc_info=True)
                 raise DatasetError(f"damaged, or not {kind}: {type(error).__name__}: {error}") from error
+            if not counted:
+                counted = True
+                self.report.files += 1
             if found is None:
                 break
             document = self._document(found, source)

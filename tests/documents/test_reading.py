@@ -96,6 +96,19 @@ def test_archives(tmp_path: Path) -> None:
     assert reader.report.set_aside == [(f"{at}/a.zip!inner.zip", "an archive within an archive; unpack it first")]
 
 
+def test_an_office_file_of_another_kind_is_no_archive(tmp_path: Path) -> None:
+    kinds = {"book.xlsx": "[Content_Types].xml", "letter.odt": "mimetype", "report": "[Content_Types].xml"}
+    for name, member in kinds.items():
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(member, "x")
+            archive.writestr("content.xml", "<a/>")
+    reader = read_documents(tmp_path)
+    assert list(reader) == []
+    assert [Path(place).name for place, _ in reader.report.set_aside] == sorted(kinds)
+    assert {reason for _, reason in reader.report.set_aside} == {reading.OTHER_OFFICE}
+    assert not reader.report.unknown
+
+
 def test_what_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MAX_UNPACKED", 100_000)
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"a" * 200_000))
@@ -149,6 +162,7 @@ def test_damaged_files_are_set_aside_with_their_reason(tmp_path: Path) -> None:
     )  # fmt: skip
     reader = read_documents(tmp_path)
     assert [each.text for each in reader] == ["good", "good"]
+    assert reader.report.files == 2  # g.jsonl and h.md; of the others nothing was read
     reasons = {place.removeprefix(f"{tmp_path.as_posix()}/"): reason for place, reason in reader.report.set_aside}
     assert {place: reason[:24] for place, reason in reasons.items()} == {
         "a.pdf": "not a PDF, or a damaged ",
