@@ -9,10 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 from haystack import Document, Pipeline
+from haystack.components.retrievers import FilterRetriever
+from haystack.components.writers import DocumentWriter
 from haystack.document_stores.errors import DuplicateDocumentError
 from haystack.document_stores.types import DocumentStore, DuplicatePolicy
 from haystack.errors import FilterError
 from haystack.testing.document_store import DocumentStoreBaseExtendedTests
+from haystack.testing.document_store_async import (
+    CountDocumentsAsyncTest,
+    DeleteDocumentsAsyncTest,
+    FilterDocumentsAsyncTest,
+    WriteDocumentsAsyncTest,
+)
 from haystack_integrations.components.retrievers.glot import (
     GlotEmbeddingRetriever,
     GlotHybridRetriever,
@@ -23,7 +31,13 @@ from haystack_integrations.document_stores.glot import GlotDocumentStore
 from glot_rag.errors import InputError
 
 
-class TestGlotDocumentStore(DocumentStoreBaseExtendedTests):
+class TestGlotDocumentStore(
+    DocumentStoreBaseExtendedTests,
+    CountDocumentsAsyncTest,
+    DeleteDocumentsAsyncTest,
+    FilterDocumentsAsyncTest,
+    WriteDocumentsAsyncTest,
+):
     @pytest.fixture
     def document_store(self, tmp_path: Path) -> Iterator[GlotDocumentStore]:
         store = GlotDocumentStore(str(tmp_path / "index"), embedding_dim=768)
@@ -47,6 +61,12 @@ class TestGlotDocumentStore(DocumentStoreBaseExtendedTests):
         assert document_store.write_documents([document]) == 1
         with pytest.raises(DuplicateDocumentError, match="1 documents are there already"):
             document_store.write_documents([document])
+
+    async def test_write_documents_async(self, document_store: GlotDocumentStore) -> None:  # type: ignore[override]
+        document = Document(content="test doc")
+        assert await document_store.write_documents_async([document]) == 1
+        with pytest.raises(DuplicateDocumentError, match="1 documents are there already"):
+            await document_store.write_documents_async([document])
 
 
 VECTORS = {"kettle": [1.0, 0.0, 0.0], "ladder": [0.0, 1.0, 0.0], "lamp": [0.6, 0.0, 0.8]}
@@ -97,6 +117,15 @@ def test_a_pipeline_that_is_read_back_has_the_same_store(store: GlotDocumentStor
     }
     assert again.run(asked) == pipeline.run(asked)
     assert ids(again.run(asked)["near"]) == ["ladder"]
+
+
+async def test_a_pipeline_that_runs_asynchronously_writes_and_filters(store: GlotDocumentStore) -> None:
+    pipeline = Pipeline()
+    pipeline.add_component("write", DocumentWriter(store, policy=DuplicatePolicy.OVERWRITE))
+    pipeline.add_component("filter", FilterRetriever(store))
+    found = await pipeline.run_async({"write": {"documents": [Document(id="new", content="a")]}, "filter": {}})
+    assert found["write"] == {"documents_written": 1}
+    assert {*VECTORS, "bare"} <= set(ids(found["filter"]))
 
 
 def test_what_it_keeps_and_what_it_refuses(store: GlotDocumentStore, tmp_path: Path) -> None:

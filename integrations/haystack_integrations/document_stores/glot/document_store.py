@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -138,6 +139,26 @@ class GlotDocumentStore:
     def delete_documents(self, document_ids: list[str]) -> None:
         """Delete documents; ids that do not exist mean nothing."""
         self.index.delete(document_ids)
+
+    # -- the same in a thread, for pipelines that run asynchronously
+
+    async def count_documents_async(self) -> int:
+        """As `count_documents`."""
+        return await asyncio.to_thread(self.count_documents)
+
+    async def filter_documents_async(self, filters: dict[str, Any] | None = None) -> list[Document]:
+        """As `filter_documents`."""
+        return await asyncio.to_thread(self.filter_documents, filters)
+
+    async def write_documents_async(
+        self, documents: list[Document], policy: DuplicatePolicy = DuplicatePolicy.NONE
+    ) -> int:
+        """As `write_documents`."""
+        return await asyncio.to_thread(self.write_documents, documents, policy)
+
+    async def delete_documents_async(self, document_ids: list[str]) -> None:
+        """As `delete_documents`."""
+        await asyncio.to_thread(self.delete_documents, document_ids)
 
     # -- beyond the protocol, by the names of Haystack's own stores
 
