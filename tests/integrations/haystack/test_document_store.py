@@ -12,6 +12,7 @@ from haystack import Document, Pipeline
 from haystack.components.retrievers import FilterRetriever
 from haystack.components.writers import DocumentWriter
 from haystack.document_stores.errors import DuplicateDocumentError
+from haystack.document_stores.in_memory import InMemoryDocumentStore
 from haystack.document_stores.types import DocumentStore, DuplicatePolicy
 from haystack.errors import FilterError
 from haystack.testing.document_store import DocumentStoreBaseExtendedTests
@@ -126,6 +127,20 @@ async def test_a_pipeline_that_runs_asynchronously_writes_and_filters(store: Glo
     found = await pipeline.run_async({"write": {"documents": [Document(id="new", content="a")]}, "filter": {}})
     assert found["write"] == {"documents_written": 1}
     assert {*VECTORS, "bare"} <= set(ids(found["filter"]))
+
+
+def test_an_id_that_comes_twice_is_treated_as_one_that_is_there(store: GlotDocumentStore) -> None:
+    twice = [Document(id=id, content=text) for id, text in (("fan", "first"), ("new", "a"), ("new", "b"))]
+    memory = InMemoryDocumentStore()
+    for policy in (DuplicatePolicy.SKIP, DuplicatePolicy.OVERWRITE):
+        for each in (store, memory):
+            each.delete_documents(["fan", "new"])
+        assert store.write_documents(twice, policy) == memory.write_documents(twice, policy)
+        kept = {document.id: document.content for document in store.filter_documents()}
+        assert {document.id: document.content for document in memory.filter_documents()}.items() <= kept.items()
+    store.delete_documents(["fan", "new"])
+    with pytest.raises(DuplicateDocumentError, match="1 documents are there already, or come twice, such as 'new'"):
+        store.write_documents(twice)
 
 
 def test_what_it_keeps_and_what_it_refuses(store: GlotDocumentStore, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ class GlotDocumentStore:
 
         Args:
             documents: N of them.
-            policy: What becomes of a document whose id is there: FAIL (and NONE), SKIP or OVERWRITE.
+            policy: What becomes of a document whose id is there, or comes twice: FAIL (and NONE), SKIP or OVERWRITE.
 
         Returns:
             How many were written.
@@ -123,18 +123,24 @@ class GlotDocumentStore:
         """
         if not isinstance(documents, list) or not all(isinstance(document, Document) for document in documents):
             raise ValueError("write_documents takes a list of haystack Documents")
-        by_id = {document.id: document for document in documents}
-        if policy != DuplicatePolicy.OVERWRITE:
-            there = {document.id for document in self.index.get(list(by_id))}
-            repeated = there or (set(by_id) if len(by_id) < len(documents) else set())
-            if repeated and policy != DuplicatePolicy.SKIP:
-                raise DuplicateDocumentError(f"{len(repeated)} documents are there already, such as {min(repeated)!r}")
-            by_id = {id: document for id, document in by_id.items() if id not in there}
-        stored = [_to_index(document) for document in by_id.values()]
-        vectors = [_vector(document, self.embedding_dim) for document in by_id.values()]
+        replace = policy == DuplicatePolicy.OVERWRITE
+        there = set() if replace else {found.id for found in self.index.get([each.id for each in documents])}
+        new: dict[str, Document] = {}
+        repeated: list[str] = []
+        for document in documents:
+            if not replace and (document.id in there or document.id in new):
+                repeated.append(document.id)
+            else:
+                new[document.id] = document
+        if repeated and policy != DuplicatePolicy.SKIP:
+            raise DuplicateDocumentError(
+                f"{len(repeated)} documents are there already, or come twice, such as {repeated[0]!r}"
+            )
+        stored = [_to_index(document) for document in new.values()]
+        vectors = [_vector(document, self.embedding_dim) for document in new.values()]
         if stored:
             self.index.add_vectors(stored, vectors)
-        return len(documents) if policy == DuplicatePolicy.OVERWRITE else len(stored)
+        return len(documents) if replace else len(stored)
 
     def delete_documents(self, document_ids: list[str]) -> None:
         """Delete documents; ids that do not exist mean nothing."""
