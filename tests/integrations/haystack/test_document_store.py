@@ -143,6 +143,16 @@ def test_an_id_that_comes_twice_is_treated_as_one_that_is_there(store: GlotDocum
         store.write_documents(twice)
 
 
+def test_a_field_that_is_missing_is_none(store: GlotDocumentStore) -> None:
+    memory = InMemoryDocumentStore()
+    memory.write_documents(store.filter_documents())
+    for operator in ("in", "not in"):
+        for listed in ([None], [6, None], [6], []):
+            filters = {"field": "meta.size", "operator": operator, "value": listed}
+            found = {document.id for document in store.filter_documents(filters)}
+            assert found == {document.id for document in memory.filter_documents(filters)}, filters
+
+
 def test_what_it_keeps_and_what_it_refuses(store: GlotDocumentStore, tmp_path: Path) -> None:
     empty = Document(id="empty", content=None, meta={"a": None})
     store.write_documents([empty])
@@ -162,6 +172,9 @@ def test_what_it_keeps_and_what_it_refuses(store: GlotDocumentStore, tmp_path: P
         ({"field": "content", "operator": "==", "value": "x"}, "filters by metadata, not by 'content'"),
         ({"field": "meta.a", "operator": "~", "value": "x"}, "unknown operator '~'"),
         ({"operator": "XOR", "conditions": []}, "unknown operator 'XOR'"),
+        ({"field": "meta.a", "operator": ">", "value": True}, "takes a number or a text, got True"),
+        ({"field": "meta.a", "operator": "==", "value": {"$gt": 1}}, "got {'\\$gt': 1}"),
+        ({"operator": "AND", "conditions": ["meta.a"]}, "must be a dict, got str"),
     ):
         with pytest.raises(FilterError, match=message):
             store.filter_documents(filters)

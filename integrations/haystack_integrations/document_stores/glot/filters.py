@@ -8,7 +8,8 @@ from typing import Any
 
 from haystack.errors import FilterError
 
-from glot_rag.index.filters import Filter
+from glot_rag.errors import InputError
+from glot_rag.index.filters import Filter, compile_filter
 
 NOTHING: Filter = {"$or": []}
 _ORDER = {">": "$gt", ">=": "$gte", "<": "$lt", "<=": "$lte"}
@@ -27,8 +28,19 @@ def to_filter(filters: Mapping[str, Any] | None) -> Filter | None:
     """
     if not filters:
         return None
+    filter = _translated(filters)
+    try:
+        compile_filter(filter)
+    except InputError as error:
+        raise FilterError(str(error)) from error
+    return filter
+
+
+def _translated(filters: Mapping[str, Any]) -> Filter:
     if not isinstance(filters, Mapping):
         raise FilterError(f"filters must be a dict, got {type(filters).__name__}")
+    if not filters:
+        return {}
     return _comparison(filters) if "field" in filters else _logic(filters)
 
 
@@ -38,7 +50,7 @@ def _logic(filters: Mapping[str, Any]) -> Filter:
             raise FilterError(f"'{key}' is missing in {dict(filters)!r:.200}")
     if filters["operator"] not in _LOGIC:
         raise FilterError(f"unknown operator {filters['operator']!r}; known between conditions: {', '.join(_LOGIC)}")
-    return _LOGIC[filters["operator"]]([to_filter(part) or {} for part in filters["conditions"]])
+    return _LOGIC[filters["operator"]]([_translated(part) for part in filters["conditions"]])
 
 
 def _comparison(condition: Mapping[str, Any]) -> Filter:
@@ -49,20 +61,22 @@ def _comparison(condition: Mapping[str, Any]) -> Filter:
     if field in ("id", "content", "embedding", "score", "blob"):
         raise FilterError(f"this store filters by metadata, not by {field!r}; write 'meta.…'")
     key = str(field).removeprefix("meta.")
+    missing: Filter = {"$or": [{key: None}, {key: {"$exists": False}}]}  # None, in Haystack's comparisons
     if operator in ("==", "!="):
-        missing: Filter = {"$or": [{key: None}, {key: {"$exists": False}}]}
-        equal = missing if value is None else {key: _listed(value)}
+        equal = missing if value is None else {key: {"$eq": _single(value)}}
         return equal if operator == "==" else {"$not": equal}
     if operator in ("in", "not in"):
         if not isinstance(value, list):
             raise FilterError(f"{operator!r} takes a list, got {type(value).__name__}")
-        return {key: {"$in": value}} if operator == "in" else {key: {"$nin": value}}
+        listed: Filter = {key: {"$in": [each for each in value if each is not None]}}
+        among = {"$or": [listed, missing]} if None in value else listed
+        return among if operator == "in" else {"$not": among}
     if operator in _ORDER:
         return NOTHING if value is None else {key: {_ORDER[operator]: _ordered(value, operator)}}
     raise FilterError(f"unknown operator {operator!r}; known: ==, !=, in, not in, {', '.join(_ORDER)}")
 
 
-def _listed(value: Any) -> Any:
+def _single(value: Any) -> Any:
     if isinstance(value, list):
         raise FilterError("'==' and '!=' compare with a single value, got a list; use 'in' or 'not in'")
     return value
