@@ -6,15 +6,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
-import numpy as np
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import run_in_executor
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
-from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
-from glot_rag.embedder import Embedder, Vectors
+from glot_rag.embedder import Embedder
 from glot_rag.errors import InputError
 from glot_rag.index import Fusion, GlotIndex, Hit
 from glot_rag.index.filters import Filter
@@ -139,16 +137,10 @@ class SearchesIndex(VectorStore):
         Raises:
             InputError: As `similarity_search`.
         """
-        explain_with = self._explain_with(evidence)  # refused before the query is embedded
-        if mode != "vector":
-            refuse_unknown(kwargs)
-            many = max(check_count(k), check_count(fetch_k))
-            found = self._search(query, k, filter, mode, fusion, mmr=lambda_mult, fetch_k=many)
-            return [from_hit(hit, explain_with, clean) for hit in found]
-        vector = self._encoder.encode_queries([query])[0]
-        return self.max_marginal_relevance_search_by_vector(
-            vector.tolist(), k, fetch_k, lambda_mult, filter, evidence=evidence, clean=clean, **kwargs
-        )
+        refuse_unknown(kwargs)
+        explain_with = self._explain_with(evidence)
+        found = self._search(query, k, filter, mode, fusion, mmr=lambda_mult, fetch_k=_prefetched(k, fetch_k))
+        return [from_hit(hit, explain_with, clean, query) for hit in found]
 
     def max_marginal_relevance_search_by_vector(
         self,
@@ -165,9 +157,9 @@ class SearchesIndex(VectorStore):
         """As `max_marginal_relevance_search`, for a query's vector of D numbers."""
         refuse_unknown(kwargs)
         explain_with = self._explain_with(evidence)
-        hits, vectors = self._with_vectors(embedding, max(check_count(k), check_count(fetch_k)), filter)
-        chosen = maximal_marginal_relevance(np.array(embedding, np.float32), vectors.tolist(), lambda_mult, k)
-        return [from_hit(hits[number], explain_with, clean) for number in chosen]
+        many = _prefetched(k, fetch_k)
+        found = self._index.search_vectors([embedding], k, filter, mmr=lambda_mult, fetch_k=many)[0]
+        return [from_hit(hit, explain_with, clean) for hit in found]
 
     def search(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
         """As LangChain's own; "hybrid" and "keyword" are search types, too."""
@@ -207,14 +199,6 @@ class SearchesIndex(VectorStore):
             check_evidence(self._embedding)
         return self._embedding if evidence else None
 
-    def _with_vectors(self, embedding: list[float], k: int, filter: Filter | None) -> tuple[list[Hit], Vectors]:
-        while True:
-            hits = self._index.search_vectors([embedding], k, filter)[0]
-            try:
-                return hits, self._index.vectors([hit.id for hit in hits])
-            except InputError:
-                continue  # one of them was deleted since; the next search does not find it
-
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return _relevance
 
@@ -252,6 +236,10 @@ def refuse_unknown(arguments: Mapping[str, Any]) -> None:
     """
     if arguments:
         raise InputError(f"unknown arguments: {', '.join(arguments)}")
+
+
+def _prefetched(k: int, fetch_k: int) -> int:
+    return max(check_count(k), check_count(fetch_k, "fetch_k"))
 
 
 def _relevance(cosine: float) -> float:

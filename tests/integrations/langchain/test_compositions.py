@@ -105,12 +105,10 @@ async def test_evidence_through_a_retriever_and_a_chain(
     question = "where do I get a new passport?"
     (found,) = await retriever.ainvoke(question)
     evidence = found.metadata["glot_evidence"]
-    best = evidence.pop("best", None)  # of a search for a text
-    assert (best is None) == (search_type == "mmr")
-    if best is not None:
-        (span,) = embeddings.encoder.explain(PASSAGES["passport"], question).best_spans(1)
-        assert best[0] == pytest.approx(list(span))
-        assert 0 <= best[0][0] < best[0][1] <= len(found.page_content)
+    best = evidence.pop("best")
+    (span,) = embeddings.encoder.explain(PASSAGES["passport"], question).best_spans(1)
+    assert best[0] == pytest.approx(list(span))
+    assert 0 <= best[0][0] < best[0][1] <= len(found.page_content)
     (denoised,) = embeddings.encoder.denoise([PASSAGES["passport"]])
     assert evidence == {"text": denoised.text, "spans": [list(span) for span in denoised.spans], "kept": denoised.kept}
     assert json.loads(json.dumps(found.metadata)) == found.metadata

@@ -81,23 +81,6 @@ class TestSearch:
     def test_mmr_of_an_empty_store(self, store: GlotVectorStore) -> None:
         assert store.max_marginal_relevance_search("anything") == []
 
-    def test_mmr_beside_a_deletion(self, filled: GlotVectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
-        search = filled.index.search_vectors
-        calls = []
-
-        def delete_after_the_first_search(*arguments: Any) -> Any:
-            hits = search(*arguments)
-            if not calls:
-                filled.index.delete(["d7"])
-            calls.append(arguments)
-            return hits
-
-        monkeypatch.setattr(filled.index, "search_vectors", delete_after_the_first_search)
-        found = filled.max_marginal_relevance_search("text 7", k=4)
-        assert len(calls) == 2
-        assert len(found) == 4
-        assert "d7" not in {document.id for document in found}
-
     def test_filters_come_before_the_search(self, filled: GlotVectorStore, oracle: InMemoryVectorStore) -> None:
         nearest_last = oracle.similarity_search("text 7", k=40)[::-1]
         for document in nearest_last[:3]:
@@ -167,7 +150,7 @@ class TestAsync:
 
             return record
 
-        for name in ("add", "delete", "get", "search", "search_vectors", "vectors"):
+        for name in ("add", "delete", "get", "search", "search_vectors"):
             monkeypatch.setattr(filled.index, name, recorded(name))
         vector = embeddings.embed_query("text 7")
         await filled.aadd_texts(["a"], ids=["a"])
@@ -185,7 +168,7 @@ class TestAsync:
         for search_type in ("similarity", "mmr"):
             await filled.as_retriever(search_type=search_type).ainvoke("text 7")
         assert await filled.adelete(["a", "b"]) is True
-        assert set(threads) == {"add", "delete", "get", "search", "search_vectors", "vectors"}
+        assert set(threads) == {"add", "delete", "get", "search", "search_vectors"}
         assert threading.get_ident() not in set().union(*threads.values())
 
     async def test_filters(self, filled: GlotVectorStore) -> None:
