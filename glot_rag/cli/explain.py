@@ -35,9 +35,11 @@ def explain(
 
 def _text(given: str) -> str:
     try:
-        is_file = Path(given).is_file()
+        is_file, is_folder = Path(given).is_file(), Path(given).is_dir()
     except (OSError, ValueError):  # longer than a name can be
-        is_file = False
+        is_file = is_folder = False
+    if is_folder or not given.strip():
+        raise InputError(f"{given!r} is {'a folder' if is_folder else 'empty'}: give one file's path, or a text in quotes")
     if not is_file:
         if "\n" not in given and " " not in given.strip() and ("/" in given or Path(given).suffix):
             raise InputError(f"there is no file {given}: give a file's path, or the text itself in quotes")

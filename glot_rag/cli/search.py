@@ -11,6 +11,7 @@ import typer
 
 from glot_rag.checks import choose
 from glot_rag.cli.options import console, index_encoder
+from glot_rag.errors import InputError
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -49,6 +50,8 @@ def search(
     from glot_rag.index.options import MODES
 
     choose("--mode", mode, MODES)
+    if not query.strip():
+        raise InputError("the query is empty: say what to look for")
     GlotIndex.open(directory, read_only=True, check=False).close()  # a wrong path is told before a model is loaded
     chosen = None
     if mode != "keyword":

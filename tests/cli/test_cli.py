@@ -67,6 +67,8 @@ def test_index_then_search(
         assert "no document has one of these words" in capsys.readouterr().out
     assert command("search", out, "bicycle", "--mode", "both") == 2
     assert "--mode must be one of vector, keyword, hybrid; got 'both'" in capsys.readouterr().err
+    assert command("search", out, " ") == 2
+    assert "the query is empty" in capsys.readouterr().err
     # Again: nothing is doubled, a new file is added, and the index's own encoder is used.
     (folder / "tea.txt").write_text("Green tea should not be brewed with boiling water.")
     assert command("index", folder, "--out", out) == 0

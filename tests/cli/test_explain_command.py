@@ -29,3 +29,10 @@ def test_a_missing_file_is_not_taken_for_a_text(given: str, tmp_path: Path) -> N
     done = run(app, ["explain", given, "--out", str(tmp_path / "out.html")])
     assert isinstance(done.exception, InputError)
     assert f"there is no file {given}" in str(done.exception)
+
+
+@pytest.mark.parametrize(("given", "told"), [(".", "'.' is a folder: give one file"), (" ", "' ' is empty: give")])
+def test_a_folder_and_nothing_are_no_text(given: str, told: str, tmp_path: Path) -> None:
+    done = run(app, ["explain", given, "--out", str(tmp_path / "out.html")])
+    assert isinstance(done.exception, InputError)
+    assert told in str(done.exception)
