@@ -7,6 +7,7 @@ import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -33,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 
 def denoise(
-    paths: Annotated[list[Path], typer.Argument(help="Files or folders; - reads one document from standard input.")],
+    paths: Annotated[list[Path], typer.Argument(help="Files or folders; - reads one text or web page from standard input.")],
     out: Annotated[
         Path | None, typer.Option(help="New folder for a .txt a document, and report.jsonl. Not with -.")
     ] = None,
@@ -51,7 +52,7 @@ def denoise(
     if STANDARD in paths:
         if len(paths) > 1 or out is not None:
             raise InputError("- stands alone: one document comes from standard input, its clean text goes to stdout")
-        _denoise_stream(model, sys.stdin.buffer, sys.stdout.buffer)
+        _denoise_stream(model, html, sys.stdin.buffer, sys.stdout.buffer)
         return
     if out is None:
         raise InputError("give --out, a folder for the clean texts; or - to read standard input")
@@ -64,14 +65,26 @@ def _load(model: str) -> Denoiser:
     return Denoiser.from_pretrained(model)
 
 
-def _denoise_stream(model: str, source: IO[bytes], target: IO[bytes]) -> None:
-    try:
-        text = source.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"standard input is not UTF-8 (byte {error.start}): convert it first, with iconv") from None
+def _denoise_stream(model: str, html: str, source: IO[bytes], target: IO[bytes]) -> None:
+    text = _text(source.read(), html)
     (cleaned,) = _load(model).denoise([text])
     target.write(cleaned.text.encode("utf-8"))
     target.flush()
+
+
+def _text(data: bytes, html: str) -> str:
+    """What came from standard input; of a web page what it shows, as the denoiser knows text and no markup."""
+    from glot_rag.documents.loaders import LOADERS, SNIFFED, ReadOptions, kind_of
+    from glot_rag.documents.loaders.base import FileContext
+
+    options = ReadOptions(html)  # type: ignore[arg-type]  # it checks the value
+    if kind_of("", data[:SNIFFED]) == ".html":
+        page = FileContext("standard input", ".html", options, lambda number, reason: None, lambda note: None)
+        return next(LOADERS[".html"](BytesIO(data), page)).text
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"standard input is not UTF-8 (byte {error.start}): convert it first, with iconv") from None
 
 
 def _denoise_files(paths: list[Path], out: Path, model: str, fit: bool, html: str) -> None:

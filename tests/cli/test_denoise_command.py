@@ -59,6 +59,10 @@ def test_a_pipe(
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
     assert command("denoise", "-") == 0
     assert capsysbinary.readouterr().out.decode() == Denoiser.from_pretrained().denoise([text])[0].text
+    page = "<!doctype html><title>Kettle</title><script>let x</script>" + text.replace("\n", "<br>")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(page.encode())))
+    assert command("denoise", "-") == 0
+    assert capsysbinary.readouterr().out.decode() == Denoiser.from_pretrained().denoise([text.strip()])[0].text
 
 
 def test_mistakes_are_told_before_a_model_is_loaded(tmp_path: Path, folder: Path) -> None:
