@@ -18,12 +18,13 @@ from glot_rag.documents.document import Document
 from glot_rag.documents.finding import Paths, file_hash, find_files
 from glot_rag.documents.loaders import LOADERS, SNIFFED, ZIPPED, HtmlText, Loaded, ReadOptions, kind_of
 from glot_rag.documents.loaders.base import FileContext
-from glot_rag.documents.validation import check_document
+from glot_rag.documents.validation import MAX_ID_BYTES, check_document
 from glot_rag.errors import DatasetError, InputError, MissingExtraError
 
 MAX_UNPACKED = 1 << 30  # bytes that an archive may unpack to, and the parts of a .docx, .pptx or .epub
 MAX_MEMBERS = 100_000
 OTHER_OFFICE = "an Office file of a kind that is not read, or without its suffix; save it as .docx, .pptx, .pdf or .csv"
+_NUMBER = 24  # bytes of an id for `#` and a number, after the file's path
 _IN_MEMORY = 1 << 26  # a member of an archive up to this size is unpacked in memory, which loaders can seek in
 
 logger = logging.getLogger(__name__)
@@ -105,6 +106,16 @@ def read_documents(
     return DocumentReader(find_files(paths), options, None if relative_to is None else os.path.realpath(relative_to))
 
 
+def name_problem(path: str) -> str:
+    """Why a file's path cannot begin the ids of its chunks; an empty text if it can."""
+    try:
+        size = len(path.encode())
+    except UnicodeEncodeError:
+        return "the file name is not UTF-8; rename the file"
+    most = MAX_ID_BYTES - _NUMBER
+    return f"its path takes {size:,} bytes, more than {most:,}; move the file" if size > most else ""
+
+
 class DocumentReader(Iterator[Document]):
     """An iterator over the documents of files.
 
@@ -144,13 +155,13 @@ class DocumentReader(Iterator[Document]):
         source = path if self._root is None else Path(os.path.relpath(path, self._root)).as_posix()
         before = len(self.report.set_aside)
         try:
-            source.encode()
-            with open(path, "rb") as stream:
-                yield from self._open(stream, source, source, os.fstat(stream.fileno()).st_size, explicit=True)
+            if problem := name_problem(source):
+                self._fail(repr(path), problem)
+            else:
+                with open(path, "rb") as stream:
+                    yield from self._open(stream, source, source, os.fstat(stream.fileno()).st_size, explicit=True)
         except OSError as error:
             self._fail(path, f"cannot be read: {error.strerror or error}")
-        except UnicodeEncodeError:
-            self._fail(repr(path), "the file name is not UTF-8; rename the file")
         if len(self.report.set_aside) > before:
             self.incomplete.add(path)
 

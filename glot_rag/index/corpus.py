@@ -11,7 +11,7 @@ from itertools import accumulate, chain
 from pathlib import Path
 
 from glot_rag.documents.document import Document
-from glot_rag.documents.reading import DocumentReader, ReadReport
+from glot_rag.documents.reading import DocumentReader, ReadReport, name_problem
 from glot_rag.documents.spool import DocumentSpool
 from glot_rag.errors import InputError
 from glot_rag.index.api import GlotIndex
@@ -132,7 +132,7 @@ def _changed(
         digest = files.file_hash(path)
         if digest:
             digest = hashlib.sha256(f"{settings} {digest}".encode()).hexdigest()[:32]
-        before = index.get([f"{path}#0"])
+        before = [] if name_problem(path) else index.get([f"{path}#0"])
         file = _File(path, digest)
         if digest and before and before[0].metadata.get("hash") == digest:
             report.unchanged += 1

@@ -1,6 +1,8 @@
 """Files into an index: what is stored of them, and what a second run touches."""
 
+import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,20 @@ def test_a_file_that_can_no_longer_be_read_keeps_its_chunks(index, docs):
     report = run(index, docs)
     assert [reason.partition(":")[0] for _, reason in report.read.set_aside] == ["not UTF-8"]
     assert {Path(document.metadata["file"]).name for document in index} == {"a.md", "c.jsonl"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names themselves")
+def test_files_whose_names_cannot_be_ids_are_set_aside_and_the_others_stored(index, docs):
+    (docs / os.fsdecode(b"caf\xe9.txt")).write_text("a name in Latin-1")
+    deep = docs.joinpath(*["d" * 200] * 5)
+    deep.mkdir(parents=True)
+    (deep / "x.jsonl").write_text('{"text": "an id of its own", "id": "y"}')
+    for stored_now in (6, 0):
+        report = run(index, docs)
+        assert report.chunks == stored_now
+        reasons = [reason for _, reason in report.read.set_aside]
+        assert reasons[0] == "the file name is not UTF-8; rename the file"
+        assert "bytes, more than 1,000; move the file" in reasons[1]
 
 
 def test_what_a_run_that_was_cut_off_left_is_put_right(index, docs, monkeypatch):
