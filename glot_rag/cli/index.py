@@ -72,7 +72,8 @@ def index(
         files: DocumentReader | DocumentSpool = reader
         if denoiser is None and denoise is not False and not len(opened):
             files = spool = stack.enter_context(DocumentSpool(reader, show_progress=True))
-            denoiser = _new_denoiser(out, spool, backbone, asked=denoise is True)
+            if len(spool):  # else a denoiser that has seen nothing would be kept, for all that is added later
+                denoiser = _new_denoiser(out, spool, backbone, asked=denoise is True)
         options = ChunkOptions(tokens, overlap=min(32, tokens // 8), keep_noise=keep_noise)
         chunker = Chunker(encoder.token_spans, options, denoiser)
         folders = [path for path in paths if path.is_dir()] if sync else []

@@ -111,6 +111,8 @@ def test_an_index_drops_noise_and_keeps_its_denoiser(
     records = [{"id": name, "text": f"{bar}\n{text[:300]}"} for name, text in prose[:60]]
     pages.write_text("".join(json.dumps(record) + "\n" for record in records))
     out, plain = tmp_path / "index", tmp_path / "plain"
+    (tmp_path / "nothing").mkdir()
+    assert command("index", tmp_path / "nothing", "--out", out) == 2  # which keeps no denoiser that is not fitted
     assert command("index", pages, "--out", out) == 0
     assert re.search(
         r"noise: [\d,]+ of [\d,]+ words \(\d+%\) and \d+ of \d+ blocks were dropped", capsys.readouterr().err
