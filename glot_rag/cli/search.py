@@ -94,7 +94,9 @@ def _shown(rank: int, hit: Hit, worth: Worth) -> list[Text]:
     metadata = hit.metadata
     source = str(metadata.get("source", hit.id))
     title = str(metadata.get("title") or Path(source).name)
-    place = source
+    place, document = source, str(metadata.get("document", ""))  # a row, a message
+    if document:
+        place = document if document.startswith(source) else f"{source}, {document}"
     lines, headings = metadata.get("lines"), metadata.get("headings")  # anything, where a file has such a column
     if isinstance(lines, list):
         place += ":" + "-".join(map(str, lines))

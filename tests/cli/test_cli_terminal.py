@@ -92,4 +92,13 @@ def test_hits_whose_metadata_have_the_names_of_an_index(tmp_path: Path) -> None:
         index.add([Document("Moles dig tunnels.", id="row", metadata=columns)])
     done = run("search", str(tmp_path / "index"), "moles", "--mode", "keyword", "--group")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.decode().split()[3:] == ["row", "Moles", "dig", "tunnels."]
+    assert done.stdout.decode().split()[3:] == ["row,", "['a']", "Moles", "dig", "tunnels."]
+
+
+def test_a_hit_names_its_row_or_message(tmp_path: Path) -> None:
+    mail = {"source": "/d/in.mbox", "document": "/d/in.mbox#3", "start": 0, "end": 9}
+    row = {"source": "/d/t.csv", "document": "a7"}
+    with GlotIndex.create(tmp_path / "index", OneVector()) as index:
+        index.add(Document("moles", id=id, metadata=metadata) for id, metadata in (("m", mail), ("r", row)))
+    done = run("search", str(tmp_path / "index"), "moles", "--mode", "keyword")
+    assert {"/d/in.mbox#3 [0:9]", "/d/t.csv, a7"} <= set(done.stdout.decode().splitlines()), done.stderr

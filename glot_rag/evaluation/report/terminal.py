@@ -45,7 +45,7 @@ def print_report(report: Report, console: Console, metric: str | None = None) ->
         "; ".join([*legend, "oracle: mean over the documents' own words alone"]), style="dim", highlight=False
     )
     for problem in report.problems:
-        console.print(f"Left out: {problem}", style="yellow", highlight=False, markup=False)
+        console.print(f"Note: {problem}", style="yellow", highlight=False, markup=False)
 
 
 def _fitting_tables(report: Report, metric: str, console: Console) -> list[Table]:

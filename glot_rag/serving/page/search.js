@@ -28,10 +28,12 @@ function passage(hit) {
 }
 
 function item(hit, rank) {
-  const { title, source, headings, lines, page } = hit.metadata;
+  const { title, source, document: part, headings, lines, page } = hit.metadata; // part: a row's or a message's id
   const joined = (value, between) => (Array.isArray(value) ? value.join(between) : ""); // a file may have such a column
   const at = joined(lines, "–");
-  const where = [source ?? hit.id, at && `lines ${at}`, page ? `page ${page}` : "", joined(headings, " › ")];
+  const from = String(part ?? source ?? hit.id);
+  const file = from.startsWith(source ?? from) ? from : `${source}, ${from}`;
+  const where = [file, at && `lines ${at}`, page ? `page ${page}` : "", joined(headings, " › ")];
   const place = hit.place && hit.place !== rank ? ` (GLOT: ${hit.place})` : "";
   return element(
     "li",

@@ -80,7 +80,7 @@ def test_without_mean_and_with_problems(report: Report) -> None:
     text = printed(dataclasses.replace(report, results=results, problems=["2 empty documents."], max_words=0), 100)
     assert rows(text) == {"GLOT": ["39.1", "32.0"], "oracle": ["39.6", "36.0"]}
     assert "±" not in text
-    assert "Left out: 2 empty documents." in text
+    assert "Note: 2 empty documents." in text
     assert "toy: 1,398 documents, 225 queries" in text
 
 
