@@ -34,7 +34,9 @@ def register(app: typer.Typer) -> None:
 
 
 def denoise(
-    paths: Annotated[list[Path], typer.Argument(help="Files or folders; - reads one text or web page from standard input.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Files or folders; - reads one text or web page from standard input.")
+    ],
     out: Annotated[
         Path | None, typer.Option(help="New folder for a .txt a document, and report.jsonl. Not with -.")
     ] = None,

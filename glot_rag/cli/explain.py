@@ -39,7 +39,9 @@ def _text(given: str) -> str:
     except (OSError, ValueError):  # longer than a name can be
         is_file = is_folder = False
     if is_folder or not given.strip():
-        raise InputError(f"{given!r} is {'a folder' if is_folder else 'empty'}: give one file's path, or a text in quotes")
+        raise InputError(
+            f"{given!r} is {'a folder' if is_folder else 'empty'}: give one file's path, or a text in quotes"
+        )
     if not is_file:
         if "\n" not in given and " " not in given.strip() and ("/" in given or Path(given).suffix):
             raise InputError(f"there is no file {given}: give a file's path, or the text itself in quotes")
