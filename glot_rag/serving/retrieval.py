@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import uuid
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -221,7 +222,7 @@ async def delete_documents(request: Request, body: DeleteRequest) -> Response:
 async def add_file(
     request: Request,
     name: Annotated[str, Query(min_length=1, max_length=1_000, description="Where the file is from, e.g. docs/a.pdf.")],
-    content: Annotated[bytes, Body(media_type="application/octet-stream")],
+    content: Annotated[bytes, Body(media_type="application/octet-stream")] = b"",
 ) -> Response:
     """Read a file of any known format, cut it into chunks, and add them in place of those of the same name."""
     service = service_of(request)
@@ -259,20 +260,25 @@ def _read_file(name: str, content: bytes) -> tuple[list[Document], list[str]]:
     if path.name in ("", "..") or "\0" in name:
         raise ApiError(400, f"{name!r:.80} is no file's name", param="name")
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / ("file" + path.suffix[:20])
+        file = Path(folder) / (uuid.uuid4().hex + path.suffix[:20])
         file.write_bytes(content)
-        reader = read_documents([file])
-        found = list(reader)
-        shown = str(file.resolve())
-        notes = [line.strip().replace(shown, name) for line in reader.report.lines()[1:]]
+        reader = read_documents([file], relative_to=folder)
+        found = [_named(each, file.name, name) for each in reader]
+        notes = [line.strip().replace(file.name, name) for line in reader.report.lines()[1:]]
     return found, notes
+
+
+def _named(document: Document, read_as: str, name: str) -> Document:
+    """The document as if it had been read under the name that was given: ids and places begin with it."""
+    metadata = {**document.metadata, "source": document.source.replace(read_as, name)}
+    return Document(document.text, document.id.replace(read_as, name), metadata, document.blocks)
 
 
 def _chunks(chunker: Chunker, name: str, read: Sequence[Document], kept: Sequence[Denoised | None]) -> list[Document]:
     noise = NoiseReport()
     found: list[Document] = []
     for document, denoised in zip(read, kept, strict=True):
-        for chunk in chunker.cut(document, denoised, document.source, noise):
-            where = {"file": name, "source": name, "title": document.title or PurePosixPath(name).name}
-            found.append(Document(chunk.text, f"{name}#{len(found)}", {**chunk.metadata, **where}))
+        for chunk in chunker.cut(document, denoised, name, noise):
+            title = document.title or PurePosixPath(name).name
+            found.append(Document(chunk.text, f"{name}#{len(found)}", {**chunk.metadata, "title": title}))
     return found

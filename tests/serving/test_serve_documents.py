@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+
 import pytest
 from fastapi.testclient import TestClient
 
@@ -77,6 +80,18 @@ def test_a_file_replaces_the_one_of_its_name(client: TestClient, index: GlotInde
     assert document.metadata["file"] == "docs/tea.md"
 
 
+def test_rows_and_members_are_named_after_the_file(client: TestClient, index: GlotIndex) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("in/a.txt", "Moles dig tunnels.")
+    client.post("/files", params={"name": "d/rows.jsonl"}, content=b'{"text": "Voles dig, too."}')
+    client.post("/files", params={"name": "d/z.zip"}, content=packed.getvalue())
+    row, member = index.get(["d/rows.jsonl#0", "d/z.zip#0"])
+    assert (row.metadata["source"], row.metadata["document"]) == ("d/rows.jsonl", "d/rows.jsonl#1")
+    assert (member.metadata["source"], member.metadata["file"]) == ("d/z.zip!in/a.txt", "d/z.zip")
+    assert "document" not in member.metadata
+
+
 def test_a_file_goes_through_the_indexs_denoiser(served_encoder: GlotEncoder, index: GlotIndex) -> None:
     denoiser = served_encoder.denoiser  # type: ignore[attr-defined]
     with TestClient(create_app(served_encoder, index=index, denoiser=denoiser)) as client:
@@ -89,11 +104,10 @@ def test_a_file_goes_through_the_indexs_denoiser(served_encoder: GlotEncoder, in
     assert document.metadata["kept"] == pytest.approx(denoised.kept, abs=1e-4)
 
 
-@pytest.mark.parametrize(("name", "note"), [("a.xyz", "kinds that are not read"), ("empty.txt", "without text")])
+@pytest.mark.parametrize(("name", "note"), [("a.xyz", "kinds that are not read"), ("empty.txt", "without text: empty.txt")])
 def test_a_file_that_gives_nothing_says_why(client: TestClient, name: str, note: str) -> None:
-    reply = client.post(
-        "/files", params={"name": name}, content=b" " if name == "empty.txt" else b"\x00\x01\x02"
-    ).json()
+    content = b"" if name == "empty.txt" else b"\x00\x01\x02"
+    reply = client.post("/files", params={"name": name}, content=content).json()
     assert reply["chunks"] == 0
     assert note in " ".join(reply["notes"])
 
