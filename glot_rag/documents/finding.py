@@ -19,8 +19,9 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 _LEFT_OUT = frozenset(("__pycache__", "node_modules", "_static", "_sources"))
 # What Hugging Face's `save_to_disk` puts beside the rows
 _ABOUT_ROWS = frozenset(("dataset_info.json", "state.json"))
-# What says of a folder that glot-rag wrote it: an index, a run of `embed`, lists, an encoder, a denoiser
-_RECORDS = ("run.json", "lists.json", "encoder.json", "onnx.json", "denoiser.json")
+# What says of a folder that glot-rag wrote it: an index, one exported, a run of `embed`, lists, an encoder, a denoiser
+_RECORDS = ("index.json", "run.json", "lists.json", "encoder.json", "onnx.json", "denoiser.json")
+_MARKS = (b'"glot-rag/', b'"glot_rag_export"')
 _INDEX = ("store.sqlite", "store.commit")
 _BLOCK = 1 << 20  # bytes hashed at a time
 
@@ -60,7 +61,7 @@ def _walk(root: str) -> Iterator[str]:
         about = {"dataset_dict.json"} | (_ABOUT_ROWS if any(name.endswith(".arrow") for name in names) else set())
         for name in set(names) - about:
             path = os.path.join(folder, name)
-            if os.path.islink(path):
+            if os.path.islink(path) and os.path.exists(path):
                 path = os.path.realpath(path)
             # A broken link counts as a file, so that reading it says so; a pipe or a socket would block.
             if not name.startswith(".") and (os.path.isfile(path) or not os.path.exists(path)):
@@ -74,7 +75,8 @@ def _written_here(folder: str) -> bool:
     for name in _RECORDS:
         try:
             with open(os.path.join(folder, name), "rb") as stream:
-                if b'"glot-rag/' in stream.read(200):
+                head = stream.read(200)
+                if any(mark in head for mark in _MARKS):
                     return True
         except OSError:
             continue

@@ -198,13 +198,14 @@ def test_links_and_special_files(tmp_path: Path) -> None:
     os.mkfifo(root / "pipe.txt")
     assert sorted(each.text for each in read_documents(root)) == ["a", "linked"]
     (root / "broken.txt").symlink_to(tmp_path / "missing")
-    with pytest.raises(DatasetError, match=r"missing: cannot be read: No such file"):
+    with pytest.raises(DatasetError, match=r"broken.txt: cannot be read: No such file"):
         list(read_documents(root, strict=True))
 
 
 def test_what_glot_rag_wrote_is_left_out_unless_it_is_asked_for(tmp_path: Path) -> None:
     record = '{"format": "glot-rag/embedding"}'
     written = {"run/run.json": record, "run/chunks/a.json": "{}", "index/store.sqlite": "", "index/store.commit": "{}"}
+    written |= {"out/index.json": '{"glot_rag_export": 1}', "out/documents.jsonl": '{"text": "a"}'}
     write(tmp_path, {"a.txt": "a", **written, "index/notes.txt": "n", "own/run.json": '{"speed": 3}'})
     found = [Path(path).relative_to(tmp_path.resolve()).as_posix() for path in find_files(tmp_path)]
     assert found == ["a.txt", "own/run.json"]

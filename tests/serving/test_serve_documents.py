@@ -104,7 +104,7 @@ def test_a_file_goes_through_the_indexs_denoiser(served_encoder: GlotEncoder, in
     assert document.metadata["kept"] == pytest.approx(denoised.kept, abs=1e-4)
 
 
-@pytest.mark.parametrize(("name", "note"), [("a.xyz", "kinds that are not read"), ("empty.txt", "without text: empty.txt")])
+@pytest.mark.parametrize(("name", "note"), [("a.xyz", "of kinds that are not read"), ("empty.txt", "text: empty.txt")])
 def test_a_file_that_gives_nothing_says_why(client: TestClient, name: str, note: str) -> None:
     content = b"" if name == "empty.txt" else b"\x00\x01\x02"
     reply = client.post("/files", params={"name": name}, content=content).json()
