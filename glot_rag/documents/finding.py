@@ -37,7 +37,7 @@ def find_files(paths: Paths) -> list[str]:
         DatasetError: A path that does not exist, or a folder that cannot be read.
     """
     found: set[str] = set()
-    for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
+    for path in _each(paths):
         root = os.path.realpath(path)
         if os.path.isdir(root):
             found.update(_walk(root))
@@ -46,6 +46,15 @@ def find_files(paths: Paths) -> list[str]:
         else:
             raise DatasetError(f"{os.fspath(path)}: there is no such file or folder")
     return sorted(found)
+
+
+def named_files(paths: Paths) -> frozenset[str]:
+    """Those of the paths that are files and no folders, as `find_files` gives them."""
+    return frozenset(Path(os.path.realpath(path)).as_posix() for path in _each(paths) if os.path.isfile(path))
+
+
+def _each(paths: Paths) -> Iterable[str | os.PathLike[str]]:
+    return [paths] if isinstance(paths, (str, os.PathLike)) else paths
 
 
 def _walk(root: str) -> Iterator[str]:

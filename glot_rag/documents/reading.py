@@ -8,14 +8,14 @@ import os
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from io import BufferedReader, BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from glot_rag.documents.document import Document
-from glot_rag.documents.finding import Paths, file_hash, find_files
+from glot_rag.documents.finding import Paths, file_hash, find_files, named_files
 from glot_rag.documents.loaders import LOADERS, SNIFFED, ZIPPED, HtmlText, Loaded, ReadOptions, kind_of
 from glot_rag.documents.loaders.base import FileContext
 from glot_rag.documents.validation import MAX_ID_BYTES, check_document
@@ -90,7 +90,8 @@ def read_documents(
     if it has one, and whatever else the file says of itself.
 
     Args:
-        paths: One path or several.
+        paths: One path or several. A text that is named here is read whatever its suffix; in a folder only those are
+            read whose suffix is known, or that have none.
         html: "main" leaves navigation and footers of web pages out; "all" is the whole visible text.
         encoding: Of files that are not UTF-8 and do not declare a charset. Nothing is guessed.
         rows: A row of CSV is a document; False: the file is one.
@@ -103,7 +104,9 @@ def read_documents(
         MissingExtraError: While reading: a format needs the extra `documents`.
     """
     options = ReadOptions(html, encoding, rows, strict)
-    return DocumentReader(find_files(paths), options, None if relative_to is None else os.path.realpath(relative_to))
+    paths = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)  # looked at twice
+    root = None if relative_to is None else os.path.realpath(relative_to)
+    return DocumentReader(find_files(paths), options, root, named_files(paths))
 
 
 def name_problem(path: str) -> str:
@@ -128,7 +131,13 @@ class DocumentReader(Iterator[Document]):
         options: How they are read.
     """
 
-    def __init__(self, files: list[str], options: ReadOptions | None = None, root: str | None = None) -> None:
+    def __init__(
+        self,
+        files: list[str],
+        options: ReadOptions | None = None,
+        root: str | None = None,
+        named: Collection[str] = (),
+    ) -> None:
         self.files = files
         self.files_read = 0
         self.report = ReadReport()
@@ -136,6 +145,7 @@ class DocumentReader(Iterator[Document]):
         self.incomplete: set[str] = set()
         self.options = options or ReadOptions()
         self._root = root
+        self._named = named
         self._documents = self._read()
 
     def __next__(self) -> Document:
@@ -159,7 +169,8 @@ class DocumentReader(Iterator[Document]):
                 self._fail(repr(path), problem)
             else:
                 with open(path, "rb") as stream:
-                    yield from self._open(stream, source, source, os.fstat(stream.fileno()).st_size, explicit=True)
+                    size, named = os.fstat(stream.fileno()).st_size, path in self._named
+                    yield from self._open(stream, source, source, size, named=named)
         except OSError as error:
             self._fail(path, f"cannot be read: {error.strerror or error}")
         if len(self.report.set_aside) > before:
@@ -170,9 +181,12 @@ class DocumentReader(Iterator[Document]):
         return file_hash(path)
 
     def _open(
-        self, stream: BinaryIO, source: str, name: str, size: int, *, depth: int = 0, explicit: bool = False
+        self, stream: BinaryIO, source: str, name: str, size: int, *, depth: int = 0, named: bool = False
     ) -> Iterator[Document]:
-        """Read a stream by what it holds. `name` tells its suffix; archives within archives are not opened."""
+        """Read a stream by what it holds. `name` tells its suffix; archives within archives are not opened.
+
+        A text whose suffix no loader has is read if it was `named`, and not looked for in a folder.
+        """
         try:
             suffix = PurePosixPath(name).suffix.lower()
             head = stream.read(SNIFFED)
@@ -180,12 +194,13 @@ class DocumentReader(Iterator[Document]):
             kind = kind_of(suffix, head) if head else ".txt"
             if kind == ".gz" and depth == 0:
                 inner = cast(BinaryIO, _Bounded(gzip.GzipFile(fileobj=stream)))
-                yield from self._open(inner, source, name[: -len(suffix)] if suffix == ".gz" else name, size, depth=1)
+                name = name[: -len(suffix)] if suffix == ".gz" else name
+                yield from self._open(inner, source, name, size, depth=1, named=named)
             elif kind == ".zip" and depth == 0:
                 yield from self._zip(stream, source)
             elif kind is None or kind not in LOADERS:
                 self._unknown(source, suffix, kind)
-            elif suffix and suffix not in LOADERS and kind == ".txt" and not (explicit and len(self.files) == 1):
+            elif suffix and suffix not in LOADERS and kind == ".txt" and not named:
                 self.report.unknown[suffix] += 1
                 logger.debug("%s: no loader for %s", source, suffix)
             else:

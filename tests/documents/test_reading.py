@@ -213,9 +213,13 @@ def test_what_glot_rag_wrote_is_left_out_unless_it_is_asked_for(tmp_path: Path) 
 
 
 def test_a_file_that_is_asked_for_is_read_whatever_its_suffix(tmp_path: Path) -> None:
-    write(tmp_path, {"a.xyz": "some text", "README": "more text"})
+    write(tmp_path, {"a.xyz": "some text", "README": "more text", "b/app.log.1": "a line"})
     assert [each.text for each in read_documents(tmp_path / "a.xyz")] == ["some text"]
+    (tmp_path / "b/app.log.2.gz").write_bytes(gzip.compress(b"packed"))
+    several = iter([tmp_path / "a.xyz", tmp_path / "b/app.log.1", tmp_path / "b/app.log.2.gz"])
+    assert [each.text for each in read_documents(several)] == ["some text", "a line", "packed"]
     assert [each.text for each in read_documents(tmp_path)] == ["more text"]
+    assert list(read_documents(tmp_path / "b")) == []  # in a folder
 
 
 def test_paths_and_options_that_are_wrong(tmp_path: Path) -> None:
