@@ -36,6 +36,13 @@ def clean_text(text: str, metadata: Mapping[str, Any]) -> str:
     return join_runs(text, spans)
 
 
+def without_facts(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Metadata without what a store says of a text: its places are those of that text, not of a part or a new one."""
+    if not isinstance(metadata, Mapping) or DENOISED not in metadata:
+        return metadata
+    return {key: value for key, value in metadata.items() if key != DENOISED}
+
+
 class StoreDenoiser:
     """The denoiser of one store, kept in its index's directory and read from there when it is first needed.
 

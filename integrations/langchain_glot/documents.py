@@ -12,7 +12,7 @@ from glot_rag.documents.validation import check_id
 from glot_rag.errors import InputError
 from glot_rag.index import Document as IndexDocument
 from glot_rag.index import Hit
-from langchain_glot.denoising import clean_text
+from langchain_glot.denoising import clean_text, without_facts
 from langchain_glot.evidence import EVIDENCE, evidence_of
 
 
@@ -34,7 +34,7 @@ def to_store(
     for name, values in (("metadatas", metadatas), ("ids", ids)):
         if len(values) != len(texts):
             raise InputError(f"got {len(values)} {name} for {len(texts)} texts")
-    return map(IndexDocument, texts, ids, metadatas)
+    return map(IndexDocument, texts, ids, map(without_facts, metadatas))
 
 
 def from_store(stored: IndexDocument) -> Document:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from glot_rag.errors import InputError
 from glot_rag.index import Document as IndexDocument
+from langchain_glot.denoising import without_facts
 
 BATCH = 1024
 
@@ -74,4 +75,4 @@ def _document(docstore: Any, id: str) -> IndexDocument:
     document = docstore.search(id)
     if not isinstance(document, Document):
         raise InputError(f"the docstore has no document {id!r}: {document}")
-    return IndexDocument(document.page_content, id, document.metadata)
+    return IndexDocument(document.page_content, id, without_facts(document.metadata))

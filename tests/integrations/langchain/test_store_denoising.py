@@ -99,6 +99,19 @@ def test_what_is_added_later_goes_through_the_kept_denoiser(
     assert again.fingerprint == fitted.fingerprint
 
 
+def test_what_a_store_says_of_a_text_is_not_taken_for_a_part_of_it(path: Path) -> None:
+    with GlotVectorStore(Recording(size=SIZE), path, read_only=True) as store:
+        (found,) = store.get_by_ids(["p0"])
+    assert found.metadata["glot_denoised"]["kept"] < 1
+    half = Document(id="half", page_content=found.page_content[200:], metadata=found.metadata)
+    odd = Document(id="odd", page_content="of another program", metadata={"glot_denoised": "yes"})
+    with GlotVectorStore(Recording(size=SIZE)) as other:
+        other.add_documents([half, odd])
+        clean = other.similarity_search("any", k=2, clean=True)
+    assert {(each.id, each.page_content) for each in clean} == {("half", half.page_content), ("odd", odd.page_content)}
+    assert all("glot_denoised" not in each.metadata for each in clean)
+
+
 def test_told_otherwise(documents: list[Document], fitted: Denoiser, tmp_path: Path) -> None:
     embeddings = Recording(size=SIZE)
     texts = [document.page_content for document in documents]
