@@ -90,6 +90,12 @@ class GlotVectorStore(SearchesIndex):
         self._denoiser = StoreDenoiser(self._index)
         self._end = weakref.finalize(self, _release, self._index, temporary, os.getpid())
 
+    def __getstate__(self) -> object:
+        """Refused: one process at a time may have an index, and it is closed with the object that opened it."""
+        raise InputError(
+            "a GlotVectorStore cannot be copied or pickled; open its path again, with read_only=True beside this one"
+        )
+
     @classmethod
     def from_texts(
         cls,

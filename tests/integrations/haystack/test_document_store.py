@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -118,6 +120,13 @@ def test_a_pipeline_that_is_read_back_has_the_same_store(store: GlotDocumentStor
     }
     assert again.run(asked) == pipeline.run(asked)
     assert ids(again.run(asked)["near"]) == ["ladder"]
+
+
+def test_a_copy_shares_the_index(store: GlotDocumentStore) -> None:
+    retriever = copy.deepcopy(GlotEmbeddingRetriever(store, top_k=1))
+    assert retriever.document_store.index is store.index
+    assert ids(retriever.run(VECTORS["ladder"])) == ["ladder"]
+    assert pickle.loads(pickle.dumps(store)).to_dict() == store.to_dict()  # noqa: S301 (made here)
 
 
 async def test_a_pipeline_that_runs_asynchronously_writes_and_filters(store: GlotDocumentStore) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
+import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +56,11 @@ class TestMaking:
             with pytest.raises(IndexLockedError):
                 GlotVectorStore(embeddings, tmp_path / "index")
         assert caught.value.__traceback__ is not None
+
+    @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+    def test_a_store_cannot_be_copied(self, embeddings: Recording, copied: Callable[[object], object]) -> None:
+        with GlotVectorStore(embeddings) as store, pytest.raises(InputError, match=r"copied or pickled; open its path"):
+            copied(store)
 
     def test_a_temporary_store_goes_with_close_and_as_garbage(self, embeddings: Recording) -> None:
         store = GlotVectorStore.from_texts(["a"], embeddings)

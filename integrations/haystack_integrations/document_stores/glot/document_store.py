@@ -58,6 +58,10 @@ class GlotDocumentStore:
         self.read_only = read_only
         self._opened: _Opened | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The settings: a copy shares the index, and one in another process opens its path."""
+        return {**self.__dict__, "_opened": None}
+
     def to_dict(self) -> dict[str, Any]:
         """For a pipeline that is written to a file."""
         return default_to_dict(

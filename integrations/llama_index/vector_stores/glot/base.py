@@ -30,6 +30,8 @@ from glot_rag.index import Document, GlotIndex
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+_NO_COPY = "a GlotVectorStore cannot be copied or pickled; open its path again, with read_only=True beside this one"
+
 
 class GlotVectorStore(BasePydanticVectorStore):
     """Nodes and vectors in a `GlotIndex`: kept on disk, with deletion and with filters applied before the search.
@@ -94,7 +96,11 @@ class GlotVectorStore(BasePydanticVectorStore):
 
     def __getstate__(self) -> dict[str, Any]:
         """Refused: one process at a time may have an index."""
-        raise InputError("a GlotVectorStore cannot be pickled; close it and open its path in the other process")
+        raise InputError(_NO_COPY)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Refused, as `__getstate__`."""
+        raise InputError(_NO_COPY)
 
     @classmethod
     def class_name(cls) -> str:
