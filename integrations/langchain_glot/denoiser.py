@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import BaseDocumentTransformer, Document
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from glot_rag.documents.groups import groups_of
 
@@ -48,12 +48,13 @@ class GlotDenoiser(BaseModel, BaseDocumentTransformer):
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
-    model: str = "minilm"
-    head: str | None = None
-    threshold: float | None = None
-    device: str | None = None
-    dtype: str | None = None
-    group_key: str | None = None
+    # Frozen: the model is loaded already.
+    model: str = Field(default="minilm", frozen=True)
+    head: str | None = Field(default=None, frozen=True)
+    threshold: float | None = Field(default=None, frozen=True)
+    device: str | None = Field(default=None, frozen=True)
+    dtype: str | None = Field(default=None, frozen=True)
+    group_key: str | None = Field(default=None, frozen=True)
 
     _denoiser: Denoiser = PrivateAttr()
 
@@ -88,11 +89,10 @@ class GlotDenoiser(BaseModel, BaseDocumentTransformer):
         """
         cleaned = self._denoiser.denoise(_texts(documents), self._groups(documents))
         return [
-            document.model_copy(
-                update={
-                    "page_content": each.text,
-                    "metadata": {**document.metadata, KEPT: each.kept, SPANS: [list(span) for span in each.spans]},
-                }
+            Document(
+                id=document.id,
+                page_content=each.text,
+                metadata={**document.metadata, KEPT: each.kept, SPANS: [list(span) for span in each.spans]},
             )
             for document, each in zip(documents, cleaned, strict=True)
         ]

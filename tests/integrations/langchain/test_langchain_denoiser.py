@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from langchain_classic.retrievers.document_compressors import EmbeddingsFilter
+from langchain_community.document_transformers import EmbeddingsRedundantFilter
 from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_glot import GlotDenoiser
 from langchain_text_splitters import RecursiveCharacterTextSplitter
 from pydantic import ValidationError
@@ -47,6 +50,20 @@ def test_a_text_splitter_takes_what_comes_out(transformer: GlotDenoiser, documen
     assert {chunk.metadata["host"] for chunk in chunks} == {"a.org", "b.org"}
 
 
+def test_a_filter_before_it_leaves_no_vector_of_the_noisy_text_behind(
+    transformer: GlotDenoiser, documents: list[Document]
+) -> None:
+    embeddings = DeterministicFakeEmbedding(size=4)
+    unlike = EmbeddingsRedundantFilter(embeddings=embeddings).transform_documents(documents[:3])
+    assert all("embedded_doc" in each.state for each in unlike)  # type: ignore[attr-defined]
+    cleaned = transformer.transform_documents(unlike)
+    assert {type(each) for each in cleaned} == {Document}
+    nearest = EmbeddingsFilter(embeddings=embeddings, similarity_threshold=None, k=1)
+    for each in cleaned:
+        (found,) = nearest.compress_documents(cleaned, each.page_content)
+        assert found.page_content == each.page_content
+
+
 def test_a_misspelt_setting_and_too_few_documents_are_told(transformer: GlotDenoiser) -> None:
     with pytest.raises(ValidationError, match="grop_key"):
         GlotDenoiser(grop_key="host")  # type: ignore[call-arg]
@@ -54,4 +71,6 @@ def test_a_misspelt_setting_and_too_few_documents_are_told(transformer: GlotDeno
         transformer.fit([Document("one"), Document("two")])
     with pytest.raises(ValidationError, match="threshold"):
         GlotDenoiser(threshold=1.5)
+    with pytest.raises(ValidationError, match="frozen"):
+        transformer.threshold = 0.9  # it would change nothing: the model is loaded
     assert transformer.transform_documents([]) == []
