@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from langchain_core.embeddings import Embeddings
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from glot_rag.encoder.base import GlotEncoder
 
@@ -45,16 +45,17 @@ class GlotEmbeddings(BaseModel, Embeddings):
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
-    model: str = "minilm"
-    backend: str | None = None
-    pooling: str | None = None
-    head: str | None = None
-    device: str | None = None
-    dtype: str | None = None
-    max_tokens: int | None = None
-    query_prompt: str | None = None
-    document_prompt: str | None = None
-    denoise: bool | None = None
+    # Frozen: the model is loaded already.
+    model: str = Field(default="minilm", frozen=True)
+    backend: str | None = Field(default=None, frozen=True)
+    pooling: str | None = Field(default=None, frozen=True)
+    head: str | None = Field(default=None, frozen=True)
+    device: str | None = Field(default=None, frozen=True)
+    dtype: str | None = Field(default=None, frozen=True)
+    max_tokens: int | None = Field(default=None, frozen=True)
+    query_prompt: str | None = Field(default=None, frozen=True)
+    document_prompt: str | None = Field(default=None, frozen=True)
+    denoise: bool | None = Field(default=None, frozen=True)
     show_progress: bool = False
 
     _encoder: GlotEncoder = PrivateAttr()

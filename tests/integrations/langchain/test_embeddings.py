@@ -83,6 +83,12 @@ def test_unknown_arguments_are_refused() -> None:
         GlotEmbeddings(poling="mean")  # type: ignore[call-arg]
 
 
+def test_settings_of_a_loaded_model_cannot_be_changed(embeddings: GlotEmbeddings) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        embeddings.denoise = False  # it would change nothing
+    embeddings.show_progress = False
+
+
 def test_wrong_names_are_refused_at_once() -> None:
     with pytest.raises(ValidationError, match="pooling must be one of"):  # pydantic's wrapping of a ValueError
         GlotEmbeddings(pooling="median")
