@@ -222,8 +222,9 @@ class GlotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             InputError: a parameter or class that JSON cannot hold, such as a RandomState.
         """
         check_is_fitted(self)
-        params = {**self.get_params(deep=False), "layers": list(self.layers)}
-        save_classifier(SavedClassifier(params, self.classes_, self.fingerprint_, self.state_size_, self.net_), path)
+        save_classifier(
+            SavedClassifier(self._plain_params(), self.classes_, self.fingerprint_, self.state_size_, self.net_), path
+        )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str | None = None, dtype: str | None = None) -> Self:
@@ -250,17 +251,21 @@ class GlotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return loaded
 
     def _backbone(self) -> Backbone:
-        return _load(os.fspath(self.backbone), self.device, self.dtype, self.max_tokens)
+        return _load(os.fspath(self.backbone), self.device, self.dtype, self._plain_params()["max_tokens"])
+
+    def _plain_params(self) -> dict[str, Any]:
+        """The parameters without NumPy's numbers, which a search over a grid sets."""
+        params = {**self.get_params(deep=False), "layers": np.asarray(self.layers).tolist()}
+        return {name: value.tolist() if isinstance(value, np.generic) else value for name, value in params.items()}
 
     def _layers(self) -> tuple[int, ...]:
-        return tuple(self.layers) if self.pooling in TRAINED_POOLINGS else (-1,)
+        return tuple(self._plain_params()["layers"]) if self.pooling in TRAINED_POOLINGS else (-1,)
 
     def _network(self, state_size: int, outputs: int) -> TextClassifier:
         settings: dict[str, Any] = {"layers": self._layers()}
         if self.pooling == "glot":
-            settings |= {
-                name: getattr(self, name) for name in ("convolution", "num_layers", "hidden_size", "threshold")
-            }
+            params = self._plain_params()
+            settings |= {name: params[name] for name in ("convolution", "num_layers", "hidden_size", "threshold")}
         return TextClassifier(build_pooling(self.pooling, state_size, **settings), outputs)
 
     def _noisy(self, texts: list[str], seed: int) -> list[str]:

@@ -128,6 +128,16 @@ def test_in_a_pipeline_and_a_grid_search(animals_and_tools: Labelled) -> None:
     assert search.predict(["the hen"]).tolist() == ["animal"]
 
 
+def test_numbers_of_numpy_as_a_search_over_a_grid_sets_them(animals_and_tools: Labelled, tmp_path: Path) -> None:
+    grid = {"num_layers": np.array([1]), "hidden_size": np.array([8]), "max_tokens": np.array([32])}
+    more = {"epochs": np.array([1]), "weight_decay": np.array([0.1], np.float32), "layers": [np.array([-1, -2])]}
+    best = GridSearchCV(GlotClassifier(), grid | more, cv=2).fit(*animals_and_tools).best_estimator_
+    best.save(tmp_path)
+    loaded = GlotClassifier.load(tmp_path)
+    assert (loaded.num_layers, loaded.hidden_size, loaded.max_tokens, loaded.layers) == (1, 8, 32, (-1, -2))
+    assert loaded.predict_proba(["a cat"]).tolist() == best.predict_proba(["a cat"]).tolist()
+
+
 def test_the_random_state_decides(animals_and_tools: Labelled) -> None:
     def probabilities(state: object) -> Any:
         one = GlotClassifier(**{**SETTINGS, "pooling": "adapool", "epochs": 1}, random_state=state)
