@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Worth = Callable[[list[str]], Sequence[float]]
 _PASSAGE = 600  # characters shown
 _PER_SOURCE = 8  # chunks looked at for each document that --group shows
+# What a terminal would obey, if a document or a file's name holds it, is shown as a sign; as many characters as before
+_SIGNS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | dict.fromkeys(range(127, 160), "\ufffd")
 
 
 def register(app: typer.Typer) -> None:
@@ -93,7 +95,7 @@ def _shown(rank: int, hit: Hit, worth: Worth) -> list[Text]:
 
     metadata = hit.metadata
     source = str(metadata.get("source", hit.id))
-    title = str(metadata.get("title") or Path(source).name)
+    title = str(metadata.get("title") or Path(source).name).translate(_SIGNS)
     place, document = source, str(metadata.get("document", ""))  # a row, a message
     if document:
         place = document if document.startswith(source) else f"{source}, {document}"
@@ -106,7 +108,7 @@ def _shown(rank: int, hit: Hit, worth: Worth) -> list[Text]:
         place += f" [{metadata['start']}:{metadata['end']}]"
     above = " > ".join(str(each) for each in headings if each != title) if isinstance(headings, list) else ""
     about = [Text.assemble((f"{rank}. {title}", "bold"), (f"  {hit.score:.3f}", "dim"))]
-    about.append(Text(place + (f"  ({above})" if above else ""), style="dim"))
+    about.append(Text(f"{place}{f'  ({above})' if above else ''}".translate(_SIGNS), style="dim"))
     return [*about, _passage(hit.text, worth)]
 
 
@@ -116,13 +118,14 @@ def _passage(text: str, worth: Worth) -> Text:
     from glot_rag.documents import split_blocks
 
     spans = [(block.start, block.end) for block in split_blocks(text)]
+    shown = text.translate(_SIGNS)
     if len(spans) < 2:
-        return Text(text[:_PASSAGE])
+        return Text(shown[:_PASSAGE])
     values = worth([text[start:end] for start, end in spans])
     start, end = spans[max(range(len(spans)), key=values.__getitem__)]
     first = max(0, min(start - _PASSAGE // 2, len(text) - _PASSAGE))
     passage = Text(
-        ("… " if first else "") + text[first : first + _PASSAGE] + (" …" if first + _PASSAGE < len(text) else "")
+        ("… " if first else "") + shown[first : first + _PASSAGE] + (" …" if first + _PASSAGE < len(text) else "")
     )
     shift = 2 * bool(first) - first
     passage.stylize("bold", max(0, start + shift), end + shift)

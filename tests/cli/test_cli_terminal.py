@@ -102,3 +102,12 @@ def test_a_hit_names_its_row_or_message(tmp_path: Path) -> None:
         index.add(Document("moles", id=id, metadata=metadata) for id, metadata in (("m", mail), ("r", row)))
     done = run("search", str(tmp_path / "index"), "moles", "--mode", "keyword")
     assert {"/d/in.mbox#3 [0:9]", "/d/t.csv, a7"} <= set(done.stdout.decode().splitlines()), done.stderr
+
+
+def test_a_terminal_obeys_no_document(tmp_path: Path) -> None:
+    with GlotIndex.create(tmp_path / "index", OneVector()) as index:
+        index.add([Document("moles \x1b[2J dig\n\x9b31m tunnels", id="a\x1b[0m", metadata={"title": "\x1b]0;t\x07"})])
+    done = run("search", str(tmp_path / "index"), "moles", "--mode", "keyword")
+    shown = done.stdout.decode()
+    assert "moles ␛[2J dig\n\ufffd31m tunnels" in shown
+    assert not {"\x1b", "\x9b", "\x07"} & set(shown)
