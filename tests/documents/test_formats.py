@@ -227,11 +227,29 @@ def test_eml(loads: Any, shown: Callable[..., Any]) -> None:
         loads.one(".eml", "just text")
 
 
+def test_a_message_in_several_parts(loads: Any) -> None:
+    inner = mail("What was forwarded.\n")
+    message = mail("Before the picture.\n")
+    message.add_alternative("<p>As a page</p>", subtype="html")
+    message.add_attachment(b"png", maintype="image", subtype="png", filename="a.png")
+    message.add_attachment("After the picture.\n", disposition="inline")
+    message.add_attachment("Its own file.\n", filename="notes.txt")
+    message.add_attachment(inner)
+    loaded = loads.one(".eml", bytes(message))
+    assert loaded.text == "Before the picture.\nAfter the picture.\nWhat was forwarded."
+    assert loaded.metadata["attachments"][:2] == ["a.png", "notes.txt"]
+    blank = mail(" \n")
+    blank.add_alternative("<p>As a page</p>", subtype="html")
+    assert loads.one(".eml", bytes(blank)).text == "As a page"
+
+
 def test_mbox(loads: Any) -> None:
     folder = b"".join(b"From a@b.c Mon Jan  1 10:00:00 2024\n" + bytes(mail(f"Text {n}.\n")) + b"\n" for n in range(3))
     loaded = loads.all(".mbox", folder + b"From x Mon Jan  1 10:00:00 2024\nno mail at all\n")
     assert [(each.text, each.number) for each in loaded] == [("Text 0.", 1), ("Text 1.", 2), ("Text 2.", 3)]
     assert [number for number, _ in loads.failed] == [4]
+    prose = b"From a@b.c\nSubject: x\n\nOne.\n\nFrom the start it was clear.\n\nFrom d@e\nSubject: y\n\nTwo.\n"
+    assert [each.text for each in loads.all(".mbox", prose)] == ["One.\nFrom the start it was clear.", "Two."]
 
 
 def test_csv(loads: Any) -> None:

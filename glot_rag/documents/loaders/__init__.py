@@ -43,7 +43,7 @@ LOADERS: dict[str, Loader] = {
     ".eml": load_eml,
     ".mbox": load_mbox,
 }
-LOADERS_VERSION = 1  # goes up with every change that alters a file's text: indexes then read such files again
+LOADERS_VERSION = 2  # goes up with every change that alters a file's text: indexes then read such files again
 # The packages whose own changes alter a text, too
 LIBRARIES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys((".html", ".htm", ".xhtml"), ("selectolax", "trafilatura")),
