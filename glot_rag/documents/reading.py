@@ -213,6 +213,8 @@ class DocumentReader(Iterator[Document]):
             self._fail(source, "a file of an old Office format; save it as .docx or .pptx")
         elif kind in (".zip", ".gz"):
             self._fail(source, "an archive within an archive; unpack it first")
+        elif suffix in LOADERS:
+            self._fail(source, f"no {suffix} file: it holds NUL characters, as binary and damaged files do")
         else:
             self.report.unknown[suffix] += 1
             logger.debug("%s: a binary file of an unknown kind", source)

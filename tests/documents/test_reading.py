@@ -158,6 +158,7 @@ def test_damaged_files_are_set_aside_with_their_reason(tmp_path: Path) -> None:
             + "\n" + json.dumps({"text": "c", "s": "\0"}) + "\n" + '{"text": "half \\ud83d"}\n' + '{"text": "good"}\n'
             + '{"text": "deep", "x": ' + "[" * 900 + "]" * 900 + "}\n",
             "h.md": "good",
+            "i.log": b"a line\n\0\0\0\n",
         },
     )  # fmt: skip
     reader = read_documents(tmp_path)
@@ -176,6 +177,7 @@ def test_damaged_files_are_set_aside_with_their_reason(tmp_path: Path) -> None:
         "g.jsonl:3": "the metadata of document",
         "g.jsonl:4": "the text of document '/t",
         "g.jsonl:6": "the metadata of document",
+        "i.log": "no .log file: it holds NUL characters"[:24],
     }
     assert "must fit in 64 bits" in reasons["g.jsonl:2"]
     assert "NUL" in reasons["g.jsonl:3"]
