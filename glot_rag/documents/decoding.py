@@ -140,6 +140,5 @@ def _advice(data: bytes) -> str:
         guessed = None
     else:
         guessed = from_bytes(data[: 1 << 16]).best()
-    if guessed is None:
-        return "pass its encoding, e.g. encoding='cp1252'"
-    return f"pass its encoding; it looks like encoding={guessed.encoding!r}"
+    found = "" if guessed is None else f"; it looks like encoding={guessed.encoding!r}"
+    return f"pass its encoding (glot-rag index --encoding), or convert the file with iconv{found}"
