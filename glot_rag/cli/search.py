@@ -24,7 +24,9 @@ Worth = Callable[[list[str]], Sequence[float]]
 _PASSAGE = 600  # characters shown
 _PER_SOURCE = 8  # chunks looked at for each document that --group shows
 # What a terminal would obey, if a document or a file's name holds it, is shown as a sign; as many characters as before
-_SIGNS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | dict.fromkeys(range(127, 160), "\ufffd")
+_SIGNS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | dict.fromkeys(
+    range(127, 160), "\ufffd"
+)
 
 
 def register(app: typer.Typer) -> None:
