@@ -10,13 +10,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from queue import SimpleQueue
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glot_rag.checks import choose
 from glot_rag.errors import InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 RUNTIMES = ("onnxruntime", "openvino")
 DTYPES = ("float32", "bfloat16")  # what OpenVINO computes in, whatever the weights are stored in
@@ -105,7 +108,14 @@ def load_graph(
     return _OnnxRuntime(model, threads)
 
 
-class _OnnxRuntime:
+class _Session:
+    """What a library has loaded, which it cannot copy. Calls do not change it."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class _OnnxRuntime(_Session):
     dtype = "float32"  # halves are for storage (`glot_onnx.precision`)
 
     def __init__(self, model: bytes, threads: int | None) -> None:
@@ -125,7 +135,7 @@ class _OnnxRuntime:
             yield tuple(self._session.run(list(outputs), dict(feed), self._only))
 
 
-class _OpenVino:
+class _OpenVino(_Session):
     """Several batches at a time, a thread each."""
 
     def __init__(self, model: bytes, threads: int | None, dtype: str | None, choice: Collection[str]) -> None:

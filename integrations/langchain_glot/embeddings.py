@@ -15,7 +15,8 @@ class GlotEmbeddings(BaseModel, Embeddings):
     """Embed documents and queries with GLOT.
 
     The model is loaded when the object is made, so that a wrong name is told at once. Calls are safe between threads;
-    the async methods run in a thread and never block the event loop.
+    the async methods run in a thread and never block the event loop. Copies between processes carry the settings; the
+    model is loaded again on the other side.
 
     Args:
         model: "minilm", "smollm2", a hub id, a directory, a saved encoder (`GlotEncoder.from_pretrained`), or an
@@ -74,6 +75,14 @@ class GlotEmbeddings(BaseModel, Embeddings):
             document_prompt=self.document_prompt,
             denoise=self.denoise,
         )
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """The settings without the model: the receiver loads it."""
+        return {"__dict__": dict(self.__dict__)}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Load the model again."""
+        self.__init__(**state["__dict__"])  # type: ignore[misc]
 
     @property
     def encoder(self) -> GlotEncoder:

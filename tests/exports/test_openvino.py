@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -108,6 +109,12 @@ def test_threads_share_one_encoder(small: Exported) -> None:
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(lambda _: exported.encode_documents(TEXTS, batch_tokens=1), range(12)):
             assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("runtime", runtimes.RUNTIMES)
+def test_a_deep_copy_runs_the_same_graph(small: Exported, runtime: str) -> None:
+    exported = OnnxEncoder(small.path, runtime=runtime)
+    assert np.array_equal(copy.deepcopy(exported).encode_documents(TEXTS), exported.encode_documents(TEXTS))
 
 
 def test_what_cannot_be_run_is_refused(small: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import threading
 from typing import Any
 
@@ -81,6 +82,14 @@ def test_async_leaves_the_event_loop_free(embeddings: GlotEmbeddings, monkeypatc
 def test_unknown_arguments_are_refused() -> None:
     with pytest.raises(ValidationError, match="poling"):
         GlotEmbeddings(poling="mean")  # type: ignore[call-arg]
+
+
+def test_a_copy_for_another_process_is_its_settings(embeddings: GlotEmbeddings) -> None:
+    state = pickle.dumps(embeddings)
+    assert len(state) < 1_000
+    received = pickle.loads(state)  # noqa: S301 (our own bytes)
+    assert received.dtype == "float32"
+    assert received.embed_query("one") == embeddings.embed_query("one")
 
 
 def test_settings_of_a_loaded_model_cannot_be_changed(embeddings: GlotEmbeddings) -> None:
