@@ -29,7 +29,8 @@ def from_encoder(encoder: GlotEncoder) -> SentenceTransformer:
 
     `encode_query` and `encode_document` give the encoder's `encode_queries` and `encode_documents`: in float32 the
     vectors differ by less than 1e-5, those of a fitted encoder (`GlotEncoder.fit`), too. The backbone is loaded
-    again from its files and frozen; the head can be trained.
+    again from its files and frozen: `model[0].model.requires_grad_(True)` lets it learn. A head in residual or paper
+    form can be trained, too; a model with one in the drop form, as those that ship, cannot (see `GlotTransformer`).
 
     Args:
         encoder: `GlotEncoder.from_pretrained(...)`.

@@ -180,6 +180,10 @@ class GlotTransformer(Transformer):
         super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
         return self
 
+    def __repr__(self) -> str:
+        settings = {**self.get_config_dict(), "architecture": type(self.model).__name__, "head": self.head.name}
+        return f"{type(self).__name__}({settings})"
+
     def _special_ids(self, device: torch.device) -> Tensor:
         tokenizer = self.tokenizer
         return torch.tensor(tokenizer.all_special_ids if tokenizer is not None else [], device=device)

@@ -86,6 +86,8 @@ def test_the_head_that_ships(minilm_folder: Path, mixed_texts: list[str]) -> Non
     transformer = GlotTransformer.from_head(
         str(minilm_folder), "minilm", model_kwargs={"dtype": torch.float32}, max_seq_length=256
     )
+    assert repr(transformer).startswith("GlotTransformer(")
+    assert "'head': 'glot'" in repr(transformer)
     model = SentenceTransformer(modules=[transformer, Pooling(384, "mean"), Normalize()], device="cpu")
     assert_same_vectors(
         model, TorchEncoder.from_pretrained(denoise=False, device="cpu", dtype="float32"), mixed_texts[::4]
