@@ -101,6 +101,7 @@ def _denoise_files(paths: list[Path], out: Path, model: str, fit: bool, html: st
             typer.echo(line, err=True)
         if not (count := len(spool)):
             raise InputError(f"no documents in {', '.join(map(str, paths))}: nothing to clean")
+        out.mkdir(parents=True, exist_ok=True)  # before it is fitted, which may take minutes
         denoiser = _load(model)
         if fit:
             denoiser = fitted(denoiser, spool)
@@ -136,7 +137,6 @@ def _groups(documents: Sequence[Document]) -> list[str] | None:
 
 def _write(denoiser: Denoiser, documents: DocumentSpool, out: Path) -> _Words:
     """Clean the documents and write each, with a line of the report. Returns how many words there were and are."""
-    out.mkdir(parents=True, exist_ok=True)
     total, count = _Words(), len(documents)
     with open(out / REPORT, "w", encoding="utf-8") as report, bar() as progress:
         task = progress.add_task("denoising", total=count)

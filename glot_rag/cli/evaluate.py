@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from glot_rag.cli.options import Backbone, Seed, console
+from glot_rag.cli.options import Backbone, Seed, console, in_a_folder
 
 
 class Queries(str, Enum):
@@ -70,8 +70,12 @@ def evaluate(
         ),
     ] = "",
     backbone: Backbone = "minilm",
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the results here.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page with charts, tests and the worst queries.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the results here.", callback=in_a_folder)
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with charts, tests and the worst queries.", callback=in_a_folder)
+    ] = None,
 ) -> None:
     """Put noise into a collection's documents, or take noisy ones, and measure what each pooling still finds."""
     from glot_rag.evaluation import EvaluationSettings, evaluate_corpus, print_report, save_page

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from glot_rag.cli.options import in_a_folder
 from glot_rag.errors import InputError
 
 
@@ -17,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 def explain(
     text: Annotated[str, typer.Argument(help="A file of any format that is read, or the text itself.")],
-    out: Annotated[Path, typer.Option(help="The page (HTML) to write.")],
+    out: Annotated[Path, typer.Option(help="The page (HTML) to write.", callback=in_a_folder)],
     query: Annotated[str | None, typer.Option(help="Show what each word adds to this query's score.")] = None,
 ) -> None:
     """Write a page that shows which words make a document's vector, and what was dropped as noise and why."""

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 
     from glot_rag.encoder.base import GlotEncoder
 
+
+def in_a_folder(path: Path | None) -> Path | None:
+    """A file that is to be written: that its folder is missing is told at once, not after minutes of work."""
+    if path is not None and not path.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {path.parent}")
+    return path
+
+
 ENCODER_HELP = "minilm, mpnet, e5, smollm2, a hub id, a directory, a .gguf file, a saved encoder or an exported one;"
 Backbone = Annotated[
     str,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from glot_rag.cli.options import in_a_folder
 from glot_rag.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ Poolings = Annotated[str, typer.Option("--pooling", help="Comma-separated: mean,
 BackboneName = Annotated[
     str, typer.Option("--backbone", help="minilm, mpnet, e5, smollm2, a hub id, a directory or a .gguf file.")
 ]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the results here.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the results here.", callback=in_a_folder)]
 
 
 def register(app: typer.Typer) -> None:

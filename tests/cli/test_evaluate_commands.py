@@ -152,6 +152,7 @@ def test_noise_writes_a_collection_that_loads(
     ("arguments", "message"),
     [
         (["evaluate", "--dataset", "nowhere"], "nowhere"),
+        (["evaluate", "--dataset", "stdlib", "--json", "missing/a.json"], "there is no folder missing"),
         (["evaluate", "--dataset", "stdlib", "--noise", "rain:0.5"], "rain"),
         (["evaluate", "--dataset", "ir_datasets:no/such/id", "--pooling", "mean"], "no collection 'no/such/id'"),
         (["evaluate", "--dataset", "stdlib", "--pooling", "median", "--limit", "2"], "pooling must be one of"),

@@ -63,6 +63,7 @@ def test_glue(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["stress", "--json", "missing/a.json"], "there is no folder missing"),
         (["stress", "--distractors", "most"], "--distractors must be numbers"),
         (["stress", "--distractors", "1.5"], "between 0 and 1; got 1.5"),
         (["stress", "--pooling", "median"], "pooling must be one of"),
