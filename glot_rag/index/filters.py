@@ -58,7 +58,7 @@ def compile_filter(filter: Filter) -> Clause:
       `$word` is refused, for it is most likely a misspelt operator.
     - A value matches, or is greater or less than, one of its own kind only: text, number (1 and 1.0 are equal),
       true/false, null. Texts are ordered by code point. Dates, UUIDs, paths and NumPy scalars are compared in their
-      stored form, see `documents.validation.check_document`.
+      stored form, see `documents.validation.check_document`: dates as text, so give all the same form and time zone.
     - A document without the key matches no operator but `$ne`, `$nin`, `$not` (each the exact contrary of what it
       negates) and `{"$exists": False}`, `{"$empty": True}`; not even `{"key": None}`.
     - `{"$and": []}` matches all, `{"$or": []}` and `{"$in": []}` nothing.
