@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 
@@ -10,6 +11,8 @@ from langchain_core.documents import Document
 
 from glot_rag.documents.loaders import HtmlText
 from glot_rag.documents.reading import DocumentReader, ReadReport, read_documents
+
+logger = logging.getLogger(__name__)
 
 
 class GlotLoader(BaseLoader):
@@ -24,7 +27,8 @@ class GlotLoader(BaseLoader):
             footers out by the markup.
         encoding: of files that are not UTF-8 and do not declare a charset.
         rows: a row of CSV is a document; False: the file is one.
-        strict: a file that cannot be read is an error; otherwise it is set aside, with the reason in `report`.
+        strict: a file that cannot be read is an error; otherwise it is set aside, with the reason in `report`, and a
+            warning is logged.
 
     Attributes:
         report: what became of the files of the last load.
@@ -60,6 +64,8 @@ class GlotLoader(BaseLoader):
         self.report = reader.report
         for document in reader:
             yield Document(id=document.id, page_content=document.text, metadata=dict(document.metadata))
+        if reader.report.set_aside:
+            logger.warning("%s", "\n".join(reader.report.lines()))
 
     def _reader(self) -> DocumentReader:
         return read_documents(

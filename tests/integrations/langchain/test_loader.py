@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def test_documents_with_ids_titles_and_a_report(folder: Path) -> None:
+def test_documents_with_ids_titles_and_a_report(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     loader = GlotLoader(folder)
     page, first, second = loader.load()
     assert (page.id, page.metadata["title"]) == ((folder / "kettle.html").resolve().as_posix(), "Kettles")
@@ -32,6 +32,9 @@ def test_documents_with_ids_titles_and_a_report(folder: Path) -> None:
     assert (first.page_content, first.metadata["lang"], second.page_content) == ("one", "en", "two")
     assert second.id == f"{(folder / 'rows.jsonl').resolve().as_posix()}#2"
     assert [Path(each.place).name for each in loader.report.set_aside] == ["broken.pdf"]
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert warning.startswith("3 documents from 2 files\n1 set aside:\n")
+    assert "broken.pdf: " in warning
     assert asyncio.run(_ids(loader)) == [page.id, first.id, second.id]
     assert loader.load_and_split(CharacterTextSplitter())[0].metadata["title"] == "Kettles"
 
