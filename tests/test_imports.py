@@ -58,6 +58,11 @@ def imports(path: Path) -> Iterator[tuple[str, int]]:
             yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
 
 
+@pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_package_tells_type_checkers_of_its_types(path: Path) -> None:
+    assert (path.parent / "py.typed").is_file()
+
+
 def layer_of(path: Path) -> str:
     return path.relative_to(ROOT / "glot_rag").parts[0].removesuffix(".py")
 
