@@ -175,6 +175,8 @@ def test_what_it_keeps_and_what_it_refuses(store: GlotDocumentStore, tmp_path: P
         store.write_documents([Document(id="short", content="a", embedding=[1.0, 0.0])])
     with pytest.raises(InputError, match="the metadata field '_haystack'"):
         store.write_documents([Document(id="own", content="a", meta={"_haystack": 1})])
+    with pytest.raises(InputError, match="the update has the metadata field '_haystack'"):
+        store.update_by_filter({"field": "meta.size", "operator": ">", "value": 1}, {"_haystack": 1})
     with pytest.raises(InputError, match="an empty filter matches every document"):
         store.delete_by_filter({})
     for filters, message in (

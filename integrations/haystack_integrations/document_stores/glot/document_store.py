@@ -5,25 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary, finalize
 
-import numpy as np
 from haystack import Document, default_from_dict, default_to_dict
 from haystack.document_stores.errors import DuplicateDocumentError
 from haystack.document_stores.types import DuplicatePolicy
+from haystack_integrations.document_stores.glot.documents import OWN, check_own, from_index, to_index, vector_of
 from haystack_integrations.document_stores.glot.filters import to_filter
 
 from glot_rag.embedder import Vectors
 from glot_rag.errors import IndexNotFoundError, InputError
-from glot_rag.index import Document as IndexDocument
 from glot_rag.index import Fusion, GlotIndex, Hit, SearchOptions
 from glot_rag.index.filters import Filter
 from glot_rag.index.validation import check_count
 
-OWN = "_haystack"  # among the metadata: what a document of Haystack lacks that one of the index has
 WITH_EMBEDDING: Filter = {f"{OWN}.no_embedding": {"$exists": False}}
 
 
@@ -107,7 +105,7 @@ class GlotDocumentStore:
         found = list(self.index.documents(to_filter(filters)))
         vectors = self.index.vectors([document.id or "" for document in found])
         return [
-            _from_index(document.id or "", document.text, document.metadata, vector)
+            from_index(document.id or "", document.text, document.metadata, vector)
             for document, vector in zip(found, vectors, strict=True)
         ]
 
@@ -140,8 +138,8 @@ class GlotDocumentStore:
             raise DuplicateDocumentError(
                 f"{len(repeated)} documents are there already, or come twice, such as {repeated[0]!r}"
             )
-        stored = [_to_index(document) for document in new.values()]
-        vectors = [_vector(document, self.embedding_dim) for document in new.values()]
+        stored = [to_index(document) for document in new.values()]
+        vectors = [vector_of(document, self.embedding_dim) for document in new.values()]
         if stored:
             self.index.add_vectors(stored, vectors)
         return len(documents) if replace else len(stored)
@@ -182,6 +180,7 @@ class GlotDocumentStore:
 
     def update_by_filter(self, filters: dict[str, Any], meta: dict[str, Any]) -> int:
         """Set metadata fields of the documents that match; gives how many."""
+        check_own(meta, "the update")
         return self.index.set_metadata(meta, filter=_required(filters))
 
     # -- searching
@@ -220,7 +219,7 @@ class GlotDocumentStore:
         return self._documents(found[0])
 
     def _documents(self, hits: Sequence[Hit]) -> list[Document]:
-        return [_from_index(hit.id, hit.text, hit.metadata, None, hit.score) for hit in hits]
+        return [from_index(hit.id, hit.text, hit.metadata, None, hit.score) for hit in hits]
 
 
 class _Opened:
@@ -261,45 +260,6 @@ def _open(store: GlotDocumentStore) -> _Opened:
                 index = GlotIndex.create(Path(store.path), encoder, language=store.language)
             opened = _open_indexes[key] = _Opened(index)
         return opened
-
-
-def _to_index(document: Document) -> IndexDocument:
-    for name in ("blob", "sparse_embedding"):
-        if getattr(document, name, None) is not None:
-            raise InputError(f"document {document.id!r} has a {name}, which this store cannot keep; take it out")
-    if OWN in document.meta:
-        raise InputError(f"document {document.id!r} has the metadata field {OWN!r}, which the store needs; rename it")
-    lacks = {
-        **({"no_content": True} if document.content is None else {}),
-        **({"no_embedding": True} if document.embedding is None else {}),
-    }
-    metadata = {**document.meta, OWN: lacks} if lacks else dict(document.meta)
-    return IndexDocument(document.content or "", document.id, metadata)
-
-
-def _vector(document: Document, dimension: int) -> Sequence[float]:
-    """The embedding; a placeholder, which no search compares, where there is none."""
-    if document.embedding is not None:
-        if len(document.embedding) != dimension:
-            raise InputError(
-                f"document {document.id!r} has an embedding of {len(document.embedding)} numbers, this store takes "
-                f"{dimension} (embedding_dim)"
-            )
-        return document.embedding
-    return [1.0] + [0.0] * (dimension - 1)
-
-
-def _from_index(
-    id: str, text: str, metadata: Mapping[str, Any], vector: Vectors | None, score: float | None = None
-) -> Document:
-    lacks = metadata.get(OWN, {})
-    return Document(
-        id=id,
-        content=None if "no_content" in lacks else text,
-        meta={key: value for key, value in metadata.items() if key != OWN},
-        embedding=None if vector is None or "no_embedding" in lacks else np.asarray(vector).tolist(),
-        score=score,
-    )
 
 
 def _both(first: Filter | None, second: Filter) -> Filter:
