@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import sys
+import warnings
 
 import typer
 
@@ -24,7 +25,7 @@ from glot_rag.cli import (
     serve,
     train,
 )
-from glot_rag.errors import GlotError
+from glot_rag.errors import GlotError, IndexRecoveryWarning
 
 app = typer.Typer(
     name="glot-rag",
@@ -41,6 +42,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character shows its escape
         if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower().replace("-", "") != "utf8":
             stream.reconfigure(errors="backslashreplace")
+    warnings.simplefilter("ignore", IndexRecoveryWarning)  # the log says the same, without a line of the source
     try:
         app()
     except GlotError as error:

@@ -44,7 +44,8 @@ def find_files(paths: Paths) -> list[str]:
         elif os.path.isfile(root):
             found.add(Path(root).as_posix())
         else:
-            raise DatasetError(f"{os.fspath(path)}: there is no such file or folder")
+            what = "it is neither a file nor a folder" if os.path.exists(path) else "there is no such file or folder"
+            raise DatasetError(f"{os.fspath(path)}: {what}")
     return sorted(found)
 
 

@@ -21,6 +21,7 @@ from glot_rag.index.store.directory import (
     new_index_directory,
     temporary_name,
 )
+from glot_rag.index.store.schema import WAY_OUT
 from glot_rag.index.store.snapshot import Snapshot
 from glot_rag.index.store.store import Store
 
@@ -119,7 +120,8 @@ def check_at_opening(store: Store, *, every_row: bool | None) -> None:
             problems = _check_bookkeeping(snapshot, last_commit)
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-        raise IndexCorruptedError("; ".join(problems[:3]) + more)
+        told = "; ".join(problems[:3]) + more
+        raise IndexCorruptedError(told if "backup" in told else f"{told}. {WAY_OUT}")
 
 
 def verify(directory: Path, store: Store, replicas: Replicas) -> VerifyReport:

@@ -111,3 +111,12 @@ def test_a_terminal_obeys_no_document(tmp_path: Path) -> None:
     shown = done.stdout.decode()
     assert "moles ␛[2J dig\n\ufffd31m tunnels" in shown
     assert not {"\x1b", "\x9b", "\x07"} & set(shown)
+
+
+def test_a_file_that_is_built_again_is_told_once(tmp_path: Path) -> None:
+    with GlotIndex.create(tmp_path / "index", OneVector()) as index:
+        index.add([Document("moles")])
+    (tmp_path / "index/index.keywords").write_bytes(b"")
+    done = run("search", str(tmp_path / "index"), "moles", "--mode", "keyword")
+    (line,) = done.stderr.decode().splitlines()
+    assert "index.keywords is not the file that was written; rebuilding it" in line

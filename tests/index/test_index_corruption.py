@@ -14,6 +14,7 @@ from hash_encoder import HashEncoder, assert_all_searches, corpus
 from glot_rag.errors import IndexCorruptedError, IndexNotFoundError, IndexRecoveryWarning, IndexStoreError
 from glot_rag.index import Document, GlotIndex
 from glot_rag.index.replica import files
+from glot_rag.index.store.snapshot import Snapshot
 
 SIZE = 250
 DOCUMENTS = corpus(SIZE)
@@ -195,7 +196,14 @@ def test_changes_behind_the_index_are_refused(path, sql, message):
     if message is None:
         assert outcome(path) == "right"
         return
-    with pytest.raises(IndexCorruptedError, match=message):
+    with pytest.raises(IndexCorruptedError, match=message) as told:
+        GlotIndex.open(path)
+    assert "backup" in str(told.value)  # the way out
+
+
+def test_what_sqlite_finds_is_refused_with_the_way_out(path, monkeypatch):
+    monkeypatch.setattr(Snapshot, "integrity_problems", lambda self: ["SQLite: row 71 missing from index x"])
+    with pytest.raises(IndexCorruptedError, match=r"row 71 missing from index x\. Run verify\(\) .* a backup"):
         GlotIndex.open(path)
 
 
