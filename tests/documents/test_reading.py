@@ -198,7 +198,7 @@ def test_links_and_special_files(tmp_path: Path) -> None:
     (root / "loop").symlink_to(root)
     (root / "link.txt").symlink_to(tmp_path / "elsewhere.txt")
     os.mkfifo(root / "pipe.txt")
-    with pytest.raises(DatasetError, match="pipe.txt: it is neither a file nor a folder"):
+    with pytest.raises(DatasetError, match=r"pipe\.txt: it is neither a file nor a folder"):
         find_files(root / "pipe.txt")
     assert sorted(each.text for each in read_documents(root)) == ["a", "linked"]
     (root / "broken.txt").symlink_to(tmp_path / "missing")
