@@ -48,11 +48,18 @@ def encoder_of(embedding: Embeddings, fingerprint: str | None) -> Embedder:
     """The encoder inside `GlotEmbeddings`, or an adapter for others.
 
     Raises:
-        InputError: No `Embeddings`, or a fingerprint for `GlotEmbeddings`, which have one.
+        InputError: No `Embeddings`, a fingerprint for `GlotEmbeddings`, which have one, or a cache that would give
+            queries the vectors of documents.
     """
     if not isinstance(embedding, Embeddings):
         raise InputError(f"embedding must be a LangChain Embeddings object, got {type(embedding).__name__}")
     if not isinstance(embedding, GlotEmbeddings):
+        glot = glot_inside(embedding)
+        if glot is not None and not glot.encoder.embeds_alike and _caches_both_in_one(embedding):
+            raise InputError(
+                "the cache knows a vector by its text alone, and these embeddings embed queries and documents "
+                "differently: give query_embedding_cache a store of its own"
+            )
         return EmbeddingsEncoder(embedding, fingerprint)
     if fingerprint is not None:
         raise InputError("GlotEmbeddings have a fingerprint of their own; leave the argument out")
@@ -63,6 +70,13 @@ def glot_inside(embeddings: Embeddings) -> GlotEmbeddings | None:
     """`GlotEmbeddings`, or those in a `CacheBackedEmbeddings`, which gives the same vectors; else None."""
     inner = getattr(embeddings, "underlying_embeddings", embeddings)
     return inner if isinstance(inner, GlotEmbeddings) else None
+
+
+def _caches_both_in_one(embeddings: Embeddings) -> bool:
+    """Whether a `CacheBackedEmbeddings` keeps queries where documents are."""
+    names = ("document_embedding_store", "query_embedding_store")
+    documents, queries = (getattr(embeddings, name, None) for name in names)
+    return queries is not None and getattr(documents, "store", documents) is getattr(queries, "store", queries)
 
 
 def _default_fingerprint(embeddings: Embeddings) -> str:

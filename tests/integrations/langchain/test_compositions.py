@@ -77,6 +77,23 @@ def test_in_a_cache(embeddings: GlotEmbeddings, tmp_path: Path, monkeypatch: pyt
         GlotVectorStore(cached(GlotEmbeddings(dtype="float32", pooling="mean"), kept), tmp_path / "index")
 
 
+def test_a_cache_that_gives_queries_the_vectors_of_documents_is_refused(embeddings: GlotEmbeddings) -> None:
+    kept, key = InMemoryByteStore(), {"key_encoder": "sha256"}
+    for queries in (True, kept):
+        cache = CacheBackedEmbeddings.from_bytes_store(embeddings, kept, query_embedding_cache=queries, **key)
+        with pytest.raises(InputError, match="give query_embedding_cache a store of its own"):
+            GlotVectorStore(cache)
+    own = InMemoryByteStore()
+    cache = CacheBackedEmbeddings.from_bytes_store(embeddings, kept, query_embedding_cache=own, **key)
+    with GlotVectorStore.from_documents(documents(), cache) as store:
+        found = store.similarity_search_with_score(PASSAGES["roses"], k=1)
+    np.testing.assert_allclose(cache.embed_query(PASSAGES["roses"]), embeddings.embed_query(PASSAGES["roses"]))
+    assert found[0][0].id == "roses"
+    alike = GlotEmbeddings(pooling="mean", denoise=False)
+    shared = CacheBackedEmbeddings.from_bytes_store(alike, InMemoryByteStore(), query_embedding_cache=True, **key)
+    GlotVectorStore(shared).close()
+
+
 class Last(BaseRetriever):
     """Always the same document."""
 
