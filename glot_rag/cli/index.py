@@ -73,7 +73,7 @@ def index(
         if denoiser is None and denoise is not False and not len(opened):
             files = spool = stack.enter_context(DocumentSpool(reader, show_progress=True))
             if len(spool):  # else a denoiser that has seen nothing would be kept, for all that is added later
-                denoiser = _new_denoiser(out, spool, backbone, asked=denoise is True)
+                denoiser = _new_denoiser(out, spool, asked=denoise is True)
         options = ChunkOptions(tokens, overlap=min(32, tokens // 8), keep_noise=keep_noise)
         chunker = Chunker(encoder.token_spans, options, denoiser)
         folders = [path for path in paths if path.is_dir()] if sync else []
@@ -144,18 +144,17 @@ def _kept_denoiser(out: Path, asked: bool | None, stored: int) -> Denoiser | Non
     return kept
 
 
-def _new_denoiser(out: Path, documents: DocumentSpool, backbone: str | None, *, asked: bool) -> Denoiser | None:
+def _new_denoiser(out: Path, documents: DocumentSpool, *, asked: bool) -> Denoiser | None:
     """A denoiser that is fitted to the documents, if they are enough, and kept with the index.
 
-    It is that of an exported encoder, which needs no torch, or else the shipped one. Where that cannot run and was not
-    asked for by name, documents are indexed as they are, and that is said.
+    It is the one that goes with the index's encoder. Where that cannot run and was not asked for by name, documents are
+    indexed as they are, and that is said.
     """
-    from glot_rag.denoise.denoiser import Denoiser, is_exported
+    from glot_rag.denoise.denoiser import Denoiser, denoiser_of
     from glot_rag.index.kept_denoiser import keep_denoiser
 
-    exported = Path(backbone or "") / "denoiser"
     try:
-        denoiser = Denoiser.from_pretrained(exported if is_exported(exported) else "minilm")
+        denoiser = Denoiser.from_pretrained(denoiser_of(out / "encoder"))
     except MissingExtraError as error:
         if asked:
             raise

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+from glot_rag.denoise.denoiser import denoiser_of
 from glot_rag.documents.finding import Paths, find_files
 from glot_rag.documents.loaders import HtmlText, ReadOptions
 from glot_rag.documents.reading import ReadReport, SetAside
@@ -291,7 +292,7 @@ def _check_unique(folder: Path, shards: Sequence[ShardRecord]) -> None:
 def _embedding(folder: Path, settings: _Settings, shards: Sequence[ShardRecord], engine: Engine) -> dict[str, Any]:
     """The arguments of `EmbedBatch`; the denoiser is fitted and saved first, where it is not there yet."""
     if settings.denoise and not (folder / DENOISER).is_dir():
-        fitted = fit_over(folder, shards, _denoiser_name(folder), engine)
+        fitted = fit_over(folder, shards, denoiser_of(folder / ENCODER), engine)
         with new_directory(folder / DENOISER) as new:
             fitted.save(new)
             sync_tree(new)
@@ -303,14 +304,6 @@ def _embedding(folder: Path, settings: _Settings, shards: Sequence[ShardRecord],
         "keep_noise": settings.keep_noise,
         "dtype": settings.dtype,
     }
-
-
-def _denoiser_name(folder: Path) -> str:
-    """The denoiser of an exported encoder, which needs no torch, or the shipped one."""
-    from glot_rag.denoise.denoiser import is_exported
-
-    exported = folder / ENCODER / "denoiser"
-    return str(exported) if is_exported(exported) else "minilm"
 
 
 def _embed(
