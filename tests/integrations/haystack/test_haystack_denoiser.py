@@ -11,6 +11,8 @@ pytest.importorskip("haystack", reason="these are tests of an integration")
 
 from haystack import Document, Pipeline
 from haystack.components.preprocessors import DocumentSplitter
+from haystack.utils import ComponentDevice
+from haystack_integrations.components.embedders.glot import GlotDocumentEmbedder
 from haystack_integrations.components.preprocessors.glot import GlotDenoiser
 
 from glot_rag import Denoiser
@@ -45,6 +47,16 @@ def test_a_fitted_denoiser_in_a_pipeline(pages: list[str], tmp_path: Path) -> No
         assert all("glot_kept" in document.meta for document in found["split"]["documents"])
     assert [document.content for document in documents] == pages[:4]
     assert asyncio.run(denoiser.run_async(documents)) == {"documents": clean}
+
+
+def test_a_path_and_a_device_of_haystack_are_written_as_texts(tmp_path: Path) -> None:
+    Denoiser.from_pretrained(device="cpu").save(tmp_path)
+    pipeline = Pipeline()
+    pipeline.add_component("denoise", GlotDenoiser(tmp_path, device=ComponentDevice.from_str("cpu")))
+    pipeline.add_component("embed", GlotDocumentEmbedder(tmp_path, head=tmp_path))
+    again = Pipeline.loads(pipeline.dumps())
+    assert again.to_dict() == pipeline.to_dict()
+    assert again.get_component("denoise").run([Document(content="Water boils.")])["documents"][0].content
 
 
 def test_what_it_cannot_clean_is_refused() -> None:

@@ -43,7 +43,7 @@ class GlotDocumentStore:
 
     def __init__(
         self,
-        path: str,
+        path: str | os.PathLike[str],
         embedding_dim: int = 384,
         fingerprint: str = "haystack",
         language: str = "english",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import os
 from typing import Any
 
 from haystack import Document, component, default_from_dict, default_to_dict
@@ -25,12 +26,13 @@ def _encoder(options: tuple[tuple[str, Any], ...]) -> GlotEncoder:
 class Embedder:
     """What these components have in common: the encoder's settings and its loading."""
 
-    def __init__(self, model: str, prefix: str, suffix: str, options: dict[str, Any]) -> None:
-        self.model = model
+    def __init__(self, model: str | os.PathLike[str], prefix: str, suffix: str, options: dict[str, Any]) -> None:
+        self.model = os.fspath(model)  # a written pipeline holds texts
         self.prefix = prefix
         self.suffix = suffix
         device = options["device"]
         options["device"] = device.to_torch_str() if isinstance(device, ComponentDevice) else device
+        options["head"] = None if options["head"] is None else os.fspath(options["head"])
         self._options = options
         self._loaded: GlotEncoder | None = None
 
@@ -76,13 +78,13 @@ class GlotTextEmbedder(Embedder):
 
     def __init__(
         self,
-        model: str = "minilm",
+        model: str | os.PathLike[str] = "minilm",
         *,
         prefix: str = "",
         suffix: str = "",
         backend: str | None = None,
         pooling: str | None = None,
-        head: str | None = None,
+        head: str | os.PathLike[str] | None = None,
         device: str | ComponentDevice | None = None,
         dtype: str | None = None,
         max_tokens: int | None = None,
@@ -149,7 +151,7 @@ class GlotDocumentEmbedder(Embedder):
 
     def __init__(
         self,
-        model: str = "minilm",
+        model: str | os.PathLike[str] = "minilm",
         *,
         prefix: str = "",
         suffix: str = "",
@@ -159,7 +161,7 @@ class GlotDocumentEmbedder(Embedder):
         embedding_separator: str = "\n",
         backend: str | None = None,
         pooling: str | None = None,
-        head: str | None = None,
+        head: str | os.PathLike[str] | None = None,
         device: str | ComponentDevice | None = None,
         dtype: str | None = None,
         max_tokens: int | None = None,

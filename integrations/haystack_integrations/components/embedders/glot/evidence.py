@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 from typing import Any
 
 from haystack import Document, component, default_from_dict, default_to_dict
@@ -38,14 +39,14 @@ class GlotEvidence(Embedder):
 
     def __init__(
         self,
-        model: str = "minilm",
+        model: str | os.PathLike[str] = "minilm",
         *,
         prefix: str = "",
         suffix: str = "",
         lines: int = 3,
         backend: str | None = None,
         pooling: str | None = None,
-        head: str | None = None,
+        head: str | os.PathLike[str] | None = None,
         device: str | ComponentDevice | None = None,
         dtype: str | None = None,
         max_tokens: int | None = None,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from haystack import Document, component, default_from_dict, default_to_dict
+from haystack.utils import ComponentDevice
 
 from glot_rag.documents.groups import groups_of
 from glot_rag.errors import InputError
@@ -28,7 +29,7 @@ class GlotDenoiser:
             `fit` wrote.
         head: directory of a trained head; None takes the one shipped for the model.
         threshold: what is noise with a higher probability (0 to 1) is dropped; None is the model's own.
-        device: "cpu", "cuda", …; None chooses.
+        device: "cpu", "cuda", …, or a `ComponentDevice`; None chooses.
         dtype: "float32", "float16" or "bfloat16"; None chooses.
         group_key: key of the documents' `meta` that names a document's group, such as its site. What recurs within a
             group is noise in it, if the denoiser is fitted. None: its sender, the host of its URL or its folder
@@ -43,18 +44,18 @@ class GlotDenoiser:
 
     def __init__(
         self,
-        model: str = "minilm",
+        model: str | os.PathLike[str] = "minilm",
         *,
-        head: str | None = None,
+        head: str | os.PathLike[str] | None = None,
         threshold: float | None = None,
-        device: str | None = None,
+        device: str | ComponentDevice | None = None,
         dtype: str | None = None,
         group_key: str | None = None,
     ) -> None:
-        self.model = model
-        self.head = head
+        self.model = os.fspath(model)  # a written pipeline holds texts
+        self.head = None if head is None else os.fspath(head)
         self.threshold = threshold
-        self.device = device
+        self.device = device.to_torch_str() if isinstance(device, ComponentDevice) else device
         self.dtype = dtype
         self.group_key = group_key
         self._loaded: Denoiser | None = None
