@@ -62,7 +62,8 @@ def _rows(stream: BinaryIO, file: FileContext) -> Iterator[tuple[int, list[str]]
     delimiter = "\t"
     if file.suffix != ".tsv":
         delimiter = max(_DELIMITERS, key=first.count)  # of several, the first in that order
-    # A quote that is never closed would take the rest of the table for one cell.
+    # A long document has more than the 131,072 characters that Python allows; rows after it were lost, too.
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
     reader = csv.reader(_chain(first, lines), delimiter=delimiter)
     while True:
         try:
