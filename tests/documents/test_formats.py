@@ -261,6 +261,8 @@ def test_csv(loads: Any) -> None:
     named = loads.one(".tsv", "title\ttext\tlang\nT\tIt boils.\ten\n")
     assert (named.title, named.text, dict(named.metadata)) == ("T", "It boils.", {"lang": "en"})
     assert loads.one(".csv", "a,b\n1,2\n", rows=False).text == "a b\n1 2"
+    excel = loads.one(".csv", "sep=;\r\nname;price, net\r\nKettle;12\r\n")
+    assert (excel.text, excel.number) == ("name: Kettle\nprice, net: 12", 3)
     long = "a line of it\n" * 20_000
     assert [each.text for each in loads.all(".csv", f'id,text\n1,"{long}"\n2,after\n')] == [long.strip(), "after"]
     assert loads.one(".csv", "\ufeffa,b\n1,2\n".encode("utf-16-le")).text == "a: 1\nb: 2"

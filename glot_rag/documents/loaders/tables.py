@@ -62,6 +62,8 @@ def _rows(stream: BinaryIO, file: FileContext) -> Iterator[tuple[int, list[str]]
     delimiter = "\t"
     if file.suffix != ".tsv":
         delimiter = max(_DELIMITERS, key=first.count)  # of several, the first in that order
+    if len(first.rstrip()) == 5 and first.lower().startswith("sep="):  # Excel's own line, before the names of columns
+        delimiter, first = first[4], "\n"
     # A long document has more than the 131,072 characters that Python allows; rows after it were lost, too.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
     reader = csv.reader(_chain(first, lines), delimiter=delimiter)
