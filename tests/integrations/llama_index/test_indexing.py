@@ -8,6 +8,7 @@ import pytest
 from llama_index.core import Document
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.vector_stores import SimpleVectorStore
 from llama_index.node_parser.glot import GlotDenoiser
 from llama_index.vector_stores.glot import GlotVectorStore, index_documents
 
@@ -82,3 +83,8 @@ def test_told_otherwise_or_too_few(documents: list[Document], fitted: Denoiser, 
         denoiser = GlotDenoiser()
         index_documents(documents[:9], store, embed_model=EMBEDDING, denoise=denoiser)
         assert texts(store)["p7"] == denoiser.denoiser.denoise([pages[7]])[0].text
+
+
+def test_another_kind_of_store_is_refused(documents: list[Document]) -> None:
+    with pytest.raises(InputError, match="must be a GlotVectorStore, got SimpleVectorStore; for others put"):
+        index_documents(documents[:2], SimpleVectorStore(), embed_model=EMBEDDING)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from llama_index.node_parser.glot import GlotDenoiser
 from llama_index.vector_stores.glot.base import GlotVectorStore
 
 from glot_rag.documents.groups import groups_of
+from glot_rag.errors import InputError
 from glot_rag.index.kept_denoiser import choose_denoiser
 from glot_rag.index.store.directory import DENOISER_NAME
 
@@ -52,10 +53,16 @@ def index_documents(
         kwargs: As `VectorStoreIndex.from_documents`.
 
     Raises:
-        InputError: A document without text, such as an image; `denoise` is not what the store was filled with.
+        InputError: A document without text, such as an image; `denoise` is not what the store was filled with; another
+            kind of store.
         MissingExtraError, ModelNotFoundError: `denoise=True` without torch, or without the model.
         IndexReadOnlyError: The store is read-only.
     """
+    if not isinstance(store, GlotVectorStore):
+        raise InputError(
+            f"store must be a GlotVectorStore, got {type(store).__name__}; for others put "
+            "llama_index.node_parser.glot.GlotDenoiser before the node parser"
+        )
     cut = list(transformations or Settings.transformations)
     index = store.client or store._index.of_dimension(len(embed_model.get_text_embedding("dimension")))
     chosen = choose_denoiser(
