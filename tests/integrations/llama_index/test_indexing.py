@@ -85,6 +85,17 @@ def test_told_otherwise_or_too_few(documents: list[Document], fitted: Denoiser, 
         assert texts(store)["p7"] == denoiser.denoiser.denoise([pages[7]])[0].text
 
 
+def test_a_document_that_is_there_is_replaced(documents: list[Document]) -> None:
+    with GlotVectorStore(embed_model=EMBEDDING) as store:
+        options = {"embed_model": EMBEDDING, "transformations": [SentenceSplitter(chunk_size=1024)]}
+        index_documents(documents[:3], store, **options)
+        changed = Document(id_="p1", text="Bees dance.")
+        index = index_documents([documents[0], changed], store, **options)
+        assert sorted(str(node.ref_doc_id) for node in store.get_nodes()) == ["p0", "p1", "p2"]
+        assert texts(store)["p1"] == "Bees dance."
+        assert index.docstore.get_document_hash("p1") == changed.hash
+
+
 def test_another_kind_of_store_is_refused(documents: list[Document]) -> None:
     with pytest.raises(InputError, match="must be a GlotVectorStore, got SimpleVectorStore; for others put"):
         index_documents(documents[:2], SimpleVectorStore(), embed_model=EMBEDDING)  # type: ignore[arg-type]

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Union
 
 from llama_index.core import Settings, StorageContext, VectorStoreIndex
 from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.ingestion import run_transformations
 from llama_index.core.schema import Document, MetadataMode, TransformComponent
 from llama_index.embeddings.glot import GlotEmbedding
 from llama_index.node_parser.glot import GlotDenoiser
 from llama_index.vector_stores.glot.base import GlotVectorStore
+from llama_index.vector_stores.glot.nodes import SOURCE_ID
 
 from glot_rag.documents.groups import groups_of
 from glot_rag.errors import InputError
@@ -36,6 +38,8 @@ def index_documents(
     A new store of 50 documents or more fits a `Denoiser` to them: what recurs from one to the next, such as the menu of
     their site, is dropped. A document's group is its sender, the host of its URL or its folder, as its metadata have
     it. Nodes hold the clean text, and where it stood in the document, as `GlotDenoiser` says.
+
+    The nodes of a document that is in the store already, by its id, are replaced once the new ones are stored.
 
     The denoiser is kept in the store's directory. The index that is returned has it as its first transformation, so
     `index.insert` takes it as well; so does another call over the same store, with more documents or with none:
@@ -74,11 +78,19 @@ def index_documents(
     )
     if chosen is not None:
         cut.insert(0, GlotDenoiser(model_name=str(index.path / DENOISER_NAME)))
-    return VectorStoreIndex.from_documents(
-        list(documents),
-        StorageContext.from_defaults(vector_store=store),
-        show_progress,
+    before = index.ids({SOURCE_ID: {"$in": [each.id_ for each in documents]}}) if documents else []
+    storage = StorageContext.from_defaults(vector_store=store)
+    for each in documents:
+        storage.docstore.set_document_hash(each.id_, each.hash)
+    nodes = run_transformations(list(documents), cut, show_progress=show_progress, **kwargs)
+    made: VectorStoreIndex = VectorStoreIndex(
+        nodes=nodes,
+        storage_context=storage,
+        show_progress=show_progress,
         transformations=cut,
         embed_model=embed_model,
         **kwargs,
     )
+    if replaced := set(before) - {node.node_id for node in nodes}:
+        index.delete(sorted(replaced))
+    return made
