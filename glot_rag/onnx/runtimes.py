@@ -68,7 +68,7 @@ def check_runtime(runtime: str, threads: int | None, dtype: str | None, *, compu
     if dtype is not None:
         choose("dtype", dtype, DTYPES)
         if runtime != "openvino":
-            raise InputError(f"ONNX Runtime computes in {computes_in}: leave dtype out, or use runtime='openvino'")
+            raise InputError(f"ONNX Runtime computes in {computes_in}: leave dtype out, or use OpenVINO")
     if threads is not None and threads < 1:
         raise InputError(f"threads must be at least 1; got {threads}")
 
