@@ -220,7 +220,7 @@ def raw_parameters(index: Any, selector: Any = None) -> Any:
     """The settings that a search of `GlotIndex` has by default."""
     faiss = load_faiss()
     if isinstance(index, faiss.IndexIVF):
-        return faiss.SearchParametersIVF(sel=selector, nprobe=min(index.nlist, max(8, index.nlist // 32)))
+        return faiss.SearchParametersIVF(sel=selector, nprobe=index_types.default_nprobe(index.nlist))
     if isinstance(index, faiss.IndexHNSW):
         return faiss.SearchParametersHNSW(sel=selector, efSearch=128)
     return faiss.SearchParameters(sel=selector)

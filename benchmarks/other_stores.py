@@ -192,7 +192,7 @@ class LanceDb:
         asked = self._table.search(query_type="hybrid").vector(query).text(text) if both else self._table.search(query)
         asked = asked.distance_type("dot").limit(k)
         if self.lists:
-            asked = asked.nprobes(probed(self.lists))
+            asked = asked.nprobes(index_types.default_nprobe(self.lists))
         return [row["text"] for row in asked.to_list()]
 
 
@@ -269,7 +269,7 @@ class Txtai:
         dense: dict[str, Any] = {
             "method": "external",
             "transform": lambda texts: np.stack([self._known[text] for text in texts]),
-            "faiss": {"components": f"IVF{lists},Flat", "nprobe": probed(lists)},
+            "faiss": {"components": f"IVF{lists},Flat", "nprobe": index_types.default_nprobe(lists)},
         }
         configurations = {"vector": dense, "keyword": {"keyword": True}, "hybrid": {**dense, "hybrid": True}}
         self._indexes = {
@@ -331,11 +331,6 @@ def stores(dimension: int, rows: int) -> Mapping[str, tuple[str | None, Callable
         "Qdrant local exact": ("qdrant_client", lambda path: Qdrant(path, dimension)),
         "InMemoryVectorStore": (None, lambda path: InMemory(path, dimension)),
     }
-
-
-def probed(lists: int) -> int:
-    """How many lists this library looks into by default."""
-    return max(8, lists // 32)
 
 
 def measure(folder: Path, rows: int, dimension: int, name: str) -> Figures:

@@ -26,7 +26,6 @@ Rows = list[list[str]]
 DIMENSION = 384
 PART = 10**8
 MEMORY, CORES = 256e9, 32  # of a machine
-PROBED = 128  # lists that a search looks into
 
 
 class ListModel(NamedTuple):
@@ -50,9 +49,10 @@ class ListModel(NamedTuple):
         """Core seconds to add each of so many chunks."""
         return self.add_fixed + self.add_each * size_of(chunks)[0]
 
-    def search(self, chunks: int, probed: int = PROBED) -> float:
-        """Core seconds of a search in a part of so many chunks."""
-        return self.search_fixed + self.search_each * chunks * min(1.0, probed / size_of(chunks)[0])
+    def search(self, chunks: int) -> float:
+        """Core seconds of a search in a part of so many chunks, which looks into as many lists as by default."""
+        lists = size_of(chunks)[0]
+        return self.search_fixed + self.search_each * chunks * index_types.default_nprobe(lists) / lists
 
 
 def size_of(chunks: int) -> tuple[int, int]:
@@ -127,13 +127,14 @@ def check_rows(records: Sequence[Record]) -> Rows:
     """What the smaller sizes say of the largest one, and what was measured there."""
     *smaller, large = sorted((record["lists"] for record in records), key=lambda each: each["vectors"])
     model, chunks = fitted(smaller), large["vectors"]
-    searched = next(each for each in large["search"] if each["nprobe"] == PROBED)
+    probed = index_types.default_nprobe(large["lists"])
+    searched = next(each for each in large["search"] if each["nprobe"] == probed)
     adding = chunks * large["add_core_microseconds_per_chunk"] / 6e7
     found: list[tuple[str, float, float, str]] = [
         ("training, core minutes", model.train(chunks) / 60, large["train_core_seconds"] / 60, ".1f"),
         ("adding, core minutes", chunks * model.add(chunks) / 60, adding, ".1f"),
         ("codes, GB", chunks * model.code_bytes / 1e9, chunks * large["list_bytes_per_chunk"] / 1e9, ".2f"),
-        (f"a search of {PROBED} lists, core ms", 1000 * model.search(chunks), searched["core_ms"], ".1f"),
+        (f"a search of {probed} lists, core ms", 1000 * model.search(chunks), searched["core_ms"], ".1f"),
     ]
     sizes = " and ".join(f"{each['vectors']:,}" for each in smaller)
     rows = [[f"at {chunks:,} chunks", f"by the model, from {sizes}", "measured", "measured of model"]]

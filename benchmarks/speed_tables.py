@@ -325,11 +325,31 @@ def store_rows(record: Record) -> Rows:
     return rows
 
 
+def recall_rows(record: Record) -> Rows:
+    """A type and a setting a row, the kinds of vectors side by side; of the queries on which nothing was chosen."""
+    found = record["recall"]
+    sizes = {each["vectors"]: each["rows"] for each in found}
+    columns = [f"{name}, {size:,}: recall@10" for name, size in sizes.items()]
+    head = ["index", "lists looked into", *columns, "texts: the nearest is found", "own text: MRR", "exact", "core"]
+    rows: dict[tuple[str, str], dict[str, Record]] = {}
+    for each in found:
+        asked = next(iter(each["setting"].values()), None)
+        rows.setdefault((each["type"], "" if asked is None else f"{asked:,}"), {})[each["vectors"]] = each
+    shown = [head]
+    for name, of in rows.items():
+        texts = of["texts"]["report"]
+        recalls = [f"{of[vectors]['report']['recall_at_10']:.3f}" for vectors in sizes]
+        figures = [f"{texts[figure]:.3f}" for figure in ("recall_at_1", "mrr", "mrr_exact")]
+        shown.append([*name, *recalls, *figures, f"{of['texts']['core_ms']:.2f} ms"])
+    return shown
+
+
 # What a file has that the others have not -> its rows.
 KINDS: tuple[tuple[Callable[[Record], bool], Callable[[Record], Rows]], ...] = (
     (lambda record: "against_raw_faiss" in record, index_rows),
     (lambda record: "fusions" in record, fusion_rows),
     (lambda record: "stores" in record, store_rows),
+    (lambda record: "recall" in record, recall_rows),
     (lambda record: "keyword_noise" in record, keyword_noise_rows),
     (lambda record: "embedding" in record, embedding_rows),
     (lambda record: "lists" in record, list_rows),

@@ -94,6 +94,17 @@ def _built_as(index_type: str, dimension: int, rows: int) -> tuple[str, int, int
     return FLAT, 0, 0
 
 
+def default_nprobe(lists: int) -> int:
+    """How many of an index's lists a search looks into by itself: 0.97 of the ten nearest are in these.
+
+    That is for vectors of texts and 1,024 lists (benchmarks/recall.py); with more lists, the share that it takes falls.
+
+    >>> default_nprobe(16), default_nprobe(1024), default_nprobe(16_384)
+    (16, 128, 512)
+    """
+    return min(lists, max(128, lists // 32))
+
+
 def has_lists(index_type: str) -> bool:
     """Whether `nprobe` can mean something to an index of that type."""
     return index_type in ("ivf", "ivfpq", "auto")

@@ -90,7 +90,7 @@ class SearchOptions(TypedDict, total=False):
         evidence: Say of each hit which of its lines match and what was dropped from it: the encoder reads the hits
             once more. Needs an encoder with the capability "explain".
         nprobe: Lists to look into, of an index with lists: more is slower and more precise. Not given: one in 32, at
-            least 8. Where few documents match the filter, more lists are looked into.
+            least 128. Where few documents match the filter, more lists are looked into.
         ef_search: Candidates to keep, of an index that is a graph: more is slower and more precise. Not given: 128.
     """
 

@@ -23,7 +23,7 @@ from glot_rag.files import new_directory, read_json_record, write_atomically
 from glot_rag.index import index_types
 from glot_rag.index.options import Hit
 from glot_rag.index.validation import check_count, unit_vectors
-from glot_rag.index.vectors.faiss_index import NPROBE, SEED, load_faiss, make
+from glot_rag.index.vectors.faiss_index import SEED, load_faiss, make
 from glot_rag.shards.engine import Engine, Item, LocalEngine
 from glot_rag.shards.format import CHUNKS, Columns, ShardRecord, arrow, read_columns
 from glot_rag.shards.to_index import chunk_shards
@@ -155,14 +155,14 @@ class ListIndex:
         Args:
             vectors: of queries.
             k: how many for each.
-            nprobe: lists to look into; None is one in 32, at least 8.
+            nprobe: lists to look into; None is one in 32, at least 128.
 
         Returns:
             Cosines and numbers, both (N, k), best first; −1 where there are no more.
         """
         faiss = load_faiss()
         queries = unit_vectors(vectors, self.dimension)
-        lists = max(NPROBE, self._index.nlist // 32) if nprobe is None else check_count(nprobe, "nprobe")
+        lists = index_types.default_nprobe(self._index.nlist) if nprobe is None else check_count(nprobe, "nprobe")
         parameters = faiss.SearchParametersIVF(nprobe=min(lists, self._index.nlist))
         _, found = self._index.search(queries, RERANKED * check_count(k), params=parameters)
         scores = np.full(found.shape, -np.inf, np.float32)

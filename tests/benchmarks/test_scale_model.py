@@ -69,7 +69,7 @@ def test_what_ten_billion_chunks_take():
     lists, sample = scale_model.size_of(10**8)  # of each of a hundred parts
     building = 100 * (100 + 1e-8 * lists * sample) + 10**10 * (20 + 0.01 * lists) * 1e-6
     assert found["lists: to build, core hours"] == f"{building / 3600:,.1f}"
-    assert found["a search, core ms"] == f"{100 * (2 + 50e-6 * 10**8 * 128 / lists):,.1f}"
+    assert found["a search, core ms"] == f"{100 * (2 + 50e-6 * 10**8 / 32):,.1f}"
 
 
 def test_the_check_is_of_the_largest_size():

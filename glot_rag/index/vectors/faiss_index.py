@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from glot_rag.embedder import Vectors
 from glot_rag.errors import InputError
-from glot_rag.index.index_types import Plan
+from glot_rag.index.index_types import Plan, default_nprobe
 from glot_rag.index.store.snapshot import Keys, Snapshot
 
-NPROBE = 8  # lists to look into, at least; of many lists one in 32
 EF_SEARCH = 128
 GONE = -1  # a key in the file whose vector is still there while its document is not
 SEED = 0
@@ -260,7 +259,7 @@ def _parameters(index: Any, selector: Any, share: float, nprobe: int | None, ef_
     faiss = load_faiss()
 
     if isinstance(index, faiss.IndexIVF):
-        lists = max(NPROBE, index.nlist // 32) if nprobe is None else nprobe
+        lists = default_nprobe(index.nlist) if nprobe is None else nprobe
         return faiss.SearchParametersIVF(sel=selector, nprobe=min(index.nlist, round(lists / share)))
     if isinstance(index, faiss.IndexHNSW):
         kept = EF_SEARCH if ef_search is None else ef_search
