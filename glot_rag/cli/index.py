@@ -150,7 +150,8 @@ def _new_denoiser(out: Path, documents: DocumentSpool, *, asked: bool) -> Denois
     It is the one that goes with the index's encoder. Where that cannot run and was not asked for by name, documents are
     indexed as they are, and that is said.
     """
-    from glot_rag.denoise.denoiser import Denoiser, denoiser_of
+    from glot_rag.denoise.denoiser import Denoiser
+    from glot_rag.encoder.loading import denoiser_of
     from glot_rag.index.kept_denoiser import keep_denoiser
 
     try:

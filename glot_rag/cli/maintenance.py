@@ -74,13 +74,13 @@ def delete(
 
     missing = []
     with GlotIndex.open(directory) as index:
-        count = 0
+        count, ids = 0, index.ids()
         for name in names:
             # `glot-rag index` stores a file's resolved path; the source is a member of it, where it is an archive.
             path = Path(name).resolve().as_posix()
             given = {"$in": [name, path]}
             found = index.delete([name]) + index.delete(filter={"$or": [{"source": given}, {"file": given}]})
-            found += index.delete([id for id in index.ids() if id.startswith(f"{path.rstrip('/')}/")])
+            found += index.delete([id for id in ids if id.startswith(f"{path.rstrip('/')}/")])
             if not found:
                 missing.append(name)
             count += found

@@ -20,7 +20,6 @@ from glot_rag.denoise.recurrence import Recurrence
 from glot_rag.denoise.word_noise import find_noisy_words
 from glot_rag.documents.blocks import has_lines
 from glot_rag.errors import InputError, MissingExtraError
-from glot_rag.files import read_json_record
 from glot_rag.models.tokenizer import check_groups, check_texts
 from glot_rag.progress import bar
 
@@ -278,25 +277,6 @@ class Denoiser(ABC):
 def is_exported(path: str | os.PathLike[str]) -> bool:
     """Whether a directory holds an exported denoiser."""
     return (Path(path) / EXPORTED_RECORD).is_file()
-
-
-def denoiser_of(encoder: str | os.PathLike[str]) -> str:
-    """What `Denoiser.from_pretrained` takes for the texts of a saved encoder.
-
-    That is the denoiser that was exported with it, which needs no torch; its backbone's own, where a block head ships
-    for it: that of `e5` knows more languages than English; or that of `minilm`.
-    """
-    folder = Path(encoder)
-    if is_exported(folder / "denoiser"):
-        return str(folder / "denoiser")
-    record = folder / "encoder.json"
-    if record.is_file():
-        from glot_rag.head.registry import ships_block_head  # here, as it needs torch; a saved encoder does, too
-
-        backbone = str(read_json_record(record, "glot-rag/encoder", 1 << 30).get("backbone"))
-        if ships_block_head(backbone):
-            return backbone
-    return "minilm"
 
 
 def rows_of(

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glot_rag.checks import choose
+from glot_rag.denoise.denoiser import is_exported
 from glot_rag.errors import InputError, MissingExtraError
+from glot_rag.files import read_json_record
 from glot_rag.models.registry import PACKAGED
 
 if TYPE_CHECKING:
@@ -29,6 +31,25 @@ _BACKENDS = {
 def is_bundle(path: str | os.PathLike[str]) -> bool:
     """Whether a directory holds an exported encoder."""
     return (Path(path) / BUNDLE_RECORD).is_file()
+
+
+def denoiser_of(encoder: str | os.PathLike[str]) -> str:
+    """What `Denoiser.from_pretrained` takes for the texts of a saved encoder.
+
+    That is the denoiser that was exported with it, which needs no torch; its backbone's own, where a block head ships
+    for it: that of `e5` knows more languages than English; or that of `minilm`.
+    """
+    folder = Path(encoder)
+    if is_exported(folder / "denoiser"):
+        return str(folder / "denoiser")
+    record = folder / SAVED_RECORD
+    if record.is_file():
+        from glot_rag.head.registry import ships_block_head  # here, as it needs torch; a saved encoder does, too
+
+        backbone = str(read_json_record(record, SAVED_FORMAT, SAVED_VERSION).get("backbone"))
+        if ships_block_head(backbone):
+            return backbone
+    return "minilm"
 
 
 def load_encoder(name_or_path: str | os.PathLike[str], backend: str | None, **settings: object) -> GlotEncoder:

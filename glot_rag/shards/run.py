@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from glot_rag.denoise.denoiser import denoiser_of
 from glot_rag.documents.finding import Paths, find_files
 from glot_rag.documents.loaders import HtmlText, ReadOptions
 from glot_rag.documents.reading import ReadReport, SetAside
+from glot_rag.encoder.loading import denoiser_of
 from glot_rag.errors import DatasetError, FingerprintMismatchError, IndexLockedError, InputError
 from glot_rag.files import new_directory, read_json_record, sync_tree, write_atomically
 from glot_rag.index.chunking import NoiseReport

@@ -152,7 +152,7 @@ class GlotTransformer(Transformer):
             kept: Tensor = self._float32(states, mask, ids).weights > 0
             return kept | special
 
-        numbers = [layer % (len(layers) + 1) for layer in self.head.layers]
+        numbers = self._chosen_on(layers)
         mix_weight = self.head.mix_weight
         wanted = (len(layers),) if mix_weight < 1 else ()
         whole, ((stays, kept, _),) = run_layers(layers, inputs, wanted, [Pruning(numbers, choose)])
@@ -169,7 +169,7 @@ class GlotTransformer(Transformer):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> GlotTransformer:
         layers = Layers(self.model)
-        upper = nn.ModuleList(layers.above(max(layer % (len(layers) + 1) for layer in self.head.layers)))
+        upper = nn.ModuleList(layers.above(max(self._chosen_on(layers))))
         cast = {id(each) for each in _tensors(upper)}
         kept = {id(each) for each in _tensors(self.model)} - cast
 
@@ -183,6 +183,10 @@ class GlotTransformer(Transformer):
     def __repr__(self) -> str:
         settings = {**self.get_config_dict(), "architecture": type(self.model).__name__, "head": self.head.name}
         return f"{type(self).__name__}({settings})"
+
+    def _chosen_on(self, layers: Layers) -> list[int]:
+        """The numbers of the layers that tokens are chosen on."""
+        return [layer % (len(layers) + 1) for layer in self.head.layers]
 
     def _special_ids(self, device: torch.device) -> Tensor:
         tokenizer = self.tokenizer

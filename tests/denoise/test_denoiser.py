@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -282,14 +281,3 @@ def test_the_drop_form_is_the_mean_of_what_goes_on(minilm: Backbone, head: GlotH
 def test_a_head_that_would_drop_after_the_last_layer_is_refused(minilm: Backbone, make_head: MakeHead) -> None:
     with pytest.raises(BundleError, match="'minilm' has none above 6: layers must lie below the last"):
         denoising(minilm, make_head(layers=(2, 6), form="drop"))
-
-
-def test_a_saved_encoder_has_the_denoiser_of_its_backbone(tmp_path: Path) -> None:
-    for backbone, expected in (("e5", "e5"), ("smollm2", "minilm"), ("my/model", "minilm")):
-        record = {"format": "glot-rag/encoder", "format_version": 1, "backbone": backbone}
-        (tmp_path / "encoder.json").write_text(json.dumps(record))
-        assert module.denoiser_of(tmp_path) == expected
-    (tmp_path / "denoiser").mkdir()
-    (tmp_path / "denoiser" / module.EXPORTED_RECORD).write_text("{}")
-    assert module.denoiser_of(tmp_path) == str(tmp_path / "denoiser")
-    assert module.denoiser_of(tmp_path / "nothing") == "minilm"

@@ -1,5 +1,6 @@
 """`GlotEncoder.from_pretrained`: what it loads, and what it refuses."""
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 from glot_rag import Denoiser, GlotEncoder, TorchEncoder
+from glot_rag.denoise.denoiser import EXPORTED_RECORD
+from glot_rag.encoder.loading import denoiser_of
 from glot_rag.errors import BundleError, InputError
 from glot_rag.models.backbone import Backbone
 
@@ -70,3 +73,14 @@ def test_a_backbone_with_a_block_head_alone_denoises(
     plain = GlotEncoder.from_pretrained("e5")
     assert plain.denoiser is None
     assert "no trained head for e5, with the hub's weights, ships" in caplog.text
+
+
+def test_a_saved_encoder_has_the_denoiser_of_its_backbone(tmp_path: Path) -> None:
+    for backbone, expected in (("e5", "e5"), ("smollm2", "minilm"), ("my/model", "minilm")):
+        record = {"format": "glot-rag/encoder", "format_version": 1, "backbone": backbone}
+        (tmp_path / "encoder.json").write_text(json.dumps(record))
+        assert denoiser_of(tmp_path) == expected
+    (tmp_path / "denoiser").mkdir()
+    (tmp_path / "denoiser" / EXPORTED_RECORD).write_text("{}")
+    assert denoiser_of(tmp_path) == str(tmp_path / "denoiser")
+    assert denoiser_of(tmp_path / "nothing") == "minilm"
